@@ -1,0 +1,8 @@
+"""Decode fMRI volumes with neural networks inside scikit-learn pipelines."""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+
+# The root hands names on without importing them: Keras takes seconds to load.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

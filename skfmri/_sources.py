@@ -1,0 +1,213 @@
+"""Places from which volumes are read: NIfTI files or arrays in memory."""
+
+import os
+import zlib
+from pathlib import Path
+
+import joblib
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+
+from skfmri._store import stored_file
+from skfmri._validation import check_affine
+
+CHUNK_BYTES = 4 * 1024**2
+
+
+class FileSource:
+    """Volumes of one NIfTI file, read when asked for.
+
+    Only the header is read here. Data in a plain file are read through a memory map of the file
+    itself, data in a compressed file through a map of a decoded copy that all processes share.
+
+    Parameters
+    ----------
+    path : str or path-like
+        NIfTI-1 or NIfTI-2 file, single or pair, plain or compressed.
+    affine : array of shape (4, 4), default=None
+        Voxel-to-RAS matrix that stands in place of the header's.
+    """
+
+    def __init__(self, path, affine=None):
+        self.path = os.path.abspath(os.path.expanduser(path))
+        self.name = os.path.basename(self.path)
+        image = _open_header(self.path)
+        proxy = image.dataobj
+        self.affine = check_affine(image.affine if affine is None else affine, self.name)
+        self.grid_shape, self.n_volumes = split_shape(proxy.shape, self.name)
+        self.data_path = os.path.abspath(image.file_map["image"].filename or self.path)
+        self.dtype = proxy.dtype
+        if self.dtype.kind not in "iuf":
+            raise ValueError(
+                f"{self.name} holds values of type {self.dtype}, which are not real numbers. "
+                "Convert it to a real data type first."
+            )
+        self.offset = int(proxy.offset)
+        self.slope, self.inter = float(proxy.slope), float(proxy.inter)
+        self.header_crc = zlib.crc32(image.header.binaryblock)
+        self.stamp = self._current_stamp()
+        found = self.stamp[0] - self.offset
+        if not self._is_compressed() and found < self._n_bytes():
+            raise self._truncated(found)
+
+    def read(self, volumes):
+        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
+        path, offset = self._raw_file()
+        return read_volumes(
+            path, offset, self.dtype, self.grid_shape, volumes, self.slope, self.inter
+        )
+
+    def __getstate__(self):
+        # joblib hashes what pickle writes: the stamp of this moment makes the hash of samples
+        # whose file was rewritten after they were built differ.
+        state = self.__dict__.copy()
+        try:
+            state["stamp_when_pickled"] = self._current_stamp()
+        except FileNotFoundError:
+            state["stamp_when_pickled"] = None
+        return state
+
+    def _raw_file(self):
+        stamp = self._current_stamp()
+        if stamp != self.stamp:
+            raise ValueError(
+                f"{self.name} has changed since its header was read (size and modification time "
+                f"{self.stamp} then, {stamp} now). Build NiftiSamples again."
+            )
+        if not self._is_compressed():
+            return self.data_path, self.offset
+        key = joblib.hash((self.data_path, self.stamp, self.header_crc, self.offset))
+        description = f"the decoded copy of {self.name}"
+        return stored_file(key, self._n_bytes(), self._decode, description), 0
+
+    def _decode(self, target):
+        missing = self._n_bytes()
+        try:
+            with ImageOpener(self.data_path) as source, open(target, "wb") as decoded:
+                source.seek(self.offset)
+                while missing and (chunk := source.read(min(CHUNK_BYTES, missing))):
+                    decoded.write(chunk)
+                    missing -= len(chunk)
+        except (EOFError, zlib.error) as error:
+            raise self._truncated(self._n_bytes() - missing) from error
+        if missing:
+            raise self._truncated(self._n_bytes() - missing)
+
+    def _truncated(self, found):
+        return ValueError(
+            f"{self.name} is truncated or damaged: its header promises {self.n_volumes} volumes "
+            f"({self._n_bytes()} bytes of data), but only {max(found, 0)} bytes could be read. "
+            "Copy or download the file again."
+        )
+
+    def _is_compressed(self):
+        return Path(self.data_path).suffix.lower() in ImageOpener.compress_ext_map
+
+    def _n_bytes(self):
+        return int(np.prod(self.grid_shape)) * self.n_volumes * self.dtype.itemsize
+
+    def _current_stamp(self):
+        status = os.stat(self.data_path)
+        return status.st_size, status.st_mtime_ns
+
+
+class ArraySource:
+    """Volumes that are in memory already, as an array ``(n_volumes, x, y, z)``."""
+
+    def __init__(self, array, affine, name):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} holds values of type {array.dtype}, which are not real numbers. "
+                "Convert them to a real data type first."
+            )
+        self.array = array
+        self.affine = check_affine(affine, name)
+        self.name = name
+        self.grid_shape, self.n_volumes = array.shape[1:], array.shape[0]
+
+    def read(self, volumes):
+        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
+        return self.array[volumes].astype(np.float32)
+
+
+def source_of(image, position):
+    """Return the source of an image or path; `position` is its place in the user's list."""
+    if isinstance(image, (str, os.PathLike)):
+        return FileSource(image)
+    if not isinstance(image, nibabel.spatialimages.SpatialImage):
+        raise TypeError(
+            f"Image {position} is a {type(image).__name__}. Pass NIfTI images or paths; "
+            "for an array use NiftiSamples.from_array(array, affine)."
+        )
+    filename = image.file_map["image"].filename if nibabel.is_proxy(image.dataobj) else None
+    if filename is not None and isinstance(image, nibabel.Nifti1Pair):
+        return FileSource(image.get_filename(), affine=image.affine)
+    name = f"image {position} (in memory)"
+    array = np.asanyarray(image.dataobj)
+    grid_shape, n_volumes = split_shape(array.shape, name)
+    volumes_last = array.reshape(*grid_shape, n_volumes, order="F")
+    return ArraySource(np.moveaxis(volumes_last, -1, 0), image.affine, name)
+
+
+def split_shape(shape, name):
+    """Return the grid and the number of volumes of an image's shape, or raise ValueError."""
+    shape = tuple(int(length) for length in shape)
+    if len(shape) == 3:
+        shape = (*shape, 1)
+    is_volumes = len(shape) == 4 or (len(shape) == 5 and 1 in shape[3:])
+    if not is_volumes or 0 in shape:
+        raise ValueError(
+            f"{name} has the shape {shape}, but volumes need a 3-D or 4-D image; a fifth axis "
+            "may only have length 1. Select the part you want and save it as a 4-D image."
+        )
+    return shape[:3], int(np.prod(shape[3:]))
+
+
+def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0):
+    """Return volumes of a raw file in NIfTI order as float32 of shape ``(k, x, y, z)``.
+
+    Each stretch of neighbouring volumes is mapped for itself, so memory holds the result only.
+    The result lies in memory as in the file: x runs fastest.
+    """
+    volumes = np.asarray(volumes, dtype=int)
+    stored_shape = tuple(grid_shape)[::-1]
+    volume_bytes = int(np.prod(grid_shape)) * dtype.itemsize
+    result = np.empty((len(volumes), *stored_shape), dtype=np.float32)
+    breaks = np.flatnonzero(np.diff(volumes) != 1) + 1
+    for stretch in np.split(np.arange(len(volumes)), breaks):
+        if not len(stretch):
+            continue
+        first, last = volumes[stretch[0]], volumes[stretch[-1]]
+        window = np.memmap(
+            path,
+            dtype=dtype,
+            mode="r",
+            offset=offset + first * volume_bytes,
+            shape=(last - first + 1, *stored_shape),
+        )
+        place = slice(stretch[0], stretch[-1] + 1)
+        if (slope, inter) == (1.0, 0.0):
+            result[place] = window
+        else:
+            result[place] = window * np.float64(slope) + inter
+    return result.transpose(0, 3, 2, 1)
+
+
+def _open_header(path):
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no file {path}. Check the path and its spelling.")
+    try:
+        image = nibabel.load(path)
+    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a NIfTI image: {error}. "
+            "Pass a .nii or .nii.gz file; copy it again if it should be one."
+        ) from error
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise ValueError(
+            f"{path} is a {type(image).__name__}, not a NIfTI image. "
+            "Convert it first, for example with nibabel."
+        )
+    return image

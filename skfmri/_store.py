@@ -1,0 +1,94 @@
+"""Files that are made once per machine, to be shared between processes."""
+
+import contextlib
+import errno
+import getpass
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from filelock import FileLock
+
+UNUSED_SECONDS = 24 * 3600
+
+
+def store_directory():
+    """Return the directory of decoded copies, which belongs to this user alone.
+
+    It is ``$SKFMRI_CACHE`` where that is set, else a folder in the system's directory for
+    temporary files. Files that nobody has opened for a day are deleted when a new one is made.
+    """
+    directory = os.environ.get("SKFMRI_CACHE")
+    path = Path(directory or Path(tempfile.gettempdir()) / f"skfmri-{getpass.getuser()}")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Another user could have made the folder in a shared place to hand us data of their own.
+    if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
+        raise PermissionError(
+            f"{path} belongs to another user. Set SKFMRI_CACHE to a directory of your own."
+        )
+    return path
+
+
+def stored_file(key, n_bytes, write, description):
+    """Return the path of the stored file `key`, made by ``write(path)`` if there is none.
+
+    Parameters
+    ----------
+    key : str
+        Name of the file; it must change whenever the content would.
+    n_bytes : int
+        Size of the finished file in bytes.
+    write : callable
+        Called with a temporary path that it fills. Only one process at a time does this;
+        the others wait and share the result.
+    description : str
+        What the file holds, for error messages.
+
+    Returns
+    -------
+    path : pathlib.Path
+    """
+    directory = store_directory()
+    path = directory / key
+    if _is_ready(path, n_bytes):
+        return path
+    with FileLock(f"{path}.lock"):
+        if _is_ready(path, n_bytes):
+            return path
+        _delete_unused(directory)
+        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".part")
+        os.close(handle)
+        try:
+            write(Path(temporary))
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(
+                errno.ENOSPC,
+                f"No space left in {directory} for {description} ({n_bytes / 1e6:.0f} MB). "
+                "Set SKFMRI_CACHE to a directory on a larger disk",
+            ) from error
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def _is_ready(path, n_bytes):
+    try:
+        if path.stat().st_size != n_bytes:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _delete_unused(directory):
+    oldest = time.time() - UNUSED_SECONDS
+    for path in directory.iterdir():
+        # A neighbour may delete the same file at the same moment, or still hold it open.
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()

@@ -1,0 +1,70 @@
+"""Checks on user input, each with its error message."""
+
+import numpy as np
+
+GRID_TOLERANCE_MM = 1e-3
+
+
+def describe_grid(grid_shape):
+    """Return a grid shape as people write it, for example ``40 x 51 x 41``."""
+    return " x ".join(str(length) for length in grid_shape)
+
+
+def check_same_grid(grid_shape, affine, name, reference_shape, reference_affine, reference_name):
+    """Raise ValueError unless two grids have one shape and one affine.
+
+    Affines are compared where it matters: no voxel centre may lie further than
+    0.001 mm from its place in the reference, so rounding in a header is no difference.
+    """
+    way_out = "Resample all images to one grid first, for example with nilearn's resample_to_img."
+    if tuple(grid_shape) != tuple(reference_shape):
+        raise ValueError(
+            f"{name} has a grid of {describe_grid(grid_shape)} voxels, but {reference_name} has "
+            f"{describe_grid(reference_shape)}. {way_out}"
+        )
+    corners = np.array(np.meshgrid(*[(0, length - 1) for length in grid_shape])).reshape(3, -1)
+    shift = (affine - reference_affine) @ np.vstack([corners, np.ones(corners.shape[1])])
+    if not np.abs(shift).max() <= GRID_TOLERANCE_MM:
+        raise ValueError(
+            f"{name} has the affine {np.round(affine, 4).tolist()}, but {reference_name} has "
+            f"{np.round(reference_affine, 4).tolist()}. {way_out}"
+        )
+
+
+def check_affine(affine, name):
+    """Return `affine` as a float64 array of shape (4, 4), or raise ValueError."""
+    affine = np.asarray(affine, dtype=float)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise ValueError(
+            f"The affine of {name} must be a finite 4 x 4 array, but is {affine.tolist()}."
+        )
+    if abs(np.linalg.det(affine)) < 1e-12:
+        raise ValueError(
+            f"The affine of {name} cannot be inverted: {affine.tolist()}. "
+            "Its columns must span space; look at the sform and qform in the header."
+        )
+    return affine
+
+
+def check_per_volume(values, n_volumes, what):
+    """Return `values` as an array of shape (n_volumes,), or raise ValueError."""
+    values = np.asarray(values)
+    if values.ndim != 1:
+        raise ValueError(
+            f"{what}s must be one-dimensional, but have shape {values.shape}. "
+            f"Pass one {what} per volume."
+        )
+    if len(values) != n_volumes:
+        raise ValueError(
+            f"Found {len(values)} {what}s for {n_volumes} volumes. Pass one {what} per volume."
+        )
+    return values
+
+
+def check_fitted_shape(shape, fitted_shape, estimator_name):
+    """Raise ValueError unless volumes have the shape an estimator was fitted on."""
+    if tuple(shape) != tuple(fitted_shape):
+        raise ValueError(
+            f"X holds volumes of shape {tuple(shape)}, but {estimator_name} was fitted on volumes "
+            f"of shape {tuple(fitted_shape)}. Resample X to the training grid first."
+        )

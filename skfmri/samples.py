@@ -1,0 +1,295 @@
+"""Lazy volumes that scikit-learn can index."""
+
+import nibabel
+import numpy as np
+
+from skfmri._sources import ArraySource, source_of
+from skfmri._validation import check_per_volume, check_same_grid, describe_grid
+
+BATCH_BYTES = 32 * 1024**2
+
+
+class NiftiSamples:
+    """fMRI volumes as a sequence of samples, read from disk when they are needed.
+
+    scikit-learn splits data by indexing, which a 4-D image does not allow. `NiftiSamples` can
+    be indexed like an array of shape ``(n_samples, x, y, z)``, so it passes unchanged through
+    `cross_val_score`, `GridSearchCV`, `train_test_split` and the like, while only file headers
+    are read. Labels, groups and runs travel with every subset, so no step can mix them up.
+
+    A compressed file is decoded once per machine: the first reader writes a decoded copy to a
+    directory for temporary files (``$SKFMRI_CACHE`` where set), which all processes share
+    through a memory map. Pickles hold the path, not the volumes, unless the data are in memory.
+
+    Parameters
+    ----------
+    images : image, path, or list of images and paths
+        3-D or 4-D NIfTI images or paths to them, all on one grid.
+    y : array-like of shape (n_samples,), default=None
+        One label per volume.
+    groups : array-like of shape (n_samples,), default=None
+        What must never be split across training and test data, such as runs or blocks of
+        subjects. Where None, the `runs`.
+    runs : array-like of shape (n_samples,), default=None
+        Which volumes were acquired in one go. Where None, the position in `images` of the
+        4-D image a volume comes from; for a single image or a list of 3-D images alone the
+        `groups`, or one single run where these are None too.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(n_samples, x, y, z)``; `ndim` is 4 and `dtype` is float32.
+    grid_shape : tuple of int
+        ``(x, y, z)``, the number of voxels along each axis.
+    affine : ndarray of shape (4, 4)
+        Voxel-to-RAS matrix in mm.
+    y : ndarray of shape (n_samples,) or None
+        Labels.
+    groups, runs : ndarray of shape (n_samples,)
+        Groups and runs.
+
+    Raises
+    ------
+    ValueError
+        If images differ in grid or affine, are not NIfTI, are truncated, or have more than
+        four axes, or if `y`, `groups` or `runs` do not have one entry per volume. A damaged
+        compressed file is noticed when its data are first read.
+    FileNotFoundError
+        If a file is missing.
+
+    Notes
+    -----
+    Indexing with an integer gives a 3-D `nibabel.Nifti1Image`; a slice, list, array of
+    indices, boolean mask or ``(indices, ...)`` gives `NiftiSamples`. ``np.asarray(samples)``
+    gives all volumes as float32. `joblib.hash` depends on path, size, modification time and
+    header of the files, on the chosen volumes, and on the data where they are in memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfmri import NiftiSamples
+    >>> volumes = np.arange(4 * 2 * 3 * 5, dtype="float32").reshape(4, 2, 3, 5)
+    >>> samples = NiftiSamples.from_array(volumes, np.eye(4), y=list("abab"), groups=[0, 0, 1, 1])
+    >>> samples.shape
+    (4, 2, 3, 5)
+    >>> samples[[3, 0]].y.tolist(), samples[[3, 0]].groups.tolist()
+    (['b', 'a'], [1, 0])
+    >>> bool((np.asarray(samples[2:]) == volumes[2:]).all())
+    True
+    """
+
+    ndim = 4
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, images, *, y=None, groups=None, runs=None):
+        is_list = isinstance(images, (list, tuple))
+        sources = [source_of(image, i) for i, image in enumerate(images if is_list else [images])]
+        if not sources:
+            raise ValueError("Found an empty list of images. Pass at least one image or path.")
+        for source in sources[1:]:
+            check_same_grid(
+                source.grid_shape,
+                source.affine,
+                source.name,
+                sources[0].grid_shape,
+                sources[0].affine,
+                sources[0].name,
+            )
+        self._set_up(sources, y, groups, runs)
+
+    @classmethod
+    def from_array(cls, array, affine, *, y=None, groups=None, runs=None):
+        """Build samples from volumes in memory.
+
+        Parameters
+        ----------
+        array : array-like of shape (n_samples, x, y, z)
+            Real numbers; not copied.
+        affine : array-like of shape (4, 4)
+            Voxel-to-RAS matrix in mm.
+        y, groups, runs : array-like of shape (n_samples,), default=None
+            As in `NiftiSamples`.
+
+        Returns
+        -------
+        samples : NiftiSamples
+        """
+        array = np.asanyarray(array)
+        if array.ndim != 4 or 0 in array.shape:
+            raise ValueError(
+                f"The array has the shape {array.shape}, but volumes need (n_samples, x, y, z), "
+                "with samples on the first axis."
+            )
+        return cls._from_source(ArraySource(array, affine, "the array"), y, groups, runs)
+
+    @classmethod
+    def _from_source(cls, source, y, groups, runs):
+        samples = cls.__new__(cls)
+        samples._set_up([source], y, groups, runs)
+        return samples
+
+    def _set_up(self, sources, y, groups, runs):
+        counts = [source.n_volumes for source in sources]
+        n_samples = sum(counts)
+        self._sources = tuple(sources)
+        self._source_index = np.repeat(np.arange(len(sources)), counts)
+        self._volume_index = np.concatenate([np.arange(count) for count in counts])
+        self.y = None if y is None else check_per_volume(y, n_samples, "label")
+        if groups is not None:
+            groups = check_per_volume(groups, n_samples, "group label")
+        if runs is not None:
+            runs = check_per_volume(runs, n_samples, "run label")
+        elif len(sources) > 1 and max(counts) > 1:
+            runs = self._source_index.copy()
+        else:
+            # Files of one volume each are as often one exploded run as one run each. A guess
+            # of many runs would allow splits that leak, so they count as one.
+            runs = np.zeros(n_samples, dtype=int) if groups is None else groups
+        self.runs = runs
+        self.groups = runs if groups is None else groups
+
+    @property
+    def affine(self):
+        """Voxel-to-RAS matrix in mm, shape (4, 4)."""
+        return self._sources[0].affine.copy()
+
+    @property
+    def grid_shape(self):
+        """Number of voxels along x, y and z."""
+        return tuple(self._sources[0].grid_shape)
+
+    @property
+    def shape(self):
+        """The shape of ``np.asarray(samples)``: ``(n_samples, x, y, z)``."""
+        return (len(self), *self.grid_shape)
+
+    def __len__(self):
+        return len(self._source_index)
+
+    def __repr__(self):
+        n_groups = len(np.unique(self.groups))
+        return (
+            f"NiftiSamples({len(self)} volumes of {describe_grid(self.grid_shape)}, "
+            f"{n_groups} group{'s' if n_groups != 1 else ''})"
+        )
+
+    def __getitem__(self, index):
+        positions = np.arange(len(self))[_first_axis_index(index, len(self))]
+        if positions.ndim == 0:
+            volume = self._read(positions[np.newaxis])[0]
+            return nibabel.Nifti1Image(volume, self.affine)
+        subset = self.__class__.__new__(self.__class__)
+        subset.__dict__.update(self.__dict__)
+        for name in ("_source_index", "_volume_index", "y", "groups", "runs"):
+            values = getattr(self, name)
+            setattr(subset, name, None if values is None else values[positions])
+        return subset
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise ValueError("Volumes are read into new memory, so copy=False is not possible.")
+        volumes = np.empty(self.shape, dtype=np.float32)
+        for start, batch in self._numbered_batches(_default_batch_size(self.grid_shape)):
+            volumes[start : start + len(batch)] = batch
+        return volumes if dtype is None else volumes.astype(dtype, copy=False)
+
+    def iter_batches(self, batch_size=None):
+        """Yield all volumes in order, a few at a time.
+
+        Parameters
+        ----------
+        batch_size : int, default=None
+            Number of volumes per batch; None takes as many as fit into 32 MB.
+
+        Yields
+        ------
+        batch : ndarray of shape (k, x, y, z), float32
+            The next volumes, k <= `batch_size`. In memory x runs fastest, as in the file.
+        """
+        if batch_size is None:
+            batch_size = _default_batch_size(self.grid_shape)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, but is {batch_size}.")
+        for _, batch in self._numbered_batches(batch_size):
+            yield batch
+
+    def _numbered_batches(self, batch_size):
+        for start in range(0, len(self), batch_size):
+            yield start, self._read(np.arange(start, min(start + batch_size, len(self))))
+
+    def _read(self, positions):
+        source_index = self._source_index[positions]
+        volume_index = self._volume_index[positions]
+        used = np.unique(source_index)
+        if len(used) == 1:
+            return self._sources[used[0]].read(volume_index)
+        # Filled through a transposed view, so that x runs fastest as in a single file.
+        volumes = np.empty((len(positions), *self.grid_shape[::-1]), dtype=np.float32)
+        volumes = volumes.transpose(0, 3, 2, 1)
+        for i in used:
+            here = source_index == i
+            volumes[here] = self._sources[i].read(volume_index[here])
+        return volumes
+
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        used, state["_source_index"] = np.unique(self._source_index, return_inverse=True)
+        state["_sources"] = tuple(self._sources[i] for i in used) or self._sources[:1]
+        volume_index = self._volume_index.copy()
+        for i, source in enumerate(state["_sources"]):
+            here = state["_source_index"] == i
+            kept = np.unique(volume_index[here])
+            # A subset of volumes in memory must not carry the others along.
+            if isinstance(source, ArraySource) and len(kept) < source.n_volumes:
+                part = ArraySource(source.array[kept], source.affine, source.name)
+                state["_sources"] = (*state["_sources"][:i], part, *state["_sources"][i + 1 :])
+                volume_index[here] = np.searchsorted(kept, volume_index[here])
+        state["_volume_index"] = volume_index
+        return state
+
+
+def as_samples(X, estimator_name):
+    """Return X as `NiftiSamples`; raise TypeError for an array, which has no affine."""
+    if isinstance(X, NiftiSamples):
+        return X
+    if isinstance(X, np.ndarray):
+        raise TypeError(
+            f"{estimator_name} needs images, which say where their voxels lie, but X is an array "
+            f"of shape {X.shape}. Use NiftiSamples.from_array(array, affine)."
+        )
+    return NiftiSamples(X)
+
+
+def _default_batch_size(grid_shape):
+    return max(1, BATCH_BYTES // (4 * int(np.prod(grid_shape))))
+
+
+def _first_axis_index(index, n_samples):
+    """Return a valid NumPy index of the sample axis, or raise IndexError."""
+    if isinstance(index, tuple):
+        if not index or not all(_is_everything(rest) for rest in index[1:]):
+            raise IndexError(
+                f"NiftiSamples has an index for samples only, but got {index!r}. "
+                "Use np.asarray(samples) to index voxels."
+            )
+        index = index[0]
+    if index is Ellipsis or isinstance(index, slice):
+        return slice(None) if index is Ellipsis else index
+    index = np.asarray(index)
+    if index.size == 0 and index.dtype != bool:
+        return index.astype(int)
+    if index.ndim > 1 or index.dtype.kind not in "biu" or (index.dtype == bool and not index.ndim):
+        raise IndexError(
+            f"An index of shape {index.shape} and type {index.dtype} cannot choose samples. Use an "
+            "integer, a slice, a list of integers or a boolean mask."
+        )
+    if index.dtype == bool and len(index) != n_samples:
+        raise IndexError(f"Found a mask of {len(index)} entries for {n_samples} volumes.")
+    return index
+
+
+def _is_everything(index):
+    return index is Ellipsis or (isinstance(index, slice) and index == slice(None))
