@@ -1,0 +1,355 @@
+"""Rotation of volumes into a slab of adjacent slices."""
+
+import numbers
+from dataclasses import dataclass
+
+import nibabel
+import numpy as np
+from joblib import Parallel, delayed
+from nilearn.masking import extrapolate_out_mask
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import InputTags
+from sklearn.utils.validation import check_is_fitted
+
+from skfmri._crop import crop_box, value_range
+from skfmri._validation import check_fitted_shape, check_same_grid
+from skfmri.samples import as_samples
+from skfmri.spatial import (
+    AXES,
+    SPLINE_ORDERS,
+    apply_operator,
+    apply_transpose,
+    native_affine,
+    resample_back,
+    resampling_operator,
+    rotated_grid,
+    rotation_matrix,
+)
+
+
+@dataclass(slots=True)
+class _ImageInputTags(InputTags):
+    """Input tags with the one by which nilearn recognises estimators of images."""
+
+    niimg_like: bool = True
+
+
+class NiftiSlabRotator(TransformerMixin, BaseEstimator):
+    """Turn volumes about a world axis, crop the empty rim and keep a slab of slices.
+
+    A slab through a tilted structure gives a 2-D network its slices as channels. The image is
+    given the affine ``R @ affine`` and resampled along its old axes, planes without data are
+    cropped, and slices of the last axis are kept, as nilearn's `resample_img` and `crop_img`
+    would do; but only voxels of the slab are computed, through one linear operator for all
+    volumes. Grid and crop are learned from the training volumes alone and used for all others,
+    so nothing about test data decides where the slab lies.
+
+    Parameters
+    ----------
+    angle : float, default=0.35
+        Angle of the rotation in radians.
+    axis : {"x", "y", "z"}, default="x"
+        World axis (RAS) about which to turn.
+    slab : tuple of 2 ints or None, default=(12, 15)
+        First slice and end along the last axis, as in a Python slice. None keeps all slices.
+    slab_reference : {"crop", "grid"}, default="crop"
+        Whether slices are counted from the cropped volume or from the whole rotated grid.
+        The crop may differ from fold to fold; counted from the grid, the slab lies at the same
+        place in every fold.
+    crop : bool, default=True
+        Whether to crop planes on the outside that hold no data in any training volume, but for
+        one plane of margin.
+    interpolation : {"continuous", "linear", "nearest"}, default="continuous"
+        Cubic splines, linear, or nearest neighbour.
+    n_jobs : int, default=None
+        Number of joblib threads that share the batches of volumes. Matrix products use several
+        cores anyway, so more than one seldom helps.
+
+    Attributes
+    ----------
+    affine_ : ndarray of shape (4, 4)
+        Voxel-to-RAS matrix of the training volumes in mm.
+    grid_shape_ : tuple of int
+        Native grid ``(x, y, z)`` of the training volumes.
+    rotated_shape_ : tuple of int
+        Whole rotated grid.
+    crop_ : tuple of 3 pairs of int
+        First voxel and end of the cropped part on the rotated grid.
+    slab_box_ : tuple of 3 pairs of int
+        First voxel and end of the slab on the rotated grid.
+    slab_shape_ : tuple of int
+        ``(x, y, n_slices)``.
+    slab_affine_ : ndarray of shape (4, 4)
+        Places the slab in native world space, with the rotation undone.
+    value_range_ : tuple of 2 floats
+        Smallest and largest training value, 0 included.
+
+    Notes
+    -----
+    Points outside of the native grid become 0. As in nilearn, cubic splines are kept from
+    ringing beyond the data: values are clipped to the range of the training volumes, widened by
+    the range of the volume itself, so that no volume depends on others it is transformed with.
+    Non-finite voxels are filled from their neighbours for the interpolation; the voxels of the
+    slab nearest to them become NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfmri import NiftiSamples, NiftiSlabRotator
+    >>> volumes = np.random.default_rng(0).random((3, 6, 7, 8)).astype("float32")
+    >>> samples = NiftiSamples.from_array(volumes, np.eye(4))
+    >>> rotator = NiftiSlabRotator(angle=0, slab=(2, 5)).fit(samples)
+    >>> slabs = rotator.transform(samples)
+    >>> slabs.shape, bool(np.allclose(slabs, volumes[..., 2:5], atol=1e-6))
+    ((3, 6, 7, 3), True)
+    """
+
+    def __init__(
+        self,
+        angle=0.35,
+        axis="x",
+        slab=(12, 15),
+        slab_reference="crop",
+        crop=True,
+        interpolation="continuous",
+        n_jobs=None,
+    ):
+        self.angle = angle
+        self.axis = axis
+        self.slab = slab
+        self.slab_reference = slab_reference
+        self.crop = crop
+        self.interpolation = interpolation
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None):
+        """Learn grid, crop and operator from training volumes.
+
+        Parameters
+        ----------
+        X : NiftiSamples, image, path, or list of images and paths
+            Training volumes.
+        y : ignored
+            Present for the sake of pipelines.
+
+        Returns
+        -------
+        self : NiftiSlabRotator
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not allowed, if `slab` lies outside of the volumes, or if the
+            rotation moves the volumes off their grid.
+        TypeError
+            If X is an array, which has no affine.
+        """
+        self._check_parameters()
+        samples = as_samples(X, "NiftiSlabRotator")
+        if not len(samples):
+            raise ValueError("Found 0 volumes to fit on. Pass at least one.")
+        self.affine_, self.grid_shape_ = samples.affine, samples.grid_shape
+        rotation = rotation_matrix(self.angle, self.axis)
+        transform, self.rotated_shape_ = rotated_grid(self.grid_shape_, self.affine_, rotation)
+        self._transform = transform
+        order = SPLINE_ORDERS[self.interpolation]
+
+        def read_batches():
+            return (_fill_nonfinite(batch) for batch in samples.iter_batches())
+
+        summary = value_range(read_batches())
+        self.value_range_ = summary[:2]
+        self.crop_ = tuple((0, length) for length in self.rotated_shape_)
+        if self.crop:
+            self.crop_ = crop_box(read_batches, summary, transform, self.rotated_shape_, order)
+        self.slab_box_ = (*self.crop_[:2], self._slice_range())
+        self.slab_shape_ = tuple(end - first for first, end in self.slab_box_)
+        self.slab_affine_ = native_affine(
+            self.affine_, rotation, [first for first, _ in self.slab_box_]
+        )
+        self._operator = resampling_operator(transform, self.grid_shape_, self.slab_box_, order)
+        return self
+
+    def transform(self, X):
+        """Cut the slab out of volumes.
+
+        Parameters
+        ----------
+        X : NiftiSamples, image, path, or list of images and paths
+            Volumes on the grid of the training volumes.
+
+        Returns
+        -------
+        slabs : ndarray of shape (n_samples, x, y, n_slices), float32
+
+        Raises
+        ------
+        ValueError
+            If X lies on another grid than the training volumes.
+        """
+        check_is_fitted(self)
+        samples = as_samples(X, "NiftiSlabRotator")
+        check_same_grid(
+            samples.grid_shape,
+            samples.affine,
+            "X",
+            self.grid_shape_,
+            self.affine_,
+            "the training data of NiftiSlabRotator",
+        )
+        slabs = np.empty((len(samples), *self.slab_shape_), dtype=np.float32)
+        pieces = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")(
+            delayed(self._resample)(batch) for batch in samples.iter_batches()
+        )
+        start = 0
+        for piece in pieces:
+            slabs[start : start + len(piece)] = piece
+            start += len(piece)
+        return slabs
+
+    def to_nifti(self, maps):
+        """Return maps in slab space as an image that lies where the slab lies.
+
+        Parameters
+        ----------
+        maps : array-like of shape (x, y, n_slices) or (n_maps, x, y, n_slices)
+            One number per voxel of the slab.
+
+        Returns
+        -------
+        image : nibabel.Nifti1Image
+            3-D for one map, else 4-D, on the grid of the slab in native world space.
+        """
+        maps, is_single = self._check_maps(maps)
+        return _image_of(maps, self.slab_affine_, is_single)
+
+    def inverse_transform(self, X):
+        """Put slabs back onto the native grid.
+
+        Parameters
+        ----------
+        X : array-like of shape (x, y, n_slices) or (n_maps, x, y, n_slices)
+            Slabs or maps in slab space.
+
+        Returns
+        -------
+        image : nibabel.Nifti1Image
+            3-D for one map, else 4-D, on the native grid; interpolated within the slab and NaN
+            where a voxel's centre lies more than half a voxel outside of it.
+        """
+        maps, is_single = self._check_maps(X)
+        first_voxel = [first for first, _ in self.slab_box_]
+        order = SPLINE_ORDERS[self.interpolation]
+        volumes = resample_back(maps, self._transform, first_voxel, self.grid_shape_, order)
+        return _image_of(volumes, self.affine_, is_single)
+
+    def back_project(self, maps):
+        """Carry maps to the native grid by the transpose of the resampling.
+
+        A gradient with respect to the slab becomes the gradient with respect to the volume.
+        Unlike `inverse_transform` this does not interpolate values: each voxel of the slab gives
+        its value to the native voxels it was computed from, by their weights.
+
+        Parameters
+        ----------
+        maps : array-like of shape (x, y, n_slices) or (n_maps, x, y, n_slices)
+            Gradients or weights in slab space.
+
+        Returns
+        -------
+        image : nibabel.Nifti1Image
+            3-D for one map, else 4-D, on the native grid; 0 where the slab does not reach.
+        """
+        maps, is_single = self._check_maps(maps)
+        return _image_of(apply_transpose(self._operator, maps), self.affine_, is_single)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags = _ImageInputTags(two_d_array=False, allow_nan=True)
+        tags.requires_fit = True
+        return tags
+
+    def _check_parameters(self):
+        for name, allowed in (
+            ("axis", tuple(AXES)),
+            ("slab_reference", ("crop", "grid")),
+            ("interpolation", tuple(SPLINE_ORDERS)),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(map(repr, allowed))}, "
+                    f"but is {getattr(self, name)!r}."
+                )
+        if not isinstance(self.angle, numbers.Real) or not np.isfinite(self.angle):
+            raise ValueError(f"angle must be a finite number of radians, but is {self.angle!r}.")
+        if self.slab is None:
+            return
+        is_pair = isinstance(self.slab, (tuple, list)) and len(self.slab) == 2
+        if not is_pair or not all(isinstance(i, numbers.Integral) for i in self.slab):
+            raise ValueError(
+                f"slab must be None or a pair (first slice, end) of ints, but is {self.slab!r}."
+            )
+        if not 0 <= self.slab[0] < self.slab[1]:
+            raise ValueError(
+                f"slab={tuple(self.slab)} holds no slice. The first slice must be 0 or more, the "
+                "end larger than it."
+            )
+
+    def _slice_range(self):
+        """Return first slice and end of the slab on the rotated grid."""
+        if self.slab is None:
+            return self.crop_[2]
+        first, end = self.crop_[2] if self.slab_reference == "crop" else (0, self.rotated_shape_[2])
+        if self.slab[1] > end - first:
+            counted = "cropped volume" if self.slab_reference == "crop" else "rotated grid"
+            raise ValueError(
+                f"slab={tuple(self.slab)} ends after slice {self.slab[1] - 1}, but the {counted} "
+                f"has {end - first} slices. Choose a slab between 0 and {end - first}, or "
+                "slab=None for all slices."
+            )
+        return first + int(self.slab[0]), first + int(self.slab[1])
+
+    def _resample(self, volumes):
+        low, high = volumes.min(axis=(1, 2, 3)), volumes.max(axis=(1, 2, 3))
+        damaged = np.flatnonzero(~np.isfinite(low) | ~np.isfinite(high))
+        invalid = ~np.isfinite(volumes[damaged])
+        if len(damaged):
+            volumes = _fill_nonfinite(volumes)
+            low, high = volumes.min(axis=(1, 2, 3)), volumes.max(axis=(1, 2, 3))
+        slabs = apply_operator(self._operator, volumes)
+        if self.interpolation == "continuous":
+            low = np.minimum(low, self.value_range_[0]).astype(np.float32)
+            high = np.maximum(high, self.value_range_[1]).astype(np.float32)
+            shape = (-1, 1, 1, 1)
+            np.clip(slabs, low.reshape(shape), high.reshape(shape), out=slabs)
+        if len(damaged):
+            nearest = resampling_operator(self._transform, self.grid_shape_, self.slab_box_, 0)
+            reached = apply_operator(nearest, invalid.astype(np.float32)) > 0
+            slabs[damaged] = np.where(reached, np.nan, slabs[damaged])
+        return slabs
+
+    def _check_maps(self, maps):
+        """Return maps with a sample axis, and whether it was missing."""
+        check_is_fitted(self)
+        maps = np.asarray(maps, dtype=np.float32)
+        is_single = maps.ndim == 3
+        maps = maps[np.newaxis] if is_single else maps
+        check_fitted_shape(maps.shape[1:], self.slab_shape_, "the slab of NiftiSlabRotator")
+        return maps, is_single
+
+
+def _fill_nonfinite(volumes):
+    """Return finite volumes: voxels that are not are filled from neighbours, or with 0."""
+    if np.isfinite(volumes.sum(dtype=np.float64)):
+        return volumes
+    volumes = volumes.copy()
+    for volume in volumes:
+        finite = np.isfinite(volume)
+        if not finite.all():
+            volume[...] = extrapolate_out_mask(np.where(finite, volume, 0), finite, iterations=2)[0]
+    return volumes
+
+
+def _image_of(maps, affine, is_single):
+    data = maps[0] if is_single else np.moveaxis(maps, 0, -1)
+    return nibabel.Nifti1Image(data, affine)
