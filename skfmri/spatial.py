@@ -237,7 +237,7 @@ def apply_operator(operator, volumes):
 
     Returns
     -------
-    boxes : ndarray of shape (k, *operator.box_shape)
+    boxes : ndarray of shape ``(k, *operator.box_shape)``
         In the precision of the operator.
     """
     n_volumes = len(volumes)
@@ -272,11 +272,11 @@ def apply_transpose(operator, boxes):
     Parameters
     ----------
     operator : ResamplingOperator
-    boxes : ndarray of shape (k, *operator.box_shape)
+    boxes : ndarray of shape ``(k, *operator.box_shape)``
 
     Returns
     -------
-    volumes : ndarray of shape (k, *operator.grid_shape), float32
+    volumes : ndarray of shape ``(k, *operator.grid_shape)``, float32
     """
     n_volumes = len(boxes)
     boxes = np.asarray(boxes, dtype=np.float32)
@@ -314,7 +314,7 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
 
     Returns
     -------
-    volumes : ndarray of shape (k, *grid_shape), float32
+    volumes : ndarray of shape ``(k, *grid_shape)``, float32
         NaN where a voxel centre lies more than half a voxel outside of the box.
     """
     back = linalg.inv(transform)

@@ -114,12 +114,19 @@ class _CleanedSource:
         )
         for rows, confounds in zip(self.rows_of_runs, self.confounds, strict=True):
             volumes = np.asarray(self.samples[rows]).transpose(0, 3, 2, 1)
-            signals = clean(
-                volumes.reshape(len(rows), -1),
-                confounds=confounds,
-                ensure_finite=True,
-                **self.parameters,
-            )
+            try:
+                signals = clean(
+                    volumes.reshape(len(rows), -1),
+                    confounds=confounds,
+                    ensure_finite=True,
+                    **self.parameters,
+                )
+            except ValueError as error:
+                run = self.samples.runs[rows[0]]
+                raise ValueError(
+                    f"Run {run} with {len(rows)} volumes cannot be cleaned: {error} A high-pass "
+                    "filter needs longer runs than a trend."
+                ) from error
             cleaned[rows] = signals.reshape(volumes.shape)
         cleaned.flush()
 
@@ -140,7 +147,7 @@ def _check_filter(high_pass, t_r):
 
 def _rows_in_time_order(samples):
     """Return for each run the rows of its samples in time order, or raise ValueError."""
-    rows_of_runs = []
+    rows_of_runs, with_gaps = [], []
     for run in dict.fromkeys(samples.runs.tolist()):
         rows = np.flatnonzero(samples.runs == run)
         groups = np.unique(samples.groups[rows])
@@ -158,13 +165,16 @@ def _rows_in_time_order(samples):
         source, volume = samples._source_index[rows], samples._volume_index[rows]
         order = np.lexsort((volume, source))
         if ((np.diff(volume[order]) != 1) & (np.diff(source[order]) == 0)).any():
-            warnings.warn(
-                f"Run {run} has gaps or repeated volumes, so cleaning would take unequal time "
-                "steps for equal ones. Clean whole runs first and select volumes afterwards.",
-                UserWarning,
-                stacklevel=3,
-            )
+            with_gaps.append(run)
         rows_of_runs.append(rows[order])
+    if with_gaps:
+        warnings.warn(
+            f"{len(with_gaps)} of {len(rows_of_runs)} runs, such as run {with_gaps[0]}, have gaps "
+            "or repeated volumes, so cleaning would take unequal time steps for equal ones. Clean "
+            "whole runs first and select volumes afterwards.",
+            UserWarning,
+            stacklevel=3,
+        )
     return rows_of_runs
 
 

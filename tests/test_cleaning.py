@@ -1,0 +1,162 @@
+import warnings
+
+import joblib
+import nibabel
+import numpy as np
+import pytest
+from nilearn.maskers import NiftiMasker
+from nilearn.signal import clean
+
+from skfmri.preprocessing import clean_runs
+from skfmri.samples import NiftiSamples
+
+SHAPE = (3, 4, 5)
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKFMRI_CACHE", str(tmp_path / "store"))
+
+
+@pytest.fixture
+def series():
+    rng = np.random.default_rng(0)
+    drift = np.linspace(0, 30, 75)[:, None, None, None] * rng.normal(size=SHAPE)
+    return (100 + drift + rng.normal(size=(75, *SHAPE))).astype(np.float32)
+
+
+RUNS = np.repeat([2, 0, 1], [22, 28, 25])
+
+
+def by_hand(series, runs, **options):
+    cleaned = np.empty_like(series)
+    for run in np.unique(runs):
+        here = runs == run
+        signals = clean(series[here].reshape(here.sum(), -1), filter=False, **options)
+        cleaned[here] = signals.reshape(-1, *SHAPE)
+    return cleaned
+
+
+def test_each_run_is_centred_scaled_and_without_trend(series):
+    cleaned = np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS)))
+    for run in range(3):
+        part = cleaned[RUNS == run].reshape((RUNS == run).sum(), -1)
+        np.testing.assert_allclose(part.mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(part.std(axis=0, ddof=1), 1, rtol=1e-5)
+        slope = np.polyfit(np.arange(len(part)), part, 1)[0]
+        np.testing.assert_allclose(slope, 0, atol=1e-6)
+
+
+def test_runs_that_are_neither_sorted_nor_contiguous_keep_their_order(series):
+    order = np.random.default_rng(1).permutation(75)
+    samples = NiftiSamples.from_array(series, np.eye(4), y=np.arange(75), runs=RUNS)
+    cleaned = clean_runs(samples[order])
+    expected = by_hand(series, RUNS)[order]
+    np.testing.assert_allclose(np.asarray(cleaned), expected, atol=1e-5)
+    assert cleaned.y.tolist() == order.tolist()
+    assert cleaned.runs.tolist() == RUNS[order].tolist()
+
+
+def test_every_run_equals_what_a_masker_gives_for_it_alone(series):
+    mask = nibabel.Nifti1Image(np.ones(SHAPE, dtype=np.int8), np.eye(4))
+    options = {"detrend": True, "high_pass": 0.02, "t_r": 2.0}
+    confounds = np.random.default_rng(2).normal(size=(75, 2))
+    samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
+    cleaned = np.asarray(clean_runs(samples, confounds=confounds, **options))
+    for run in range(3):
+        here = RUNS == run
+        image = nibabel.Nifti1Image(np.moveaxis(series[here], 0, -1), np.eye(4))
+        masker = NiftiMasker(mask, standardize="zscore_sample", **options)
+        expected = masker.fit_transform(image, confounds=confounds[here])
+        np.testing.assert_allclose(cleaned[here].reshape(here.sum(), -1), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"detrend": False}, {"standardize": False}])
+def test_each_step_can_be_turned_off(series, options):
+    cleaned = clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS), **options)
+    nilearn_options = {"detrend": options.get("detrend", True)}
+    nilearn_options["standardize"] = "zscore_sample" if "standardize" not in options else None
+    expected = by_hand(series, RUNS, **nilearn_options)
+    np.testing.assert_allclose(np.asarray(cleaned), expected, atol=1e-4)
+
+
+def test_confounds_by_run_equal_confounds_by_row(series):
+    confounds = np.random.default_rng(2).normal(size=(75, 2))
+    samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
+    rows = np.asarray(clean_runs(samples, confounds=confounds))
+    by_run = [confounds[RUNS == run] for run in (2, 0, 1)]
+    np.testing.assert_array_equal(np.asarray(clean_runs(samples, confounds=by_run)), rows)
+    assert not np.allclose(rows, np.asarray(clean_runs(samples)))
+
+
+def test_cleaning_other_runs_differently_changes_nothing_in_a_run(series):
+    samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
+    poisoned = series.copy()
+    poisoned[RUNS != 0] *= 1e6
+    other = NiftiSamples.from_array(poisoned, np.eye(4), runs=RUNS)
+    here = RUNS == 0
+    np.testing.assert_array_equal(
+        np.asarray(clean_runs(samples))[here], np.asarray(clean_runs(other))[here]
+    )
+
+
+def test_the_work_is_done_once_and_only_when_data_are_read(series, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "skfmri.preprocessing.cleaning.clean", lambda *a, **k: (calls.append(1), clean(*a, **k))[1]
+    )
+    cleaned = clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS))
+    before = joblib.hash(cleaned)
+    assert not calls
+    np.asarray(cleaned[5:9]), np.asarray(cleaned)
+    assert len(calls) == 3
+    assert joblib.hash(cleaned) == before
+
+
+def test_constant_and_non_finite_voxels_become_finite(series):
+    series[:, 0, 0, 0] = 7
+    series[3, 1, 1, 1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cleaned = np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS)))
+    assert np.isfinite(cleaned).all()
+    np.testing.assert_allclose(cleaned[:, 0, 0, 0], 0, atol=1e-5)
+
+
+def test_a_run_in_two_groups_is_refused(series):
+    samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS, groups=np.arange(75) // 40)
+    with pytest.raises(ValueError, match=r"Run 0 lies in 2 groups \(0, 1\)"):
+        clean_runs(samples)
+
+
+def test_selecting_before_cleaning_warns(series):
+    samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
+    with pytest.warns(UserWarning, match="3 of 3 runs, such as run 2, have gaps .* select volumes afterwards"):
+        clean_runs(samples[::2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"high_pass": 0.01}, "Pass t_r in seconds"),
+        ({"high_pass": 0.5, "t_r": 2.0}, r"half the sampling rate \(0.25 Hz"),
+        ({"confounds": np.zeros((74, 1))}, "74 rows of confounds for 75 volumes"),
+        ({"confounds": [np.zeros((75, 1))]}, "confounds for 1 runs, but samples of 3 runs"),
+        ({"confounds": [np.zeros((5, 1))] * 3}, "confounds of run 0 have 5 rows"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(series, options, message):
+    with pytest.raises(ValueError, match=message):
+        clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS), **options)
+
+
+def test_runs_too_short_for_a_filter_are_named(series):
+    samples = NiftiSamples.from_array(series[:12], np.eye(4))
+    with pytest.raises(ValueError, match="Run 0 with 12 volumes cannot be cleaned"):
+        np.asarray(clean_runs(samples, high_pass=0.01, t_r=2))
+
+
+def test_runs_too_short_to_clean_are_refused(series):
+    samples = NiftiSamples.from_array(series[:5], np.eye(4), runs=[0, 0, 0, 1, 1])
+    with pytest.raises(ValueError, match="Run 1 has 2 volumes; cleaning needs at least 3"):
+        clean_runs(samples)
