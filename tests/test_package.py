@@ -1,0 +1,238 @@
+"""What holds for the package as a whole: its surface, its imports, its documentation."""
+
+import ast
+import doctest
+import importlib
+import importlib.metadata
+import inspect
+import io
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import pytest
+from numpydoc.docscrape import FunctionDoc
+from numpydoc.validate import validate
+
+import skfmri
+
+CHECKOUT = Path(__file__).parents[1]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(skfmri.__path__, "skfmri.")
+    if not module.name.endswith("__main__")
+]
+DOCSTRING_RULES = {
+    "GL08": "has no docstring",
+    "SS01": "has no summary",
+    "SS03": "its summary does not end with a period",
+    "PR01": "leaves a parameter out",
+    "PR02": "documents a parameter that it does not take",
+    "RT01": "does not say what it returns",
+    "YD01": "does not say what it yields",
+}
+
+
+def is_ours(value, module_name):
+    """Whether a class or function is defined in a module, as opposed to imported by it."""
+    is_code = inspect.isclass(value) or inspect.isfunction(value)
+    return is_code and value.__module__.startswith(module_name)
+
+
+def public_objects():
+    """Classes and functions that a user reaches from the root, by their full names."""
+    found = []
+    for value in (getattr(skfmri, name) for name in skfmri.__all__):
+        if inspect.ismodule(value):
+            names = getattr(value, "__all__", [key for key in vars(value) if key[0] != "_"])
+            members = [getattr(value, name) for name in names]
+            found += [item for item in members if is_ours(item, value.__name__)]
+        elif is_ours(value, "skfmri"):
+            found.append(value)
+    return {f"{item.__module__}.{item.__qualname__}": item for item in found}
+
+
+def public_methods(cls):
+    """Methods and properties that a class has from the package, not from another library."""
+    for base in (base for base in cls.__mro__ if is_ours(base, "skfmri")):
+        for name, value in vars(base).items():
+            value = getattr(value, "__func__", value)
+            is_method = inspect.isfunction(value) or isinstance(value, property)
+            if is_method and not name.startswith("_"):
+                yield f"{base.__module__}.{base.__qualname__}.{name}", value
+
+
+PUBLIC = public_objects()
+DOCUMENTED = PUBLIC | {
+    name: method
+    for cls in PUBLIC.values()
+    if inspect.isclass(cls)
+    for name, method in public_methods(cls)
+}
+CALLABLES = [name for name, value in DOCUMENTED.items() if not isinstance(value, property)]
+ROOT_CODE = [name for name in sorted(skfmri.__all__) if callable(getattr(skfmri, name))]
+
+
+def modules_after(statement):
+    """Names of the modules that a new process holds after one statement."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    # -P keeps the working directory out of sys.path, so the checkout cannot stand in.
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return set(json.loads(result.stdout))
+
+
+def documented_defaults(value):
+    """Type texts and default texts of the parameters that a docstring describes itself.
+
+    ``a, b : int, default=1`` says 1 of both, ``a, b : int, default 1, 2`` says it one by one.
+    """
+    for entry in FunctionDoc(None, doc=inspect.getdoc(value))["Parameters"]:
+        if " ".join(entry.desc).startswith("As in"):
+            continue
+        names = [name.strip(" *") for name in entry.name.split(",")]
+        match = re.search(r"\bdefaults?(?:=|:\s*|\s+)(.+)$", entry.type)
+        text = match[1].strip().replace("`", "") if match else None
+        texts = text.split(", ") if text else [None]
+        if len(names) == 1 or len(texts) != len(names):
+            texts = [text] * len(names)
+        for name, default_text in zip(names, texts, strict=True):
+            yield name, entry.type, default_text
+
+
+def default_mismatch(default, type_text, default_text):
+    """Say how a documented default differs from the real one, or return None."""
+    if default is inspect.Parameter.empty:
+        return f"documents default={default_text}, but has none" if default_text else None
+    if default_text is None:
+        silent = default is None and re.search(r"\b(optional|None|[Ii]gnored)\b", type_text)
+        return None if silent else f"default={default!r} is not documented"
+    try:
+        documented = ast.literal_eval(default_text)
+    except (SyntaxError, ValueError):
+        is_code = inspect.isclass(default) or inspect.isroutine(default)
+        documented = (
+            default if is_code and default_text.endswith(default.__name__) else default_text
+        )
+    same = documented == default and type(documented) is type(default)
+    return None if same else f"documents default={default_text}, but it is {default!r}"
+
+
+def default_mismatches(value):
+    """Compare every documented default of a class, function or method with the real one."""
+    parameters = inspect.signature(value).parameters
+    found = {
+        name: default_mismatch(parameters[name].default, type_text, default_text)
+        for name, type_text, default_text in documented_defaults(value)
+        if name in parameters
+    }
+    return [f"{name}: {message}" for name, message in found.items() if message]
+
+
+@pytest.mark.parametrize("package", ["keras", "tensorflow", "scikeras", "matplotlib"])
+def test_importing_the_root_does_not_load(package):
+    assert package not in modules_after("import skfmri")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["NiftiSamples", "clean_runs", "NiftiSlabRotator", "VoxelZScorer", "RepeatedGroupKFold"],
+)
+def test_keras_is_loaded_by_the_networks_only(name):
+    assert not modules_after(f"from skfmri import {name}") & {"keras", "tensorflow"}
+
+
+def test_the_installed_package_is_the_one_under_test():
+    try:
+        distribution = importlib.metadata.distribution("skfmri")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("skfmri is on the path, but not installed")
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        pytest.skip("skfmri is installed in editable mode: the checkout is what is installed")
+    assert Path(skfmri.__file__).samefile(distribution.locate_file("skfmri/__init__.py"))
+    assert distribution.version == skfmri.__version__
+
+
+@pytest.mark.parametrize("name", ["py.typed", "__init__.pyi"])
+def test_type_information_is_shipped(name):
+    assert (Path(skfmri.__file__).parent / name).is_file()
+
+
+@pytest.mark.parametrize("name", sorted(skfmri.__all__))
+def test_every_public_name_resolves_and_has_a_docstring(name):
+    assert inspect.getdoc(getattr(skfmri, name))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_in_one_sentence_what_it_is_for(name):
+    docstring = inspect.getdoc(importlib.import_module(name))
+    assert docstring, f"{name} has no docstring"
+    sentence = docstring.split("\n\n")[0]
+    assert sentence.endswith(".")
+    assert " and " not in sentence.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+def test_docstrings_are_complete(name):
+    # A dataclass documents its fields as attributes: a function makes it, not the user.
+    rules = DOCSTRING_RULES.keys() - ({"PR01"} if is_dataclass(DOCUMENTED[name]) else set())
+    assert not [message for code, message in validate(name)["errors"] if code in rules]
+
+
+@pytest.mark.parametrize("name", ROOT_CODE)
+def test_docstrings_hold_an_example(name):
+    assert ">>> " in inspect.getdoc(getattr(skfmri, name))
+
+
+@pytest.mark.parametrize("name", sorted(CALLABLES))
+def test_documented_defaults_are_the_real_ones(name):
+    assert not default_mismatches(DOCUMENTED[name])
+
+
+def test_a_wrong_default_would_be_noticed():
+    def scale(data, factor=0.5, *, offset=1, name=None, low=0, high=1):
+        """Scale.
+
+        Parameters
+        ----------
+        data : array, default=None
+            Data.
+        factor : float, default=2.0
+            Factor.
+        offset : int
+            Offset.
+        name : str, optional
+            Name.
+        low, high : int; default 0, 10
+            Limits.
+        """
+
+    assert default_mismatches(scale) == [
+        "data: documents default=None, but has none",
+        "factor: documents default=2.0, but it is 0.5",
+        "offset: default=1 is not documented",
+        "high: documents default=10, but it is 1",
+    ]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_print_what_they_show(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in doctest.DocTestFinder().find(importlib.import_module(name)):
+        runner.run(test, out=output.write)
+    assert runner.summarize(verbose=False).failed == 0, output.getvalue()
+
+
+def test_the_reference_lists_every_public_class_and_function():
+    listed = set((CHECKOUT / "docs" / "api.rst").read_text().split())
+    by_itself_or_by_module = {
+        name: {f"skfmri.{name.rsplit('.', 1)[1]}", name.rsplit(".", 1)[0]} for name in PUBLIC
+    }
+    assert not [name for name, entries in by_itself_or_by_module.items() if not entries & listed]
