@@ -1,0 +1,316 @@
+"""Z-scores of voxels with statistics learned from training samples."""
+
+import numbers
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import check_array
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skfmri._validation import check_fitted_shape
+from skfmri.samples import NiftiSamples
+
+BATCH_BYTES = 64 * 1024**2
+# Scoring has no statistics to merge, so small batches cost nothing and stay in the cache.
+SCORING_BATCH_BYTES = 8 * 1024**2
+
+
+def _keeps_feature_axis(scorer):
+    """Names belong to columns: available before fit, so that it can say so, or after a 2-D fit."""
+    return not hasattr(scorer, "mean_") or scorer.mean_.ndim == 1
+
+
+class VoxelZScorer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    r"""Scale each voxel by its mean and standard deviation over the training samples.
+
+    Scaling every batch by its own statistics lets test samples shape the scale, and hides a
+    difference between training and test data. This transformer learns the statistics in `fit`.
+    Two thresholds keep empty voxels quiet: outside the head, where values hardly vary, dividing
+    by a tiny standard deviation would turn noise into large numbers.
+
+    Parameters
+    ----------
+    std_threshold : float or None, default=0.05
+        A voxel whose standard deviation is less than this becomes 0. None turns it off; a
+        constant voxel becomes 0 all the same.
+    mean_threshold : float or None, default=0.05
+        A mean less than this, hence also a negative one, is not subtracted. None subtracts
+        every mean.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape X.shape[1:]
+        What is subtracted: the mean, or 0 where it is below its threshold. In the data type of
+        the output.
+    scale_ : ndarray of shape X.shape[1:]
+        What is divided by: the standard deviation, or 0 where the voxel becomes 0.
+    mask_ : ndarray of bool, shape X.shape[1:]
+        Voxels with finite training values, a positive standard deviation, and no statistic
+        below its threshold.
+    n_features_in_ : int
+        Number of voxels per sample.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X was a table that has some.
+
+    Raises
+    ------
+    ValueError
+        If a threshold is not a number, or `std_threshold` is negative; if X has no samples; in
+        `transform`, if X lies on another grid than the training data.
+
+    See Also
+    --------
+    sklearn.preprocessing.StandardScaler : The same for 2-D data, without thresholds.
+
+    Notes
+    -----
+    With :math:`m` and :math:`s` the mean and the standard deviation (divisor `n`) of a voxel
+    over the training samples,
+
+    .. math:: z = \frac{x - m'}{s'}, \quad
+        m' = \begin{cases} 0 & m < t_{mean} \\ m & \text{else} \end{cases}, \quad
+        s' = \begin{cases} 0 & s < t_{std} \\ s & \text{else} \end{cases}
+
+    and every `z` that is not finite, as after division by 0, becomes 0. A statistic equal to
+    its threshold is not below it; both are compared in the data type of the output. A voxel
+    with a NaN or infinite training value, or whose sum of squares overflows, is 0 for every
+    sample; a NaN or infinite value in `transform` becomes 0.
+
+    The output of float32 data is float32; all other data give float64. Statistics are computed
+    in float64, a batch of samples at a time, as deviations from the first sample, so that the
+    standard deviation of a constant voxel is exactly 0. Batches are merged by the formula of
+    Chan et al. [1]_. `NiftiSamples` and memory-mapped arrays are therefore never held in memory
+    as a whole: `fit` holds a batch, at most 64 MB in float64 unless one sample is larger, and
+    a few volumes of statistics; `transform` holds its result and a smaller batch.
+
+    References
+    ----------
+    .. [1] Chan, T. F., Golub, G. H., & LeVeque, R. J. (1983). Algorithms for computing the
+       sample variance: analysis and recommendations. The American Statistician, 37(3),
+       242-247. https://doi.org/10.1080/00031305.1983.10483115
+
+    Examples
+    --------
+    Voxels in columns: one varies around 2, one around -2, one hardly at all.
+
+    >>> import numpy as np
+    >>> from skfmri import VoxelZScorer
+    >>> X = np.array([[1.0, -1.0, 5.00], [3.0, -3.0, 5.01]])
+    >>> scorer = VoxelZScorer().fit(X)
+    >>> scorer.transform(X)
+    array([[-1., -1.,  0.],
+           [ 1., -3.,  0.]])
+    >>> scorer.mean_.round(3).tolist(), scorer.mask_.tolist()
+    ([2.0, 0.0, 5.005], [True, False, False])
+    """
+
+    def __init__(self, std_threshold=0.05, mean_threshold=0.05):
+        self.std_threshold = std_threshold
+        self.mean_threshold = mean_threshold
+
+    def fit(self, X, y=None):
+        """Learn the mean and the standard deviation of each voxel.
+
+        Parameters
+        ----------
+        X : NiftiSamples or array-like of shape (n_samples, ...)
+            Training samples of any number of axes: volumes, slabs or rows of voxels.
+        y : object, default=None
+            Ignored; here because pipelines pass it.
+
+        Returns
+        -------
+        self : VoxelZScorer
+        """
+        _check_threshold("std_threshold", self.std_threshold, minimum=0)
+        _check_threshold("mean_threshold", self.mean_threshold, minimum=-np.inf)
+        data = _as_volumes(X, self)
+        validate_data(self, X, skip_check_array=True)
+        self.n_features_in_ = int(np.prod(data.shape[1:]))
+        mean, std = _moments(data)
+        self.mean_, self.scale_, self.mask_ = _apply_thresholds(
+            mean, std, _output_dtype(data), self.std_threshold, self.mean_threshold
+        )
+        return self
+
+    def transform(self, X):
+        """Scale each voxel with the statistics of the training samples.
+
+        Parameters
+        ----------
+        X : NiftiSamples or array-like of shape (n_samples, ...)
+            Samples on the training grid; not changed.
+
+        Returns
+        -------
+        Z : ndarray of the shape of X, float32 or float64
+            Scores without unit; finite.
+        """
+        data = self._check_like_training(X)
+        dtype = _output_dtype(data)
+        return _standardize(data, self.mean_.astype(dtype), self.scale_.astype(dtype))
+
+    def inverse_transform(self, X):
+        """Return scores to the units of the training data, ``X * scale_ + mean_``.
+
+        Voxels that `transform` sets to 0 come back as their entry in `mean_`: the mean, or 0
+        where the mean was below its threshold or not finite.
+
+        Parameters
+        ----------
+        X : NiftiSamples or array-like of shape (n_samples, ...)
+            Scores on the training grid; not changed.
+
+        Returns
+        -------
+        volumes : ndarray of the shape of X, float32 or float64
+            Values in the units of the training data. Scores that are not finite stay so.
+        """
+        data = self._check_like_training(X)
+        dtype = _output_dtype(data)
+        return _unstandardize(data, self.mean_.astype(dtype), self.scale_.astype(dtype))
+
+    @available_if(_keeps_feature_axis)
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output columns; for a fit on 2-D data only.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the input columns; None takes `feature_names_in_`, else ``x0, x1, ...``.
+
+        Returns
+        -------
+        names : ndarray of str
+            Same as the names of the input columns.
+        """
+        return super().get_feature_names_out(input_features)
+
+    def _check_like_training(self, X):
+        check_is_fitted(self)
+        data = _as_volumes(X, self)
+        if data.ndim == 2 and self.mean_.ndim == 1:
+            validate_data(self, X, reset=False, skip_check_array=True)
+        else:
+            check_fitted_shape(data.shape[1:], self.mean_.shape, type(self).__name__)
+        return data
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _check_threshold(name, value, minimum):
+    if value is None:
+        return
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    if not is_number or not value >= minimum:
+        at_least = "" if np.isinf(minimum) else f" of at least {minimum}"
+        raise ValueError(
+            f"{name} must be a number{at_least}, or None to turn it off, but is {value!r}."
+        )
+
+
+def _as_volumes(X, estimator):
+    """Return X as `NiftiSamples` or as an array of numbers, without reading or copying volumes."""
+    if isinstance(X, NiftiSamples):
+        if not len(X):
+            raise ValueError("Found 0 volumes, but at least 1 is needed. Choose some samples.")
+        return X
+    # Numeric arrays keep their type here: converting a mapped file would read all of it at once.
+    is_numeric = isinstance(X, np.ndarray) and X.dtype.kind in "biuf"
+    return check_array(
+        X,
+        dtype=None if is_numeric else [np.float64, np.float32],
+        ensure_all_finite=False,
+        allow_nd=True,
+        estimator=estimator,
+        input_name="X",
+    )
+
+
+def _output_dtype(data):
+    is_single = data.dtype.newbyteorder("=") == np.float32
+    return np.dtype(np.float32 if is_single else np.float64)
+
+
+def _batches(data, n_bytes):
+    """Yield (slice, batch) in order; a batch takes at most `n_bytes` as float64."""
+    n_samples = data.shape[0]
+    size = max(1, n_bytes // (8 * max(1, int(np.prod(data.shape[1:])))))
+    slices = [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
+    if isinstance(data, NiftiSamples):
+        yield from zip(slices, data.iter_batches(size), strict=True)
+    else:
+        for rows in slices:
+            yield rows, data[rows]
+
+
+def _moments(data):
+    """Return mean and standard deviation (divisor n) over the first axis, in float64."""
+    shift, n_seen = None, 0
+    with np.errstate(all="ignore"):
+        for _, batch in _batches(data, BATCH_BYTES):
+            if shift is None:
+                shift = np.array(batch[0], dtype=np.float64)
+                mean, squares = np.zeros_like(shift), np.zeros_like(shift)
+            batch_mean, batch_squares = _batch_moments(batch, shift)
+            n_total = n_seen + len(batch)
+            delta = batch_mean - mean
+            mean += delta * (len(batch) / n_total)
+            squares += batch_squares + delta**2 * (n_seen * len(batch) / n_total)
+            n_seen = n_total
+        return mean + shift, np.sqrt(squares / n_seen)
+
+
+def _batch_moments(batch, shift):
+    """Return the mean of ``batch - shift`` and the sum of its squared deviations."""
+    deviations = np.subtract(batch, shift, dtype=np.float64)
+    mean = deviations.mean(axis=0)
+    deviations -= mean
+    np.square(deviations, out=deviations)
+    return mean, deviations.sum(axis=0)
+
+
+def _apply_thresholds(mean, std, dtype, std_threshold, mean_threshold):
+    """Return what to subtract, what to divide by and which voxels are above both thresholds."""
+    finite = np.isfinite(mean) & np.isfinite(std)
+    # A type of its own keeps a float64 scalar from deciding about a float32 statistic.
+    with np.errstate(over="ignore"):
+        mean, std = (np.where(finite, values, 0).astype(dtype) for values in (mean, std))
+        keeps_std = std > 0
+        if std_threshold is not None:
+            keeps_std &= ~(std < dtype.type(std_threshold))
+        keeps_mean = np.ones_like(finite)
+        if mean_threshold is not None:
+            keeps_mean &= ~(mean < dtype.type(mean_threshold))
+    mean[~keeps_mean] = 0
+    std[~keeps_std] = 0
+    return mean, std, keeps_mean & keeps_std
+
+
+def _standardize(data, mean, scale):
+    """Return ``(data - mean) / scale`` in the type of `mean`, 0 where this is not finite."""
+    scores = np.empty(data.shape, dtype=mean.dtype)
+    with np.errstate(all="ignore"):
+        for rows, batch in _batches(data, SCORING_BATCH_BYTES):
+            block = scores[rows]
+            np.subtract(batch, mean, out=block, casting="same_kind")
+            block /= scale
+            np.copyto(block, 0, where=~np.isfinite(block))
+    return scores
+
+
+def _unstandardize(data, mean, scale):
+    """Return ``data * scale + mean`` in the type of `mean`."""
+    volumes = np.empty(data.shape, dtype=mean.dtype)
+    with np.errstate(all="ignore"):
+        for rows, batch in _batches(data, SCORING_BATCH_BYTES):
+            block = volumes[rows]
+            np.multiply(batch, scale, out=block, casting="same_kind")
+            block += mean
+    return volumes

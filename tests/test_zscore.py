@@ -1,0 +1,416 @@
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skfmri.preprocessing import zscore
+from skfmri.preprocessing.zscore import VoxelZScorer
+from skfmri.samples import NiftiSamples
+
+
+def notebook_scores(train, test, std_threshold=0.05, mean_threshold=0.05):
+    """Do what the notebook does with its training and test arrays."""
+    mean = train.mean(axis=0)
+    std = train.std(axis=0)
+    std[std < std_threshold] = 0
+    mean[mean < mean_threshold] = 0
+    with np.errstate(all="ignore"):
+        scores = (test - mean) / std
+    scores[~np.isfinite(scores)] = 0
+    return scores
+
+
+@pytest.fixture(params=[np.float32, np.float64])
+def maps(request):
+    """Volumes like the notebook's, with an empty rim, quiet voxels and negative means."""
+    rng = np.random.default_rng(0)
+    volumes = rng.normal(0.7, 0.3, size=(30, 7, 8, 9))
+    volumes[:, 2] = rng.normal(0.7, 0.01, size=(30, 8, 9))
+    volumes[:, 3] -= 1.5
+    volumes[:, 0] = volumes[:, :, 0] = 0
+    volumes[:, 4, 5, 6] = 0.3
+    return volumes.astype(request.param)
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Batches of 4 volumes of 7 x 8 x 9."""
+    for name in ("BATCH_BYTES", "SCORING_BATCH_BYTES"):
+        monkeypatch.setattr(zscore, name, 4 * 7 * 8 * 9 * 8 + 7)
+
+
+class TestKnownAnswers:
+    def test_scores_by_hand(self):
+        X = np.array([[1.0, 10.0], [3.0, 20.0], [5.0, 60.0]])
+        scorer = VoxelZScorer().fit(X)
+        assert scorer.mean_.tolist() == [3, 30]
+        np.testing.assert_allclose(scorer.scale_, [np.sqrt(8 / 3), np.sqrt(1400 / 3)], rtol=1e-15)
+        np.testing.assert_allclose(
+            scorer.transform([[3.0, 30.0 + np.sqrt(1400 / 3)]]), [[0, 1]], atol=1e-15
+        )
+
+    def test_low_deviation_zeroes_the_voxel_and_low_mean_is_not_subtracted(self):
+        X = np.array([[1.0, -1.0, 5.00, 0.0], [3.0, -3.0, 5.01, 0.01]])
+        scorer = VoxelZScorer().fit(X)
+        assert scorer.transform(X).tolist() == [[-1, -1, 0, 0], [1, -3, 0, 0]]
+        assert scorer.scale_.tolist() == [1, 1, 0, 0]
+        assert scorer.mean_.tolist() == [2, 0, 5.005, 0]
+        assert scorer.mask_.tolist() == [True, False, False, False]
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_statistics_equal_to_their_thresholds_are_not_below(self, dtype):
+        X = np.array([[0.25, 0.5], [0.75, 0.5]], dtype=dtype)
+        scorer = VoxelZScorer(std_threshold=0.25, mean_threshold=0.5).fit(X)
+        assert scorer.mean_.tolist() == [0.5, 0.5]
+        assert scorer.mask_.tolist() == [True, False]
+        above = VoxelZScorer(std_threshold=0.2501, mean_threshold=0.5001).fit(X)
+        assert not above.mean_.any()
+        assert not above.scale_.any()
+
+    @pytest.mark.parametrize("threshold", [0.7, np.float64(0.7)])
+    def test_equality_is_judged_in_the_type_of_the_data(self, threshold):
+        middle = np.float32(0.7)
+        X = np.array([[middle - np.float32(0.25)], [middle + np.float32(0.25)]])
+        assert float(X.mean()) < 0.7  # a float64 comparison would call this mean too low
+        scorer = VoxelZScorer(mean_threshold=threshold).fit(X)
+        assert scorer.mean_.tolist() == [middle]
+        expected = notebook_scores(X, X, mean_threshold=0.7)
+        assert scorer.transform(X).tolist() == expected.tolist() == [[-1], [1]]
+
+    def test_none_turns_thresholds_off(self):
+        X = np.array([[-2.0, 1e-9, 4.0], [-4.0, 3e-9, 4.0]])
+        scorer = VoxelZScorer(std_threshold=None, mean_threshold=None).fit(X)
+        np.testing.assert_allclose(scorer.transform(X), [[1, -1, 0], [-1, 1, 0]], rtol=1e-12)
+        np.testing.assert_allclose(scorer.mean_, [-3, 2e-9, 4], rtol=1e-12)
+        assert scorer.mask_.tolist() == [True, True, False]
+
+    @pytest.mark.parametrize("value", [0.1, 1 / 3, 1e8 + 0.1, -7e-9])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_constant_voxels_deviate_by_exactly_zero(self, value, dtype, monkeypatch):
+        monkeypatch.setattr(zscore, "BATCH_BYTES", 11 * 7 * 8 * 9 * 8)
+        X = np.full((37, 7, 8, 9), value, dtype=dtype)
+        scorer = VoxelZScorer(std_threshold=None, mean_threshold=None).fit(X)
+        assert not scorer.scale_.any()
+        assert not scorer.mask_.any()
+        assert (scorer.mean_ == X[0]).all()
+        assert not scorer.transform(X + 1).any()
+
+    def test_one_sample_gives_zeros(self):
+        X = np.ones((1, 3))
+        assert VoxelZScorer().fit_transform(X).tolist() == [[0, 0, 0]]
+
+    def test_a_large_offset_costs_no_digits(self):
+        X = 1e7 + np.random.default_rng(0).normal(size=(500, 4)).round(6)
+        expected = (X - 1e7).std(axis=0)
+        np.testing.assert_allclose(VoxelZScorer().fit(X).scale_, expected, rtol=1e-8)
+
+
+class TestNonFiniteValues:
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("row", [0, 7])
+    def test_one_in_training_zeroes_its_voxel_for_every_sample(self, value, row, small_batches):
+        rng = np.random.default_rng(0)
+        X = rng.normal(3, 1, size=(12, 7, 8, 9))
+        broken = X.copy()
+        broken[row, 4, 5, 6] = value
+        scorer = VoxelZScorer().fit(broken)
+        expected = VoxelZScorer().fit_transform(X)
+        expected[:, 4, 5, 6] = 0
+        np.testing.assert_array_equal(scorer.transform(X), expected)
+        assert scorer.mean_[4, 5, 6] == scorer.scale_[4, 5, 6] == 0
+        assert not scorer.mask_[4, 5, 6]
+        assert scorer.mask_.sum() == 7 * 8 * 9 - 1
+
+    def test_one_in_transform_becomes_zero_and_touches_no_other(self):
+        X = np.random.default_rng(0).normal(3, 1, size=(12, 4))
+        scorer = VoxelZScorer().fit(X)
+        broken = X[:3].copy()
+        broken[[0, 1, 2], [1, 2, 3]] = [np.nan, np.inf, -np.inf]
+        expected = scorer.transform(X[:3])
+        expected[[0, 1, 2], [1, 2, 3]] = 0
+        np.testing.assert_array_equal(scorer.transform(broken), expected)
+        assert np.isnan(broken[0, 1])
+
+    def test_overflowing_squares_zero_the_voxel(self):
+        X = np.array([[1e300, 1.0], [-1e300, 3.0]])
+        assert VoxelZScorer().fit_transform(X).tolist() == [[0, -1], [0, 1]]
+
+    @pytest.mark.filterwarnings("error")
+    def test_division_by_zero_warns_nobody(self):
+        X = np.array([[np.nan, 1.0, np.inf], [2.0, 1.0, 1.0]], dtype=np.float32)
+        VoxelZScorer(1e300, 1e300).fit_transform(X)
+
+
+class TestAgainstReferences:
+    def test_the_notebook_gives_the_same_scores(self, maps):
+        train, test = maps[:20], maps[20:]
+        scores = VoxelZScorer().fit(train).transform(test)
+        expected = notebook_scores(train, test)
+        assert scores.dtype == expected.dtype == maps.dtype
+        tolerance = 2e-4 if maps.dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(scores, expected, rtol=tolerance, atol=tolerance)
+        zeros = np.mean(expected == 0)
+        assert 0.3 < zeros < 0.5  # the rim and the quiet voxels, and not all else
+        assert (scores[:, 3, 1:].max() < 0) == (expected[:, 3, 1:].max() < 0)
+
+    def test_without_thresholds_it_is_the_standard_scaler(self):
+        X = np.random.default_rng(0).normal(size=(40, 6)) * [1, 10, 0.01, 5, 3, 1e-6]
+        ours = VoxelZScorer(std_threshold=None, mean_threshold=None).fit_transform(X)
+        np.testing.assert_allclose(ours, StandardScaler().fit_transform(X), rtol=1e-9, atol=1e-9)
+
+    @settings(deadline=None, max_examples=60)
+    @given(
+        X=arrays(np.float64, (9, 3, 4), elements=st.integers(-8, 8).map(lambda n: n / 16)),
+        std_threshold=st.sampled_from([0.0, 0.1, 0.3]),
+        mean_threshold=st.sampled_from([-0.1, 0.0, 0.05]),
+    )
+    def test_the_notebook_agrees_under_any_thresholds(self, X, std_threshold, mean_threshold):
+        # Sums of sixteenths are exact, and nine of them never average to a threshold but 0.
+        scores = VoxelZScorer(std_threshold, mean_threshold).fit_transform(X)
+        expected = notebook_scores(X, X, std_threshold, mean_threshold)
+        constant = np.ptp(X, axis=0) == 0
+        np.testing.assert_allclose(scores[:, ~constant], expected[:, ~constant], atol=1e-12)
+        assert not scores[:, constant].any()
+
+    @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float16, bool, ">f4", ">i2"])
+    def test_other_types_score_as_their_values(self, dtype):
+        X = (np.random.default_rng(0).normal(2, 3, size=(20, 3, 5)) > 2).astype(dtype)
+        scores = VoxelZScorer().fit_transform(X)
+        assert scores.dtype == (np.float32 if dtype == ">f4" else np.float64)
+        np.testing.assert_allclose(
+            scores, VoxelZScorer().fit_transform(X.astype(float)), rtol=1e-5, atol=1e-6
+        )
+
+
+class TestInverse:
+    @settings(deadline=None, max_examples=60)
+    @given(
+        X=arrays(np.float64, (6, 2, 3), elements=st.floats(-1e3, 1e3)),
+        thresholds=st.tuples(*[st.sampled_from([None, 0.05, 2.0])] * 2),
+    )
+    def test_it_undoes_transform_where_a_voxel_was_not_zeroed(self, X, thresholds):
+        scorer = VoxelZScorer(*thresholds).fit(X)
+        back = scorer.inverse_transform(scorer.transform(X))
+        kept = scorer.scale_ > 0
+        np.testing.assert_allclose(back[:, kept], X[:, kept], rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(
+            back[:, ~kept], np.broadcast_to(scorer.mean_[~kept], back[:, ~kept].shape)
+        )
+
+    def test_masked_voxels_return_their_subtracted_mean_or_zero(self):
+        X = np.array([[5.0, 0.01, np.nan, 1.0], [5.0, 0.01, 1.0, 3.0]])
+        scorer = VoxelZScorer().fit(X)
+        assert scorer.inverse_transform(scorer.transform(X)).tolist() == [
+            [5, 0, 0, 1],
+            [5, 0, 0, 3],
+        ]
+
+    def test_type_is_kept(self, maps):
+        scorer = VoxelZScorer().fit(maps)
+        assert scorer.inverse_transform(scorer.transform(maps)).dtype == maps.dtype
+
+
+class TestStreams:
+    @pytest.mark.parametrize("n_volumes", [1, 2, 3, 7, 29, 30])
+    def test_batches_change_nothing_beyond_rounding(self, maps, n_volumes, monkeypatch):
+        whole = VoxelZScorer().fit(maps)
+        expected = whole.transform(maps)
+        for name in ("BATCH_BYTES", "SCORING_BATCH_BYTES"):
+            monkeypatch.setattr(zscore, name, n_volumes * 7 * 8 * 9 * 8)
+        batched = VoxelZScorer().fit(maps)
+        tolerance = 1e-6 if maps.dtype == np.float32 else 1e-13
+        np.testing.assert_allclose(batched.mean_, whole.mean_, rtol=tolerance)
+        np.testing.assert_allclose(batched.scale_, whole.scale_, rtol=tolerance)
+        np.testing.assert_allclose(
+            batched.transform(maps), expected, rtol=1e2 * tolerance, atol=1e2 * tolerance
+        )
+
+    def test_samples_score_as_their_array(self, maps, small_batches):
+        maps = maps.astype(np.float32)
+        samples = NiftiSamples.from_array(maps, np.eye(4))
+        subset = samples[[20, 3, 5, 7, 29]]
+        scorer = VoxelZScorer().fit(samples)
+        reference = VoxelZScorer().fit(maps)
+        np.testing.assert_allclose(scorer.mean_, reference.mean_, rtol=1e-6)
+        np.testing.assert_allclose(scorer.scale_, reference.scale_, rtol=1e-6)
+        scores = scorer.transform(subset)
+        assert scores.dtype == np.float32
+        np.testing.assert_array_equal(scores, scorer.transform(maps[[20, 3, 5, 7, 29]]))
+
+    def test_samples_are_never_read_as_a_whole(self, maps, small_batches, monkeypatch):
+        def refuse(*args, **kwargs):
+            raise AssertionError("the whole array was asked for")
+
+        lengths = []
+        iter_batches = NiftiSamples.iter_batches
+
+        def spy(samples, batch_size):
+            for batch in iter_batches(samples, batch_size):
+                lengths.append(len(batch))
+                yield batch
+
+        monkeypatch.setattr(NiftiSamples, "__array__", refuse)
+        monkeypatch.setattr(NiftiSamples, "iter_batches", spy)
+        VoxelZScorer().fit_transform(NiftiSamples.from_array(maps, np.eye(4)))
+        assert lengths == ([4] * 7 + [2]) * 2
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.int16])
+    def test_mapped_arrays_are_scored_in_bounded_memory(self, dtype, tmp_path, monkeypatch):
+        monkeypatch.setattr(zscore, "BATCH_BYTES", 2**20)
+        monkeypatch.setattr(zscore, "SCORING_BATCH_BYTES", 2**20)
+        X = np.memmap(tmp_path / "volumes", dtype=dtype, mode="w+", shape=(300, 20, 30, 40))
+        for i in range(len(X)):
+            X[i] = np.random.default_rng(i).integers(0, 1000, size=X.shape[1:])
+        scorer = VoxelZScorer()
+        fit_peak = traced_peak(lambda: scorer.fit(X))
+        transform_peak = traced_peak(lambda: scorer.transform(X))
+        assert X.nbytes >= 14e6
+        assert fit_peak < 6 * 2**20
+        result_bytes = X.size * (4 if dtype == np.float32 else 8)
+        assert result_bytes <= transform_peak < result_bytes + 4 * 2**20
+
+    def test_input_is_not_changed(self, maps):
+        before = maps.copy()
+        scorer = VoxelZScorer().fit(maps)
+        scorer.inverse_transform(scorer.transform(maps))
+        np.testing.assert_array_equal(maps, before)
+
+
+def traced_peak(function):
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@parametrize_with_checks([VoxelZScorer(), VoxelZScorer(std_threshold=None, mean_threshold=None)])
+def test_scikit_learn_accepts_it(estimator, check):
+    check(estimator)
+
+
+def test_no_check_of_scikit_learn_is_skipped():
+    code = (
+        "import json\n"
+        "from sklearn.utils.estimator_checks import check_estimator\n"
+        "from skfmri.preprocessing.zscore import VoxelZScorer\n"
+        "print(json.dumps([result['status'] for result in check_estimator(VoxelZScorer())]))\n"
+    )
+    # One check runs only where SciPy was imported with this variable set.
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    statuses = json.loads(run.stdout)
+    assert len(statuses) >= 40
+    assert set(statuses) == {"passed"}
+
+
+class TestEstimator:
+    def test_tags_say_what_it_takes_and_keeps(self):
+        tags = get_tags(VoxelZScorer())
+        assert tags.input_tags.allow_nan
+        assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
+
+    def test_it_counts_voxels(self, maps):
+        assert VoxelZScorer().fit(maps).n_features_in_ == 7 * 8 * 9
+        assert VoxelZScorer().fit(maps[:, 1, 2]).n_features_in_ == 9
+
+    def test_copies_score_alike(self, maps):
+        scorer = VoxelZScorer(0.1, None).fit(maps)
+        assert clone(scorer).get_params() == {"std_threshold": 0.1, "mean_threshold": None}
+        copy = pickle.loads(pickle.dumps(scorer))
+        np.testing.assert_array_equal(copy.transform(maps), scorer.transform(maps))
+
+    def test_tables_come_back_as_tables(self):
+        table = pd.DataFrame({"left": [1.0, 3.0], "right": [2.0, 6.0]}, dtype=np.float32)
+        scorer = VoxelZScorer().set_output(transform="pandas").fit(table)
+        scores = scorer.transform(table)
+        assert scores.columns.tolist() == ["left", "right"]
+        assert scores.to_numpy().tolist() == [[-1, -1], [1, 1]]
+        assert (scores.dtypes == np.float32).all()
+
+    def test_volumes_stay_arrays_where_tables_are_wanted(self, maps):
+        with sklearn.config_context(transform_output="pandas"):
+            scores = make_pipeline(VoxelZScorer()).fit_transform(maps)
+        pipe = make_pipeline(VoxelZScorer()).set_output(transform="pandas")
+        assert isinstance(scores, np.ndarray)
+        np.testing.assert_array_equal(pipe.fit_transform(maps), scores)
+
+    def test_only_columns_have_names(self, maps):
+        assert not hasattr(VoxelZScorer().fit(maps), "get_feature_names_out")
+        scorer = VoxelZScorer().fit(maps[:, 1, 1])
+        assert scorer.get_feature_names_out().tolist() == [f"x{i}" for i in range(9)]
+        with pytest.raises(NotFittedError):
+            VoxelZScorer().get_feature_names_out()
+
+    def test_a_new_fit_forgets_old_names(self, maps):
+        scorer = VoxelZScorer().fit(pd.DataFrame({"left": [1.0, 3.0], "right": [2.0, 6.0]}))
+        assert scorer.feature_names_in_.tolist() == ["left", "right"]
+        assert not hasattr(scorer.fit(maps), "feature_names_in_")
+
+
+class TestErrors:
+    def test_another_grid(self, maps):
+        scorer = VoxelZScorer().fit(maps)
+        message = (
+            r"X holds volumes of shape \(7, 8, 4\), but VoxelZScorer was fitted on volumes of "
+            r"shape \(7, 8, 9\)\. Resample X to the training grid first\."
+        )
+        samples = NiftiSamples.from_array(maps[..., :4], np.eye(4))
+        for X in (maps[..., :4], samples):
+            with pytest.raises(ValueError, match=message):
+                scorer.transform(X)
+            with pytest.raises(ValueError, match=message):
+                scorer.inverse_transform(X)
+
+    def test_another_number_of_axes(self, maps):
+        flat = maps.reshape(len(maps), -1)
+        with pytest.raises(ValueError, match=r"shape \(504,\), but .* of shape \(7, 8, 9\)"):
+            VoxelZScorer().fit(maps).transform(flat)
+        with pytest.raises(ValueError, match=r"shape \(7, 8, 9\), but .* of shape \(504,\)"):
+            VoxelZScorer().fit(flat).transform(maps)
+
+    def test_another_number_of_columns(self):
+        with pytest.raises(ValueError, match="X has 3 features, but VoxelZScorer is expecting 4"):
+            VoxelZScorer().fit(np.eye(4)).transform(np.eye(4)[:, :3])
+
+    @pytest.mark.parametrize("value", [-0.1, np.nan, "0.05", True, [0.05]])
+    def test_bad_std_threshold(self, value):
+        with pytest.raises(
+            ValueError, match=r"std_threshold must be a number of at least 0, or None to turn"
+        ):
+            VoxelZScorer(std_threshold=value).fit(np.eye(3))
+
+    @pytest.mark.parametrize("value", [np.nan, "0.05", False])
+    def test_bad_mean_threshold(self, value):
+        with pytest.raises(ValueError, match=r"mean_threshold must be a number, or None to turn"):
+            VoxelZScorer(mean_threshold=value).fit(np.eye(3))
+
+    def test_no_volumes(self, maps):
+        with pytest.raises(ValueError, match="Found 0 volumes, but at least 1 is needed"):
+            VoxelZScorer().fit(NiftiSamples.from_array(maps, np.eye(4))[[]])
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            VoxelZScorer().fit(maps[:0])
+
+    def test_not_fitted(self, maps):
+        for method in ("transform", "inverse_transform"):
+            with pytest.raises(NotFittedError):
+                getattr(VoxelZScorer(), method)(maps)
