@@ -1,0 +1,108 @@
+"""Checks on the parameters and training data of a classifier."""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
+
+
+def check_number(value, name, kind, *, least=None, above=None, below=None):
+    """Raise TypeError for a wrong kind of number, ValueError for one out of range.
+
+    Parameters
+    ----------
+    value : object
+        The number.
+    name : str
+        Name of the parameter, for the error message.
+    kind : {numbers.Integral, numbers.Real}
+        Kind of number; a bool is neither.
+    least, above, below : float, optional
+        Smallest value allowed, and bounds that are not allowed themselves.
+    """
+    word = {Integral: "an integer", Real: "a number"}[kind]
+    bounds = {"at least": least, "above": above, "below": below}
+    wanted = " and ".join(f"{text} {bound}" for text, bound in bounds.items() if bound is not None)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {word} {wanted}, but is {value!r}.")
+    # Written so that NaN is out of every range.
+    inside = (
+        (least is None or value >= least)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
+    if not inside:
+        raise ValueError(f"{name} must be {word} {wanted}, but is {value!r}.")
+
+
+def freeze(value):
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
+
+
+def seed_sequence(random_state):
+    if random_state is None:
+        # scikit-learn would draw from NumPy's global state, and so change it.
+        return np.random.SeedSequence()
+    drawn = check_random_state(random_state).randint(2**31 - 1, size=4)
+    return np.random.SeedSequence(drawn.tolist())
+
+
+def check_samples(X, classes):
+    if X.ndim not in (2, 4):
+        raise ValueError(
+            f"X has shape {X.shape}. Pass samples of shape (n_samples, x, y, z), where a single "
+            "slice has z = 1, or features of shape (n_samples, n_features)."
+        )
+    if len(classes) < 2:
+        raise ValueError(
+            f"y holds only one class, {classes.tolist()[0]!r}. A classifier needs two or more."
+        )
+    check_finite(X)
+
+
+def check_finite(X, n_at_once=64):
+    for start in range(0, len(X), n_at_once):
+        with np.errstate(over="ignore"):
+            chunk = np.asarray(X[start : start + n_at_once], np.float32)
+        bad = ~np.isfinite(chunk.reshape(len(chunk), -1)).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"X holds NaN, infinity or a value too large for float32, first in sample "
+                f"{start + int(bad.argmax())}. Mask or replace such voxels first."
+            )
+
+
+def total_weight(n_samples, y, class_weight, sample_weight):
+    """Return class weight times sample weight, float32, of each sample."""
+    total = np.ones(n_samples, np.float32)
+    if class_weight is not None:
+        total *= compute_sample_weight(class_weight, y).astype(np.float32)
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight, np.float32)
+        if sample_weight.shape != (n_samples,):
+            raise ValueError(
+                f"Found sample_weight of shape {sample_weight.shape} for {n_samples} samples. "
+                "Pass one weight per sample."
+            )
+        total *= sample_weight
+    if not np.isfinite(total).all() or (total < 0).any() or not total.any():
+        raise ValueError(
+            "sample_weight and class_weight must be finite, not negative, and not all zero. Their "
+            f"product runs from {total.min()} to {total.max()}."
+        )
+    return total
+
+
+def warn_if_diverged(losses):
+    bad = ~np.isfinite(losses)
+    if bad.any():
+        warnings.warn(
+            f"The loss was {losses[int(bad.argmax())]} in epoch {int(bad.argmax()) + 1}, so "
+            "predictions mean nothing. Choose a smaller learning_rate, or scale X.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

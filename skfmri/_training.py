@@ -1,0 +1,283 @@
+"""Compiled networks that are trained, used and lent out again."""
+
+import json
+import threading
+import weakref
+from functools import cached_property
+from numbers import Real
+
+import numpy as np
+
+from skfmri._backend import keras
+from skfmri._parameters import check_number
+
+MOST_IDLE = 4
+
+
+class CompiledNetwork:
+    """A compiled model with one traced training step and one traced prediction.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled model whose optimizer is not built yet.
+
+    Attributes
+    ----------
+    model : keras.Model
+        The model.
+    reusable : bool
+        Whether another estimator may train this network later. An owner who lets a reference to
+        the model out of its hands sets this to False.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.reusable = True
+        model.optimizer.build(model.trainable_variables)
+        kernels = {id(layer.kernel) for layer in model.layers if hasattr(layer, "kernel")}
+        variables = [*model.variables, *model.optimizer.variables]
+        self._start = [(v, _start_value(v)) for v in variables if id(v) not in kernels]
+
+    @cached_property
+    def train_step(self):
+        """Traced function of a batch, its labels and weights: one step of the optimizer."""
+        model = self.model
+        shapes = [model.input_shape, (None,), (None,)]
+        dtypes = ["float32", "int32", "float32"]
+        return _traced(lambda *batch: model.train_step(batch), shapes, dtypes)
+
+    @cached_property
+    def predict_step(self):
+        """Traced function of a batch: the network's output."""
+        model = self.model
+        return _traced(lambda x: model(x, training=False), [model.input_shape], ["float32"])
+
+    def reset(self, seeds, learning_rate=None):
+        """Give the network the state of a newly built one, random parts drawn from `seeds`.
+
+        Parameters
+        ----------
+        seeds : numpy.random.Generator
+            Gives one seed per kernel and per dropout, in the order of the layers.
+        learning_rate : float, optional
+            Step size of the optimizer; None keeps the one it was built with.
+        """
+        for variable, value in self._start:
+            variable.assign(np.broadcast_to(value, variable.shape))
+        for layer in self.model.layers:
+            seed = int(seeds.integers(2**31 - 1))
+            if hasattr(layer, "kernel"):
+                initializer = layer.kernel_initializer
+                seeded = type(initializer).from_config({**initializer.get_config(), "seed": seed})
+                layer.kernel.assign(seeded(layer.kernel.shape, dtype=layer.kernel.dtype))
+            if hasattr(layer, "seed_generator"):
+                layer.seed_generator.state.assign([seed, 0])
+        if learning_rate is not None:
+            self.model.optimizer.learning_rate = learning_rate
+
+
+def _traced(function, shapes, dtypes):
+    import tensorflow as tf
+
+    # Batches of any length share one trace, the shorter last one of an epoch included.
+    signature = [tf.TensorSpec(*spec) for spec in zip(shapes, dtypes, strict=True)]
+    graph = tf.function(function, input_signature=signature, autograph=False)
+    # Traced here, not in a first call, which TensorFlow counts and warns about.
+    graph.get_concrete_function()
+    return graph
+
+
+def _start_value(variable):
+    # Optimizer moments are as large as the weights, yet start from one number.
+    value = np.asarray(variable)
+    return value.flat[0] if value.size and (value == value.flat[0]).all() else value.copy()
+
+
+class Lease:
+    """The right to use a network alone, for as long as this object lives."""
+
+    def __init__(self, network):
+        self.network = network
+
+
+class NetworkPool:
+    """Idle compiled networks, kept for the next fit of the same architecture.
+
+    Building and tracing a network takes seconds, and TensorFlow never gives all of that memory
+    back, so a cross-validation should do it once. A network belongs to one borrower at a time.
+
+    Parameters
+    ----------
+    most_idle : int
+        Number of idle networks kept; the longest idle one is dropped first.
+    """
+
+    def __init__(self, most_idle=MOST_IDLE):
+        self.most_idle = most_idle
+        self._idle = []
+        # Returns happen in garbage collection, which may strike inside any of these methods.
+        self._lock = threading.RLock()
+
+    def borrow(self, key, build):
+        """Lend an idle network of this key, or else what `build()` returns.
+
+        Parameters
+        ----------
+        key : hashable
+            Everything that shapes the compiled network.
+        build : callable
+            Returns a compiled `keras.Model`.
+
+        Returns
+        -------
+        Lease
+            Its ``network`` is in an unknown state: call ``reset``. It comes back to the pool by
+            itself when nobody holds the lease any more.
+        """
+        lease = Lease(self._take(key) or CompiledNetwork(build()))
+        weakref.finalize(lease, self._give_back, key, lease.network).atexit = False
+        return lease
+
+    def _take(self, key):
+        with self._lock:
+            for position, (idle_key, network) in enumerate(self._idle):
+                if idle_key == key:
+                    del self._idle[position]
+                    return network
+        return None
+
+    def _give_back(self, key, network):
+        if network.reusable:
+            with self._lock:
+                self._idle.append((key, network))
+                del self._idle[: -self.most_idle]
+
+    def clear(self):
+        """Forget all idle networks."""
+        with self._lock:
+            self._idle.clear()
+
+    def __len__(self):
+        return len(self._idle)
+
+
+POOL = NetworkPool()
+
+
+def train(network, X, y, sample_weight, *, epochs, batch_size, order, callbacks=(), verbose=0):
+    """Train a network as ``keras.Model.fit`` does, without its set-up costs or global seeds.
+
+    Parameters
+    ----------
+    network : CompiledNetwork
+        Freshly reset.
+    X : ndarray of shape (n_samples, ...)
+        Any real dtype; read batch by batch, so a memory map stays on disk.
+    y : ndarray of shape (n_samples,), int
+        Positions of the classes.
+    sample_weight : ndarray of shape (n_samples,), float32
+        Weight of each sample in the loss.
+    epochs, batch_size : int
+        As in Keras.
+    order : numpy.random.Generator
+        Shuffles the samples at the start of each epoch.
+    callbacks : sequence of keras.callbacks.Callback
+        Called as Keras does; they hold no reference to the model afterwards.
+    verbose : int
+        As in Keras.
+
+    Returns
+    -------
+    dict of str to list of float
+        Mean loss and accuracy of each epoch.
+    """
+    model, history = network.model, keras.callbacks.History()
+    calls = keras.callbacks.CallbackList(
+        [*callbacks, history],
+        add_progbar=verbose != 0,
+        model=model,
+        verbose=verbose,
+        epochs=epochs,
+        steps=-(-len(X) // batch_size),
+    )
+    model.stop_training = False
+    try:
+        calls.on_train_begin()
+        for epoch in range(epochs):
+            calls.on_epoch_begin(epoch)
+            logs = train_epoch(network, X, y, sample_weight, order, batch_size, calls)
+            calls.on_epoch_end(epoch, logs)
+            if model.stop_training:
+                break
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        calls.on_train_end(logs)
+    finally:
+        for callback in calls.callbacks:
+            keras.callbacks.Callback.set_model(callback, None)
+    return history.history
+
+
+def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
+    """Show every sample to the network once; return the means of loss and metrics."""
+    network.model.reset_metrics()
+    shuffled = order.permutation(len(X))
+    for step, start in enumerate(range(0, len(X), batch_size)):
+        index = shuffled[start : start + batch_size]
+        calls.on_train_batch_begin(step)
+        logs = network.train_step(as_input(X[index], network), y[index], sample_weight[index])
+        calls.on_train_batch_end(step, logs)
+        if network.model.stop_training:
+            break
+    return {name: float(value) for name, value in network.model.get_metrics_result().items()}
+
+
+def predict(network, X, batch_size):
+    """Return the network's output for each sample, float32 ``(n_samples, n_classes)``."""
+    outputs = np.empty((len(X), *network.model.output_shape[1:]), np.float32)
+    for start in range(0, len(X), batch_size):
+        stop = start + batch_size
+        outputs[start:stop] = network.predict_step(as_input(X[start:stop], network))
+    return outputs
+
+
+def as_input(batch, network):
+    """Return samples as the float32 array the network takes, with a channel axis where missing."""
+    return np.asarray(batch, np.float32).reshape(-1, *network.model.input_shape[1:])
+
+
+def optimizer_settings(optimizer, learning_rate):
+    """Return the class and configuration of an optimizer, and the learning rate to set."""
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        config, learning_rate = keras.saving.serialize_keras_object(optimizer)["config"], None
+    elif isinstance(optimizer, str):
+        check_number(learning_rate, "learning_rate", Real, above=0)
+        try:
+            optimizer = keras.optimizers.get(optimizer)
+        except ValueError as error:
+            raise ValueError(
+                f"optimizer={optimizer!r} is no Keras optimizer. Pass a name such as 'adam' or "
+                "'sgd', or an instance of keras.optimizers.Optimizer."
+            ) from error
+        # The rate is a variable of the network, so networks of all rates are one and the same.
+        config, learning_rate = optimizer.get_config(), float(learning_rate)
+    else:
+        raise TypeError(
+            f"optimizer must be a name or a keras.optimizers.Optimizer, but is {optimizer!r}."
+        )
+    # Keras numbers names through the process; with one inside, no two configurations were equal.
+    config = {key: value for key, value in config.items() if key != "name"}
+    return (type(optimizer), json.dumps(config, sort_keys=True)), learning_rate
+
+
+def callback_list(callbacks):
+    if callbacks is None:
+        return []
+    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                f"callbacks holds {callback!r}, which is no keras.callbacks.Callback. "
+                "Pass instances, such as [keras.callbacks.EarlyStopping('loss')]."
+            )
+    return callbacks

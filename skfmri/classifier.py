@@ -1,0 +1,509 @@
+"""Keras networks as scikit-learn classifiers."""
+
+import json
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from sklearn.metrics import accuracy_score
+from sklearn.utils import ClassifierTags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skfmri._backend import wrappers
+from skfmri._parameters import (
+    check_finite,
+    check_number,
+    check_samples,
+    freeze,
+    seed_sequence,
+    total_weight,
+    warn_if_diverged,
+)
+from skfmri._training import POOL, callback_list, optimizer_settings, predict, train
+from skfmri._validation import check_fitted_shape
+from skfmri.networks import check_architecture, convolutional_network
+
+__all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """Everything that shapes a compiled network: the key under which fits share one."""
+
+    input_shape: tuple
+    n_classes: int
+    architecture: tuple
+    optimizer: type
+    optimizer_config: str
+
+    def compiled_model(self):
+        model = convolutional_network(self.input_shape, self.n_classes, **dict(self.architecture))
+        model.compile(
+            self.optimizer.from_config(json.loads(self.optimizer_config)),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            # On a CPU, XLA costs more in compilation than it ever gains.
+            jit_compile=False,
+        )
+        return model
+
+
+class _CNNClassifier(wrappers.KerasClassifier):
+    # What skfmri decides for its networks; BaseWrapper reads these as attributes.
+    model = None
+    build_fn = None
+    warm_start = False
+    loss = "sparse_categorical_crossentropy"
+    metrics = ("accuracy",)
+    validation_split = 0.0
+    validation_batch_size = None
+    shuffle = True
+    run_eagerly = False
+
+    # BaseWrapper replaces these by versions that collect parameters from __dict__.
+    @classmethod
+    def _get_param_names(cls):
+        return super(wrappers.BaseWrapper, cls)._get_param_names()
+
+    def set_params(self, **params):
+        """Set parameters by name, as every scikit-learn estimator does.
+
+        Parameters
+        ----------
+        **params : dict
+            Parameters of the constructor; an unknown name is a ``ValueError``.
+
+        Returns
+        -------
+        self
+        """
+        return super(wrappers.BaseWrapper, self).set_params(**params)
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return super(wrappers.BaseWrapper, self).__repr__(N_CHAR_MAX)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "classifier"
+        tags.classifier_tags = ClassifierTags(poor_score=True)
+        tags.target_tags.required = True
+        return tags
+
+    @property
+    def partial_fit(self):
+        raise AttributeError(f"{type(self).__name__} has no partial_fit; call fit.")
+
+    @property
+    def initialize(self):
+        raise AttributeError(f"{type(self).__name__} has no initialize; call fit.")
+
+    def fit(self, X, y, sample_weight=None):
+        """Train a network on samples and their classes.
+
+        Every fit starts from newly drawn weights. A compiled network of the same architecture that
+        no estimator holds any more is used again, which saves seconds and changes no result.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
+            Samples of any real dtype, computed with as float32. Read batch by batch, so a memory
+            map is never loaded whole. Features without a grid train the dense layers alone.
+        y : array-like of shape (n_samples,)
+            Classes: numbers, strings or booleans, two or more different ones.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each sample in the loss; never changed. Samples of weight 0 are left out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, X holds values that are not finite, y holds one class
+            only, or the network has more blocks than the grid allows.
+        TypeError
+            If a parameter has a wrong type.
+        """
+        optimizer, learning_rate = self._check_parameters()
+        callbacks = callback_list(self.callbacks)
+        X, y = validate_data(self, X, y, allow_nd=True, ensure_all_finite=False)
+        check_classification_targets(y)
+        classes, positions = np.unique(y, return_inverse=True)
+        check_samples(X, classes)
+        weight = total_weight(len(X), y, self.class_weight, sample_weight)
+        # A network is large: the one of an earlier fit goes back before the next is asked for.
+        for name in ("_lease", "_weights", "classes_", "n_classes_", "history_", "X_shape_"):
+            vars(self).pop(name, None)
+        recipe = self._recipe(X.shape[1:], len(classes), optimizer)
+        lease = POOL.borrow(recipe, recipe.compiled_model)
+        initial, order = map(np.random.default_rng, seed_sequence(self.random_state).spawn(2))
+        lease.network.reset(initial, learning_rate)
+        kept = weight > 0
+        self.history_ = train(
+            lease.network,
+            X if kept.all() else X[kept],
+            positions[kept].astype(np.int32),
+            weight[kept],
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            order=order,
+            callbacks=callbacks,
+            verbose=self.verbose,
+        )
+        warn_if_diverged(self.history_["loss"])
+        self._lease, self._fitted_recipe = lease, recipe
+        self.classes_, self.n_classes_, self.X_shape_ = classes, len(classes), X.shape
+        return self
+
+    def predict_proba(self, X):
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
+            Samples on the grid of the training samples, of any real dtype.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float32
+            Rows sum to 1; columns in the order of ``classes_``.
+        """
+        check_is_fitted(self, "classes_")
+        # scikit-learn compares axis 1 alone, and would blame its length when the grid is wrong.
+        if len(getattr(X, "shape", ())) > 2:
+            check_fitted_shape(X.shape[1:], self.X_shape_[1:], type(self).__name__)
+        X = validate_data(self, X, allow_nd=True, ensure_all_finite=False, reset=False)
+        check_fitted_shape(X.shape[1:], self.X_shape_[1:], type(self).__name__)
+        check_finite(X)
+        return predict(self._network(), X, self.batch_size)
+
+    def predict(self, X):
+        """Return the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
+            Samples on the grid of the training samples, of any real dtype.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Entries of ``classes_``.
+        """
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def score(self, X, y, sample_weight=None):
+        """Return the fraction of samples whose class is predicted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
+            Samples on the grid of the training samples.
+        y : array-like of shape (n_samples,)
+            True classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each sample in the mean.
+
+        Returns
+        -------
+        float
+        """
+        return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
+
+    @property
+    def model_(self):
+        """The trained ``keras.Model``, compiled; no other estimator trains it once it was seen."""
+        check_is_fitted(self, "classes_")
+        network = self._network()
+        network.reusable = False
+        return network.model
+
+    def __getstate__(self):
+        # A network and its graphs cannot be pickled; its weights can, and rebuild it on demand.
+        state = dict(super().__getstate__())
+        lease = state.pop("_lease", None)
+        if lease is not None:
+            state["_weights"] = lease.network.model.get_weights()
+        return state
+
+    def _network(self):
+        if "_lease" not in vars(self):
+            lease = POOL.borrow(self._fitted_recipe, self._fitted_recipe.compiled_model)
+            lease.network.reset(np.random.default_rng(0))
+            lease.network.model.set_weights(self._weights)
+            self._lease = lease
+            del self._weights
+        return self._lease.network
+
+    def _recipe(self, sample_shape, n_classes, optimizer):
+        architecture = tuple((name, freeze(getattr(self, name))) for name in self._architecture)
+        input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
+        return _Recipe(tuple(input_shape), n_classes, architecture, *optimizer)
+
+    def _check_parameters(self):
+        check_architecture(**{name: getattr(self, name) for name in self._architecture})
+        for name in ("epochs", "batch_size"):
+            check_number(getattr(self, name), name, Integral, least=1)
+        check_number(self.verbose, "verbose", Integral, least=0)
+        return optimizer_settings(self.optimizer, self.learning_rate)
+
+
+class SlabCNNClassifier(_CNNClassifier):
+    """Classify slabs with a 2-D convolutional network whose channels are the slices.
+
+    A few adjacent slices seen as the colours of one picture need far fewer weights than a 3-D
+    network. The defaults are the network of the workshop notebook that skfmri grew from: three
+    blocks of convolution, batch normalization and pooling, then dense layers of 1024, 256 and 64
+    units, 2,345,602 parameters for slabs of 40 x 56 voxels in 3 slices and two classes. It is a
+    scikeras ``KerasClassifier`` whose parameters all have a name, so that ``GridSearchCV``,
+    ``clone`` and ``set_params`` need no prefixes.
+
+    Parameters
+    ----------
+    filters : int or sequence of int, default=32
+        Filters of the first block, doubled in each further one; a sequence gives one per block.
+    kernel_size : int or tuple of int, default=3
+        Voxels along each side of the convolution; see
+        :func:`skfmri.networks.convolutional_network` for one entry per block.
+    n_blocks : int, default=3
+        Number of convolution blocks. Three need at least 22 x 22 voxels, two 10 x 10, one 4 x 4;
+        0 leaves the dense layers alone.
+    padding : {"valid", "same"}, default="valid"
+        "same" pads with zeros, so that any number of blocks fits any slab.
+    dense_units : sequence of int, default=(1024, 256, 64)
+        Units of the dense layers; may be empty.
+    dropout : float, default=0.5
+        Fraction dropped before and after each dense layer, in [0, 1).
+    optimizer : str or keras.optimizers.Optimizer, default="adam"
+        Name of a Keras optimizer, or an instance, of which a copy made from its configuration is
+        trained with the instance's own learning rate.
+    learning_rate : float, default=0.001
+        Step size of an optimizer given by name.
+    epochs : int, default=125
+        Number of passes over the training samples.
+    batch_size : int, default=32
+        Samples per training step, and per step of prediction.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the loss, by the labels in y; "balanced" makes up for rare classes.
+    callbacks : keras.callbacks.Callback or list of these, default=None
+        Called during fit as Keras does, these very instances. They let go of the model when fit
+        ends, so that estimators can be cloned and pickled: keep weights, not ``self.model``.
+    random_state : int, RandomState instance or None, default=None
+        Draws initial weights, dropout and sample order. An int gives bit-equal networks run after
+        run, for the same number of TensorFlow threads on the same machine: another number of
+        threads adds in another order. None differs each time. No global seed is read or changed.
+    verbose : int, default=0
+        Keras' progress display: 0 none, 1 bar, 2 line per epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Classes, sorted.
+    n_classes_ : int
+        Number of classes.
+    history_ : dict of str to list of float
+        "loss" and "accuracy" of each epoch, means over its training batches.
+    model_ : keras.Model
+        The trained network. Who looks at it keeps it: it is then never used for another fit.
+    X_shape_ : tuple of int
+        Shape of the training samples.
+    n_features_in_ : int
+        Length of axis 1 of X, as in scikit-learn.
+
+    Notes
+    -----
+    In a joblib worker TensorFlow takes as many threads as ``OMP_NUM_THREADS`` says, which joblib
+    sets to the worker's share of the cores. The same holds in the main process if the variable is
+    set there before the first fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfmri.classifier import SlabCNNClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(24, 6, 7, 2)), np.repeat(["closed", "open"], 12)
+    >>> X[y == "open", 2:4, 2:4] += 3
+    >>> decoder = SlabCNNClassifier(
+    ...     filters=4, n_blocks=1, dense_units=(8,), dropout=0, epochs=40, random_state=0
+    ... )
+    >>> decoder.fit(X, y).score(X, y)
+    1.0
+    """
+
+    _architecture = ("filters", "kernel_size", "n_blocks", "padding", "dense_units", "dropout")
+
+    def __init__(
+        self,
+        filters=32,
+        kernel_size=3,
+        n_blocks=3,
+        padding="valid",
+        dense_units=(1024, 256, 64),
+        dropout=0.5,
+        optimizer="adam",
+        learning_rate=0.001,
+        epochs=125,
+        batch_size=32,
+        class_weight=None,
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.n_blocks = n_blocks
+        self.padding = padding
+        self.dense_units = dense_units
+        self.dropout = dropout
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @staticmethod
+    def _input_shape(sample_shape):
+        return sample_shape
+
+
+class VolumeCNNClassifier(_CNNClassifier):
+    """Classify volumes, or thick slabs, with a 3-D convolutional network.
+
+    The kernels move along all three axes, so a pattern counts wherever it lies, at the price of
+    more computation than :class:`SlabCNNClassifier`. With the default ``padding="same"`` an axis
+    is halved by each block but never gets shorter than one voxel: the same parameters take a slab
+    of three slices as well as a whole volume of 40 x 51 x 41.
+
+    Parameters
+    ----------
+    filters : int or sequence of int, default=16
+        Filters of the first block, doubled in each further one; a sequence gives one per block.
+    kernel_size, pool_size, strides : int, tuple of int, or sequence of these; default 3, 2, 1
+        Convolution kernel, pooling window and convolution stride in voxels. An int holds for all
+        axes and blocks, a flat tuple of three for all blocks, and a sequence with a tuple inside,
+        such as ``[(2, 3, 2), (2, 3, 2), 2]``, has one entry per block.
+    n_blocks : int, default=3
+        Number of convolution blocks; 0 leaves the dense layers alone.
+    padding : {"valid", "same"}, default="same"
+        "valid" adds no zeros; the blocks may then need more voxels than there are.
+    dense_units : sequence of int, default=(256, 64)
+        Units of the dense layers; may be empty.
+    dense_batch_norm : bool, default=True
+        Whether a batch normalization follows each dense layer.
+    dropout : float, default=0.5
+        Fraction dropped before and after each dense layer, in [0, 1).
+    optimizer : str or keras.optimizers.Optimizer, default="adam"
+        Name of a Keras optimizer, or an instance, of which a copy made from its configuration is
+        trained with the instance's own learning rate.
+    learning_rate : float, default=0.001
+        Step size of an optimizer given by name.
+    epochs : int, default=125
+        Number of passes over the training samples.
+    batch_size : int, default=32
+        Samples per training step, and per step of prediction.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the loss, by the labels in y; "balanced" makes up for rare classes.
+    callbacks : keras.callbacks.Callback or list of these, default=None
+        Called during fit as Keras does, these very instances. They let go of the model when fit
+        ends, so that estimators can be cloned and pickled: keep weights, not ``self.model``.
+    random_state : int, RandomState instance or None, default=None
+        Draws initial weights, dropout and sample order. An int gives bit-equal networks run after
+        run, for the same number of TensorFlow threads on the same machine: another number of
+        threads adds in another order. None differs each time. No global seed is read or changed.
+    verbose : int, default=0
+        Keras' progress display: 0 none, 1 bar, 2 line per epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Classes, sorted.
+    n_classes_ : int
+        Number of classes.
+    history_ : dict of str to list of float
+        "loss" and "accuracy" of each epoch, means over its training batches.
+    model_ : keras.Model
+        The trained network. Who looks at it keeps it: it is then never used for another fit.
+    X_shape_ : tuple of int
+        Shape of the training samples.
+    n_features_in_ : int
+        Length of axis 1 of X, as in scikit-learn.
+
+    Notes
+    -----
+    In a joblib worker TensorFlow takes as many threads as ``OMP_NUM_THREADS`` says, which joblib
+    sets to the worker's share of the cores. The same holds in the main process if the variable is
+    set there before the first fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfmri.classifier import VolumeCNNClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(24, 6, 7, 8)), np.repeat(["face", "house"], 12)
+    >>> X[y == "house", 2:4, 2:4, 2:4] += 3
+    >>> decoder = VolumeCNNClassifier(
+    ...     filters=4, n_blocks=1, dense_units=(8,), dropout=0, epochs=40, random_state=0
+    ... )
+    >>> decoder.fit(X, y).predict_proba(X[:5]).shape
+    (5, 2)
+    """
+
+    _architecture = (
+        "filters",
+        "kernel_size",
+        "n_blocks",
+        "pool_size",
+        "strides",
+        "padding",
+        "dense_units",
+        "dense_batch_norm",
+        "dropout",
+    )
+
+    def __init__(
+        self,
+        filters=16,
+        kernel_size=3,
+        n_blocks=3,
+        pool_size=2,
+        strides=1,
+        padding="same",
+        dense_units=(256, 64),
+        dense_batch_norm=True,
+        dropout=0.5,
+        optimizer="adam",
+        learning_rate=0.001,
+        epochs=125,
+        batch_size=32,
+        class_weight=None,
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.n_blocks = n_blocks
+        self.pool_size = pool_size
+        self.strides = strides
+        self.padding = padding
+        self.dense_units = dense_units
+        self.dense_batch_norm = dense_batch_norm
+        self.dropout = dropout
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @staticmethod
+    def _input_shape(sample_shape):
+        return (*sample_shape, 1)

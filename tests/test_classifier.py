@@ -1,0 +1,726 @@
+import copy
+import gc
+import hashlib
+import inspect
+import os
+import pickle
+import random
+import subprocess
+import sys
+import warnings
+
+import joblib
+import keras
+import numpy as np
+import pytest
+from scikeras.wrappers import KerasClassifier
+from sklearn import config_context
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.estimator_checks import check_estimator
+
+from skfmri._parameters import seed_sequence
+from skfmri._training import POOL
+from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri.networks import convolutional_network
+
+
+def weights_of(decoder):
+    return decoder._network().model.get_weights()
+
+
+def assert_same_weights(one, other):
+    for a, b in zip(weights_of(one), weights_of(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def digest(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+# Each contract takes a function that makes an unfitted decoder, and data. Ours keeps all of them,
+# stock scikeras none.
+
+
+def is_a_classifier(make, X, y):
+    assert is_classifier(make())
+
+
+def predicts_any_float_type(make, X, y):
+    assert make().fit(X, y).predict(X.astype(np.float64)).shape == y.shape
+
+
+def leaves_sample_weight_alone(make, X, y):
+    for dtype in (np.float64, np.float32):
+        weight = np.linspace(1, 2, len(y), dtype=dtype)
+        before = weight.copy()
+        make(class_weight="balanced").fit(X, y, sample_weight=weight)
+        np.testing.assert_array_equal(weight, before)
+
+
+def names_every_parameter(make, X, y):
+    signature = inspect.signature(type(make()).__init__).parameters.values()
+    assert all(p.kind is not p.VAR_KEYWORD for p in signature)
+    assert set(make(filters=2).get_params()) == {p.name for p in signature} - {"self"}
+
+
+def tells_random_states_apart(make, X, y):
+    one, other = (make(random_state=np.random.RandomState(seed)).fit(X, y) for seed in (1, 2))
+    assert one.history_["loss"] != other.history_["loss"]
+
+
+def keeps_global_seeds_during_fit(make, X, y):
+    def state():
+        return digest(np.random.get_state()[1]), random.getstate()  # noqa: NPY002 (the global one)
+
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: seen.append(state()))
+    before = state()
+    make(random_state=0, callbacks=[watch]).fit(X, y)
+    assert [*seen, state()] == [before, before]
+
+
+def traces_one_network_for_two_fits(make, X, y):
+    traces, train_step = [], keras.Model.train_step
+
+    def counted(self, data):
+        traces.append(1)
+        return train_step(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "train_step", counted)
+        make().fit(X, y)
+        first = len(traces)
+        make().fit(X, y)
+    assert len(traces) == first
+
+
+def memory_stays_flat(make, X, y):
+    def resident():
+        gc.collect()
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    make().fit(X, y).predict(X)
+    before = resident()
+    for _ in range(2):
+        make().fit(X, y).predict(X)
+    assert resident() - before < 10
+
+
+CONTRACTS = [
+    is_a_classifier,
+    predicts_any_float_type,
+    leaves_sample_weight_alone,
+    names_every_parameter,
+    tells_random_states_apart,
+    keeps_global_seeds_during_fit,
+    traces_one_network_for_two_fits,
+    pytest.param(
+        memory_stays_flat,
+        marks=pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc"),
+    ),
+]
+
+
+def stock_network(meta, filters=2):
+    return convolutional_network(
+        meta["X_shape_"][1:], meta["n_classes_"], filters=filters, n_blocks=1, dense_units=(4,)
+    )
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_contract_holds(contract, slabs, tiny):
+    contract(lambda **options: SlabCNNClassifier(**{**tiny, "epochs": 1, **options}), *slabs)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+@pytest.mark.filterwarnings("ignore")
+def test_stock_scikeras_breaks_the_contract(contract, slabs):
+    def make(**options):
+        loss = "sparse_categorical_crossentropy"
+        return KerasClassifier(
+            stock_network, loss=loss, optimizer="adam", verbose=0, batch_size=8, **options
+        )
+
+    error, message = AssertionError, None
+    if contract is predicts_any_float_type:
+        error, message = ValueError, "casting from float64 to float32 is not safe"
+    with pytest.raises(error, match=message):
+        contract(make, *slabs)
+
+
+# Known answers
+
+
+def test_network_without_hidden_layers_is_logistic_regression():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2, 3, 1))
+    y = (X[:, 0, 0, 0] + 2 * rng.normal(size=60) > 0).astype(int)
+    weight = rng.uniform(0.5, 2, size=60)
+    decoder = SlabCNNClassifier(
+        n_blocks=0,
+        dense_units=(),
+        dropout=0,
+        learning_rate=0.1,
+        epochs=300,
+        batch_size=60,
+        class_weight={0: 2.0, 1: 0.5},
+    ).fit(X, y, sample_weight=weight)
+    flat = X.reshape(60, -1)
+    reference = LogisticRegression(C=np.inf, class_weight={0: 2.0, 1: 0.5}, tol=1e-8)
+    reference.fit(flat, y, sample_weight=weight)
+    np.testing.assert_allclose(
+        decoder.predict_proba(X), reference.predict_proba(flat), rtol=0, atol=2e-3
+    )
+
+
+def test_training_equals_plain_keras_with_the_same_weights_and_batches(slabs):
+    X, y = slabs
+    start = []
+
+    class Recorder(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            start.extend(self.model.get_weights())
+
+    decoder = SlabCNNClassifier(
+        filters=3,
+        n_blocks=1,
+        dense_units=(4,),
+        dropout=0,
+        epochs=2,
+        batch_size=8,
+        learning_rate=0.01,
+        random_state=5,
+        callbacks=Recorder(),
+    ).fit(X, y)
+
+    layers = keras.layers
+    plain = keras.Sequential(
+        [
+            layers.Input((6, 7, 3)),
+            layers.Conv2D(3, 3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(4, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    plain.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    plain.set_weights(start)
+    order = np.random.default_rng(seed_sequence(5).spawn(2)[1])
+    positions = np.unique(y, return_inverse=True)[1]
+    for _ in range(2):
+        shuffled = order.permutation(len(X))
+        for begin in range(0, len(X), 8):
+            batch = shuffled[begin : begin + 8]
+            plain.train_on_batch(X[batch], positions[batch])
+    # Where a gradient is nearly 0, Adam makes rounding errors into steps of up to 0.01.
+    np.testing.assert_allclose(decoder.predict_proba(X), plain(X), rtol=0, atol=1e-4)
+    for ours, theirs in zip(weights_of(decoder), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("labels", [["closed", "open"], [True, False], [3, 1], [0.0, 1.0]])
+def test_labels_of_any_kind_come_back(slabs, tiny, labels):
+    X, _ = slabs
+    y = np.array(labels)[np.arange(len(X)) % 2]
+    decoder = SlabCNNClassifier(**tiny).fit(X, y)
+    np.testing.assert_array_equal(decoder.classes_, np.unique(labels))
+    assert decoder.n_classes_ == 2
+    assert decoder.predict(X).dtype == y.dtype
+    assert set(decoder.predict(X)) <= set(labels)
+
+
+def test_probabilities_are_float32_rows_that_sum_to_one(fitted_slab_decoder, slabs):
+    X, y = slabs
+    probabilities = fitted_slab_decoder.predict_proba(X)
+    assert probabilities.shape == (20, 3)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    predicted = fitted_slab_decoder.classes_[probabilities.argmax(axis=1)]
+    np.testing.assert_array_equal(fitted_slab_decoder.predict(X), predicted)
+    assert fitted_slab_decoder.score(X, y) == np.mean(predicted == y)
+
+
+def test_history_holds_loss_and_accuracy_of_each_epoch(fitted_slab_decoder):
+    assert set(fitted_slab_decoder.history_) == {"loss", "accuracy"}
+    for values in fitted_slab_decoder.history_.values():
+        assert len(values) == 3
+        assert all(type(value) is float for value in values)
+
+
+def test_training_learns_what_separates_the_classes(slabs):
+    X, y = slabs
+    decoder = SlabCNNClassifier(
+        filters=4, n_blocks=1, dense_units=(8,), dropout=0, epochs=60, batch_size=8, random_state=0
+    ).fit(X, y)
+    assert decoder.score(X, y) > 0.9
+    assert decoder.history_["loss"][-1] < decoder.history_["loss"][0] / 2
+
+
+def test_float_types_integers_and_memory_maps_give_the_same_bits(tmp_path, slabs, tiny):
+    X, y = slabs
+    whole = np.round(10 * X)
+    np.save(tmp_path / "X.npy", whole.astype(np.float32))
+    variants = [whole.astype(t) for t in (np.float32, np.float64, np.int16)]
+    variants.append(np.load(tmp_path / "X.npy", mmap_mode="r"))
+    seen = {digest(SlabCNNClassifier(random_state=0, **tiny).fit(v, y).predict_proba(w))
+            for v in variants for w in variants}  # fmt: skip
+    assert len(seen) == 1
+
+
+def test_samples_of_weight_zero_count_as_absent(slabs, tiny):
+    X, y = slabs
+    kept = np.arange(20) >= 5
+    make = lambda: SlabCNNClassifier(random_state=0, **tiny)  # noqa: E731 (two of one kind)
+    weighted = make().fit(X, y, sample_weight=kept.astype(int))
+    assert_same_weights(weighted, make().fit(X[kept], y[kept]))
+
+
+def test_class_weight_is_the_sample_weight_of_its_class(slabs, tiny):
+    X, y = slabs
+    by_class = SlabCNNClassifier(
+        random_state=0, class_weight={"cat": 3, "face": 1, "house": 1}, **tiny
+    )
+    by_sample = SlabCNNClassifier(random_state=0, **tiny)
+    by_sample.fit(X, y, sample_weight=np.where(y == "cat", 3, 1))
+    assert_same_weights(by_class.fit(X, y), by_sample)
+    plain = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    assert plain.history_["loss"] != by_sample.history_["loss"]
+
+
+# Reproducibility
+
+
+def test_an_int_seed_gives_equal_bits_for_a_new_and_a_used_network(slabs, tiny):
+    X, y = slabs
+    POOL.clear()
+    fresh = SlabCNNClassifier(random_state=3, **tiny).fit(X, y)
+    expected = weights_of(fresh)
+    network = fresh._network()
+    del fresh
+    SlabCNNClassifier(random_state=4, learning_rate=0.1, **tiny).fit(X, y)
+    used = SlabCNNClassifier(random_state=3, **tiny).fit(X, y)
+    assert used._network() is network
+    for a, b in zip(expected, weights_of(used), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_seeds_differ_and_none_differs_each_time(slabs, tiny):
+    losses = [
+        SlabCNNClassifier(random_state=seed, **tiny).fit(*slabs).history_["loss"][-1]
+        for seed in (0, 1, None, None)
+    ]
+    assert len(set(losses)) == 4
+
+
+def test_dropout_follows_the_seed_and_changes_from_step_to_step(slabs):
+    X, y = np.ones((8, 50)), np.arange(8) % 2
+    options = {"dense_units": (), "epochs": 3, "batch_size": 8, "optimizer": "sgd"}
+    one, other = (
+        SlabCNNClassifier(random_state=0, learning_rate=1e-9, **options).fit(X, y) for _ in "ab"
+    )
+    assert one.history_ == other.history_
+    assert len(set(one.history_["loss"])) == 3
+    third = SlabCNNClassifier(random_state=1, **options).fit(X, y)
+    seeds = [d._network().model.layers[2].seed_generator.state.numpy()[0] for d in (one, third)]
+    assert seeds[0] != seeds[1]
+
+
+SCRIPT = """
+import sys
+import joblib, numpy as np
+import tensorflow as tf
+from sklearn.model_selection import cross_val_score
+from skfmri.classifier import SlabCNNClassifier
+
+def threads():
+    import os
+    import skfmri.classifier
+    import tensorflow as tf
+    config = tf.config.threading
+    share = int(os.environ["OMP_NUM_THREADS"])
+    found = config.get_intra_op_parallelism_threads(), config.get_inter_op_parallelism_threads()
+    return found == (share, share)
+
+if __name__ == "__main__":
+    X, y, fitted, tiny = joblib.load(sys.argv[1])
+    out = {"predicted": fitted.predict_proba(X)}
+    decoder = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    out["weights"] = decoder.model_.get_weights()
+    if len(sys.argv) == 3:
+        joblib.dump(out, sys.argv[2])
+        sys.exit()
+    out["scores"] = [
+        cross_val_score(SlabCNNClassifier(random_state=0, **tiny), X, y, cv=4, n_jobs=n,
+                        scoring="neg_log_loss")
+        for n in (1, 2)
+    ]
+    out["threads"] = joblib.Parallel(n_jobs=2)(joblib.delayed(threads)() for _ in range(4))
+    joblib.dump(out, sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="session")
+def other_process(tmp_path_factory, slabs, tiny, fitted_slab_decoder):
+    """What the script finds in a new process, and in one that, like its workers, has one thread."""
+    folder = tmp_path_factory.mktemp("process")
+    (folder / "script.py").write_text(SCRIPT)
+    joblib.dump((*slabs, fitted_slab_decoder, tiny), folder / "in.joblib")
+    found = {}
+    for name, extra in {"one thread": {"OMP_NUM_THREADS": "1"}, "default": {}}.items():
+        out = folder / f"{name}.joblib"
+        paths = [p for p in (os.getcwd(), os.environ.get("PYTHONPATH")) if p]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **extra}
+        command = [sys.executable, folder / "script.py", folder / "in.joblib", out]
+        command += ["with workers"] if extra else []
+        subprocess.run(command, check=True, env=environment, timeout=300)
+        found[name] = joblib.load(out)
+    return found
+
+
+def test_one_and_two_jobs_of_one_thread_each_score_bit_equal(other_process):
+    one_job, two_jobs = other_process["one thread"]["scores"]
+    assert len(set(one_job)) == 4
+    np.testing.assert_array_equal(one_job, two_jobs)
+
+
+def test_a_new_process_trains_the_same_bits(other_process, fitted_slab_decoder):
+    found = other_process["default"]["weights"]
+    for a, b in zip(weights_of(fitted_slab_decoder), found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_pickled_decoder_predicts_the_same_in_a_new_process(
+    other_process, fitted_slab_decoder, slabs
+):
+    expected = fitted_slab_decoder.predict_proba(slabs[0])
+    np.testing.assert_array_equal(other_process["default"]["predicted"], expected)
+
+
+def test_tensorflow_takes_the_share_of_cores_of_a_joblib_worker(other_process):
+    assert all(other_process["one thread"]["threads"])
+
+
+# Sharing of networks
+
+
+def test_a_living_decoder_keeps_its_network_to_itself(slabs, tiny):
+    X, y = slabs
+    SlabCNNClassifier(**tiny).fit(X, y)
+    first = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    before = first.predict_proba(X)
+    second = SlabCNNClassifier(random_state=1, **tiny).fit(X, y)
+    assert second._network() is not first._network()
+    np.testing.assert_array_equal(first.predict_proba(X), before)
+
+
+def test_a_model_somebody_looked_at_is_never_trained_by_another_decoder(slabs, tiny):
+    X, y = slabs
+    decoder = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    model = decoder.model_
+    before = model.get_weights()
+    decoder.fit(X, y)
+    del decoder
+    other = SlabCNNClassifier(random_state=1, **tiny).fit(X, y)
+    assert other._network().model is not model
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_idle_networks_are_few_and_the_longest_idle_goes_first(slabs, tiny):
+    X, y = slabs
+    POOL.clear()
+    options = {**tiny, "n_blocks": 0, "dense_units": (), "epochs": 1}
+    networks = []
+    for dropout in (0, 0.1, 0.2, 0.3, 0.4):
+        decoder = SlabCNNClassifier(**{**options, "dropout": dropout}).fit(X, y)
+        networks.append(decoder._network())
+        del decoder
+    assert len(POOL) == 4
+    again = [SlabCNNClassifier(**{**options, "dropout": d}).fit(X, y) for d in (0.1, 0)]
+    assert again[0]._network() is networks[1]
+    assert again[1]._network() is not networks[0]
+
+
+# Parameters
+
+
+def test_parameters_are_those_of_scikit_learn():
+    decoder = SlabCNNClassifier(filters=8)
+    assert "filters=8" in repr(decoder)
+    assert "epochs" not in repr(decoder)
+    assert clone(decoder.set_params(dropout=0.25)).get_params() == decoder.get_params()
+    with pytest.raises(ValueError, match="Invalid parameter 'filter' for estimator"):
+        decoder.set_params(filter=3)
+
+
+def test_grid_search_over_filters_and_dropout(slabs, tiny):
+    X, y = slabs
+    grid = {"filters": [2, 3], "dropout": [0.25, 0.5]}
+    search = GridSearchCV(SlabCNNClassifier(random_state=0, **tiny), grid, cv=2).fit(X, y)
+    assert len(search.cv_results_["params"]) == 4
+    assert search.best_estimator_.filters == search.best_params_["filters"]
+    first = search.best_estimator_._network().model.layers[1]
+    assert first.filters == search.best_params_["filters"]
+
+
+def test_integer_cv_stratifies_and_roc_auc_works(slabs, tiny):
+    X, _ = slabs
+    y = np.repeat(["open", "closed"], 10)
+    decoder = SlabCNNClassifier(random_state=0, **tiny)
+    scores = cross_val_score(decoder, X, y, cv=2, scoring="roc_auc", error_score="raise")
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_displays_take_a_fitted_decoder(slabs, tiny):
+    pytest.importorskip("matplotlib").use("agg")
+    from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
+
+    X, _ = slabs
+    y = np.repeat(["open", "closed"], 10)
+    decoder = SlabCNNClassifier(**tiny).fit(X, y)
+    assert RocCurveDisplay.from_estimator(decoder, X, y).roc_auc is not None
+    assert ConfusionMatrixDisplay.from_estimator(decoder, X, y).confusion_matrix.sum() == 20
+
+
+def test_sample_weight_is_routed_as_metadata(slabs, tiny):
+    X, y = slabs
+    weight = np.linspace(1, 2, 20)
+    with config_context(enable_metadata_routing=True):
+        decoder = SlabCNNClassifier(random_state=0, **tiny).set_fit_request(sample_weight=True)
+        decoder.set_score_request(sample_weight=True)
+        scores = cross_val_score(
+            decoder, X, y, cv=2, params={"sample_weight": weight}, error_score="raise"
+        )
+    assert scores.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dropout": 1.0}, ValueError, "dropout must be a number at least 0 and below 1"),
+        ({"epochs": 0}, ValueError, "epochs must be an integer at least 1, but is 0"),
+        ({"batch_size": 1.5}, TypeError, "batch_size must be an integer"),
+        ({"filters": 0}, ValueError, "filters must be an integer at least 1"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be a number above 0"),
+        ({"optimizer": "adams"}, ValueError, "optimizer='adams' is no Keras optimizer"),
+        ({"optimizer": 3}, TypeError, "optimizer must be a name or a keras"),
+        ({"callbacks": ["stop"]}, TypeError, "callbacks holds 'stop'"),
+        ({"n_blocks": 3}, ValueError, "6 x 7 voxels, but n_blocks=3 .* 22 x 22. Choose n_blocks=1"),
+    ],
+)
+def test_wrong_parameters_are_refused_in_fit(slabs, tiny, options, error, message):
+    with pytest.raises(error, match=message):
+        SlabCNNClassifier(**{**tiny, **options}).fit(*slabs)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", keras.optimizers.SGD(0.01, momentum=0.9)])
+def test_optimizers_by_name_and_as_instances(slabs, tiny, optimizer):
+    X, y = slabs
+    decoder = SlabCNNClassifier(optimizer=optimizer, random_state=0, **tiny)
+    fitted = clone(decoder).fit(X, y)
+    assert_same_weights(fitted, clone(decoder).fit(X, y))
+    used = fitted._network().model.optimizer
+    assert type(used) is keras.optimizers.SGD
+    assert used is not decoder.optimizer
+    if optimizer != "sgd":
+        decoder.fit(X, y)
+        assert int(optimizer.iterations) == 0
+        assert float(used.learning_rate) == pytest.approx(0.01)
+        assert pickle.loads(pickle.dumps(decoder)).optimizer.momentum == 0.9
+
+
+def test_learning_rate_and_its_schedules_take_effect(slabs, tiny):
+    X, y = slabs
+    losses = []
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    for options in (
+        {"learning_rate": 0.1},
+        {"learning_rate": 0.001},
+        {"optimizer": keras.optimizers.Adam(schedule)},
+    ):
+        decoder = SlabCNNClassifier(random_state=0, **tiny, **options).fit(X, y)
+        losses.append(decoder.history_["loss"][-1])
+    assert len(set(losses)) == 3
+
+
+# Callbacks
+
+
+def test_callbacks_are_called_as_keras_does_and_let_go_of_the_model(slabs, tiny):
+    calls = []
+
+    class Recorder(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            calls.append("begin")
+
+        def on_epoch_end(self, epoch, logs=None):
+            calls.append((epoch, sorted(logs), self.params["epochs"]))
+
+        def on_train_batch_end(self, batch, logs=None):
+            calls.append((batch, sorted(logs)))
+
+        def on_train_end(self, logs=None):
+            assert self.model is not None
+            calls.append("end")
+
+    recorder = Recorder()
+    decoder = SlabCNNClassifier(callbacks=recorder, **{**tiny, "epochs": 2}).fit(*slabs)
+    names = ["accuracy", "loss"]
+    epoch = [(batch, names) for batch in range(3)]
+    assert calls == ["begin", *epoch, (0, names, 2), *epoch, (1, names, 2), "end"]
+    assert recorder.model is None
+    assert clone(decoder).callbacks is not recorder
+
+
+def test_early_stopping_and_learning_rate_schedules_work(slabs, tiny):
+    stop = keras.callbacks.EarlyStopping("loss", patience=1, min_delta=100)
+    halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    options = {**tiny, "epochs": 50, "learning_rate": 0.5}
+    decoder = SlabCNNClassifier(callbacks=[stop, halve], **options).fit(*slabs)
+    assert len(decoder.history_["loss"]) == 2
+    assert decoder.history_["learning_rate"] == [0.25, 0.125]
+    again = SlabCNNClassifier(**{**options, "epochs": 1}).fit(*slabs)
+    assert float(again._network().model.optimizer.learning_rate) == 0.5
+
+
+def test_a_failing_callback_leaves_the_decoder_unfitted_and_the_next_fit_untouched(slabs, tiny):
+    X, y = slabs
+    expected = weights_of(SlabCNNClassifier(random_state=0, **tiny).fit(X, y))
+
+    def fail(epoch, logs):
+        raise RuntimeError("full disk")
+
+    broken = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    broken.set_params(callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=fail)])
+    with pytest.raises(RuntimeError, match="full disk"):
+        broken.fit(X, y)
+    with pytest.raises(NotFittedError):
+        broken.predict(X)
+    again = weights_of(SlabCNNClassifier(random_state=0, **tiny).fit(X, y))
+    for a, b in zip(expected, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# Copies
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+def test_copies_predict_the_same_and_live_on_their_own(slabs, tiny, copied):
+    X, y = slabs
+    decoder = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    expected = decoder.predict_proba(X)
+    twin = copied(decoder.set_params(filters=7))
+    twice = copied(copied(twin))
+    decoder.set_params(filters=2, random_state=9).fit(X, y)
+    np.testing.assert_array_equal(twin.predict_proba(X), expected)
+    np.testing.assert_array_equal(twice.predict_proba(X), expected)
+    assert twin.history_ == twice.history_
+    assert not hasattr(clone(twin), "classes_")
+
+
+# Refusals
+
+
+def test_predicting_on_another_grid_names_both_grids(fitted_slab_decoder, slabs):
+    message = (
+        r"X holds volumes of shape \(6, 7, 2\), but SlabCNNClassifier was fitted on volumes of "
+        r"shape \(6, 7, 3\)\. Resample"
+    )
+    with pytest.raises(ValueError, match=message):
+        fitted_slab_decoder.predict(slabs[0][..., :2])
+    with pytest.raises(ValueError, match=r"of shape \(5, 7, 3\), but"):
+        fitted_slab_decoder.predict(slabs[0][:, :5])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
+def test_values_that_are_not_finite_are_refused_with_their_sample(
+    fitted_slab_decoder, slabs, tiny, bad
+):
+    X = slabs[0].astype(np.float64)
+    X[13, 2, 3, 1] = bad
+    with pytest.raises(ValueError, match="first in sample 13"):
+        SlabCNNClassifier(**tiny).fit(X, slabs[1])
+    with pytest.raises(ValueError, match="first in sample 13"):
+        fitted_slab_decoder.predict(X)
+
+
+def test_one_class_a_wrong_number_of_axes_and_bad_weights_are_refused(slabs, tiny):
+    X, y = slabs
+    decoder = SlabCNNClassifier(**tiny)
+    with pytest.raises(ValueError, match="only one class, 'cat'"):
+        decoder.fit(X, np.full(20, "cat"))
+    with pytest.raises(ValueError, match=r"X has shape \(20, 6, 7\).* a single slice has z = 1"):
+        decoder.fit(X[..., 0], y)
+    with pytest.raises(ValueError, match=r"sample_weight of shape \(19,\) for 20 samples"):
+        decoder.fit(X, y, sample_weight=np.ones(19))
+    for weight in (np.zeros(20), -np.ones(20), np.full(20, np.nan)):
+        with pytest.raises(ValueError, match="must be finite, not negative, and not all zero"):
+            decoder.fit(X, y, sample_weight=weight)
+    with pytest.raises(NotFittedError):
+        decoder.predict(X)
+
+
+def test_a_loss_that_is_not_a_number_any_more_is_reported(slabs, tiny):
+    X, y = slabs
+    options = {**tiny, "n_blocks": 0, "dense_units": (), "optimizer": "sgd", "learning_rate": 1e38}
+    with pytest.warns(ConvergenceWarning, match="Choose a smaller learning_rate"):
+        SlabCNNClassifier(**options).fit(1e6 * X, y)
+
+
+def test_another_keras_backend_is_refused_by_name():
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", "import skfmri.classifier"]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 1
+    assert "ImportError: Keras is set to the 'jax' backend" in found.stderr
+
+
+# Volumes
+
+
+def test_default_blocks_of_the_volume_network_fit_a_slab_of_three_slices():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 9, 8, 3)), np.arange(12) % 2
+    decoder = VolumeCNNClassifier(filters=2, dense_units=(4,), epochs=1, random_state=0)
+    probabilities = decoder.fit(X, y).predict_proba(X)
+    assert probabilities.shape == (12, 2)
+    convolution = decoder._network().model.layers[1]
+    assert type(convolution).__name__ == "Conv3D"
+    assert convolution.kernel.shape == (3, 3, 3, 1, 2)
+    assert_same_weights(decoder, clone(decoder).fit(X, y))
+
+
+def test_a_single_slice_works_with_one_and_two_blocks():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 40, 20, 1)), np.arange(12) % 2
+    for n_blocks in (1, 2):
+        decoder = SlabCNNClassifier(filters=1, dense_units=(2,), epochs=1, n_blocks=n_blocks)
+        assert decoder.fit(X, y).predict(X).shape == (12,)
+
+
+# scikit-learn's own suite
+
+NOT_MET = {
+    "check_estimator_tags_renamed": "scikeras' base class still defines _more_tags",
+    "check_mixin_order": "scikeras' KerasClassifier puts ClassifierMixin last",
+    "check_sample_weight_equivalence_on_dense_data": "repeated samples fall in other batches",
+    "check_methods_sample_order_invariance": "rounding depends on the place in the batch",
+}
+
+
+def test_scikit_learn_checks_pass_on_features():
+    decoder = SlabCNNClassifier(
+        dense_units=(8,), dropout=0, epochs=3, batch_size=16, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(decoder, expected_failed_checks=NOT_MET, on_fail=None)
+    assert {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"} == {}
+    assert sum(r["status"] == "passed" for r in results) > 50
