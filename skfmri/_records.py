@@ -1,0 +1,117 @@
+"""Tables on disk: labels that come in beside results that go out."""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+
+def read_labels(path, columns, n_volumes):
+    """Return some columns of a table with one row per volume, as text.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Comma-separated file with a header line, or tab-separated if its name ends in ``.tsv``.
+    columns : dict of str to str
+        For each role, such as ``"label"``, the column that the user chose.
+    n_volumes : int
+        Number of rows expected.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One column per role; an empty field is NaN.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or not a table, lacks a column, or has another number of rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}. Check the path given to --labels.")
+    try:
+        table = pd.read_csv(
+            path,
+            sep="\t" if path.suffix == ".tsv" else ",",
+            dtype=str,
+            keep_default_na=False,
+            na_values=[""],
+            skip_blank_lines=False,
+            skipinitialspace=True,
+        )
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+    while len(table) > n_volumes and table.iloc[-1].isna().all():
+        table = table.iloc[:-1]  # a blank line at the end
+    for role, column in columns.items():
+        if column not in table:
+            raise ValueError(
+                f"{path} has no column {column!r}. Its columns are "
+                f"{', '.join(map(repr, table.columns))}; choose one with --{role}-column."
+            )
+    if len(table) != n_volumes:
+        raise ValueError(
+            f"{path} has {len(table)} rows below its header, but the images hold {n_volumes} "
+            "volumes. Give one row per volume, in the order of the images."
+        )
+    return pd.DataFrame({role: table[column] for role, column in columns.items()})
+
+
+def claim_directory(path, names, overwrite):
+    """Make a directory for results, or raise ValueError before any work is done.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The directory.
+    names : sequence of str
+        Files that will be written there.
+    overwrite : bool
+        Whether they may replace others of the same name.
+
+    Returns
+    -------
+    path : pathlib.Path
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ValueError(f"Results cannot be written to {path}: {error.strerror}.") from error
+    found = [name for name in names if (path / name).exists()]
+    if found and not overwrite:
+        raise ValueError(
+            f"{path} already holds {', '.join(found)}. Choose another directory, or pass "
+            "--overwrite."
+        )
+    return path
+
+
+def write_whole(path, text):
+    """Write a text file that appears only when it is complete."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        # mkstemp makes files for their owner only; results follow the user's own mask.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path, content):
+    """Write a JSON file that appears only when it is complete."""
+    write_whole(path, json.dumps(content, indent=2, default=str) + "\n")

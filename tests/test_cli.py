@@ -1,0 +1,222 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from skfmri.cli import main
+
+SHAPE = (12, 13, 10)
+RESULTS = ["folds.csv", "predictions.csv", "settings.json"]
+FAST = ["--filters", "2", "--n-blocks", "1", "--dense-units", "8", "--epochs", "4"]
+FAST += ["--slab", "2:5", "--angle", "0.1", "--batch-size", "8"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Two images with 24 volumes in 3 runs, and their table; a blob tells the labels apart."""
+    folder = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(0)
+    labels = np.array(["cat", "dog", "", "rest"] * 6)
+    volumes = rng.normal(10, 0.3, size=(24, *SHAPE)).astype(np.float32)
+    volumes[labels == "cat", 4:8, 4:9, 2:8] += 3
+    affine = np.diag([3.0, 3, 3, 1])
+    affine[:3, 3] = [-16, -18, -13]
+    for name, part in (("one.nii.gz", volumes[:8]), ("two.nii.gz", volumes[8:])):
+        nibabel.save(nibabel.Nifti1Image(np.moveaxis(part, 0, -1), affine), folder / name)
+    table = pd.DataFrame({"label": labels, "group": np.repeat([1, 2, 3], 8), "kind": labels})
+    table.to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+def arguments(study, out, *more):
+    images = [str(study / "one.nii.gz"), str(study / "two.nii.gz")]
+    table = ["--labels", str(study / "labels.csv")]
+    return ["decode", *images, *table, "--out", str(out), *FAST, *more]
+
+
+@pytest.fixture(scope="module")
+def results(study, tmp_path_factory):
+    out = tmp_path_factory.mktemp("results") / "deeper" / "results"
+    assert main(arguments(study, out, "--drop", "rest", "--quiet")) == 0
+    return out
+
+
+def test_a_run_leaves_three_whole_files(results):
+    assert sorted(path.name for path in results.iterdir()) == RESULTS
+    folds = pd.read_csv(results / "folds.csv")
+    assert folds["groups_held_out"].tolist() == [1, 2, 3]
+    assert folds["n_test"].tolist() == [4, 4, 4]
+    predictions = pd.read_csv(results / "predictions.csv")
+    assert len(predictions) == 12
+    np.testing.assert_allclose(predictions[["p_cat", "p_dog"]].sum(axis=1), 1, rtol=1e-5)
+    accuracy = (predictions["label"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
+    np.testing.assert_allclose(accuracy, folds["accuracy"])
+
+
+def test_predictions_name_the_rows_of_the_table(results, study):
+    table = pd.read_csv(study / "labels.csv", keep_default_na=False)
+    predictions = pd.read_csv(results / "predictions.csv")
+    rows = table.iloc[predictions["sample"]]
+    assert rows["label"].tolist() == predictions["label"].tolist()
+    assert rows["group"].tolist() == predictions["group"].tolist()
+
+
+def test_settings_and_versions_are_recorded(results):
+    record = json.loads((results / "settings.json").read_text())
+    assert record["settings"]["epochs"] == 4
+    assert record["settings"]["slab"] == [2, 5]
+    assert record["data"]["volumes_per_class"] == {"cat": 6, "dog": 6}
+    assert record["versions"]["nilearn"]
+    folds = pd.read_csv(results / "folds.csv")
+    assert record["scores"]["accuracy_mean"] == pytest.approx(folds["accuracy"].mean())
+    assert record["scores"]["chance_accuracy"] == 0.5
+
+
+def test_the_same_seed_gives_the_same_files(study, results, tmp_path):
+    assert main(arguments(study, tmp_path / "again", "--drop", "rest", "--quiet")) == 0
+    again = (tmp_path / "again" / "predictions.csv").read_text()
+    assert again == (results / "predictions.csv").read_text()
+
+
+def test_the_terminal_shows_folds_and_a_table(study, tmp_path, capsys):
+    options = ["--classes", "cat,dog", "--folds", "2", "--repeats", "2", "--clean"]
+    assert main(arguments(study, tmp_path / "out", *options)) == 0
+    shown = capsys.readouterr().out
+    assert "12 volumes of 12 x 13 x 10: 6 cat, 6 dog; 3 groups" in shown
+    assert "fold 4 of 4: accuracy" in shown
+    for words in ("groups held out", "balanced accuracy", "standard deviation", "chance level"):
+        assert words in shown
+
+
+def test_cleaning_sees_whole_runs_before_volumes_are_dropped(study, tmp_path, monkeypatch):
+    seen = []
+    original = main.__globals__["clean_runs"]
+
+    def spy(samples, **options):
+        seen.append(samples)
+        return original(samples, **options)
+
+    monkeypatch.setitem(main.__globals__, "clean_runs", spy)
+    assert main(arguments(study, tmp_path / "out", "--drop", "rest", "--quiet", "--clean")) == 0
+    assert len(seen[0]) == 24
+    assert seen[0].runs.tolist() == np.repeat(["0 1", "1 2", "1 3"], 8).tolist()
+
+
+MISTAKES = {
+    "missing image": (["nowhere.nii.gz"], {}, r"There is no file .*nowhere.nii.gz"),
+    "missing table": ([], {"--labels": "nowhere.csv"}, "There is no file nowhere.csv"),
+    "wrong column": ([], {"--label-column": "stimulus"}, "no column 'stimulus'.*'label', 'group'"),
+    "wrong group column": ([], {"--group-column": "run"}, "choose one with --group-column"),
+    "unknown class": ([], {"--classes": "cat,horse"}, "--classes names 'horse', but the labels are"),
+    "one class left": ([], {"--classes": "cat"}, "6 volumes of 1 classes are left"),
+    "slab outside": ([], {"--slab": "2:99"}, r"slab=\(2, 99\) ends after slice 98"),
+    "slab unreadable": ([], {"--slab": "2-9"}, "'2-9' is not FIRST:END"),
+    "dropout too large": ([], {"--dropout": "1.5"}, "dropout must be"),
+    "too many folds": ([], {"--folds": "9"}, "n_splits=9|9 folds"),
+    "repeats without folds": ([], {"--repeats": "3"}, "--repeats needs --folds"),
+    "network too deep": ([], {"--n-blocks": "5"}, "n_blocks"),
+    "unknown option": (["--depth", "3"], {}, "unrecognized arguments: --depth 3"),
+    "high-pass alone": (["--clean", "--high-pass", "0.01"], {}, "Pass t_r"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_line_and_status_2(study, tmp_path, capsys, mistake):
+    more, options, message = MISTAKES[mistake]
+    argv = arguments(study, tmp_path / "out", *more)
+    if mistake == "missing image":
+        argv = [*argv[:1], more[0], *argv[2:-1]]
+    for option, value in options.items():
+        argv += [option, value]
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("skfmri: error: ")
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(lines[0])
+    left = list((tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else []
+    assert left == []
+
+
+def test_labels_that_do_not_fit_the_images_name_both_numbers(study, tmp_path, capsys):
+    argv = arguments(study, tmp_path / "out")
+    del argv[2]
+    assert main(argv) == 2
+    assert "24 rows below its header, but the images hold 8 volumes" in capsys.readouterr().err
+
+
+def test_labelled_rows_without_a_group_are_named(study, tmp_path, capsys):
+    table = pd.read_csv(study / "labels.csv", dtype=str, keep_default_na=False)
+    table.loc[5, "group"] = ""
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    argv = arguments(study, tmp_path / "out", "--labels", str(tmp_path / "labels.csv"))
+    assert main(argv) == 2
+    assert "names no group in 1 labelled rows, first in row 6" in capsys.readouterr().err
+    assert main([*argv, "--clean"]) == 2
+    assert "--clean needs whole runs" in capsys.readouterr().err
+
+
+def test_earlier_results_are_kept_unless_told_otherwise(study, results, capsys):
+    before = (results / "folds.csv").read_text()
+    assert main(arguments(study, results, "--drop", "rest")) == 2
+    assert "already holds folds.csv" in capsys.readouterr().err
+    assert (results / "folds.csv").read_text() == before
+    argv = arguments(study, results, "--drop", "rest", "--overwrite", "--quiet")
+    assert main(argv) == 0
+
+
+def test_help_and_version_name_the_command(capsys):
+    for argv in (["--help"], ["--version"], ["decode", "--help"]):
+        with pytest.raises(SystemExit, match="0"):
+            main(argv)
+        assert "skfmri" in capsys.readouterr().out
+
+
+def test_an_interrupt_leaves_no_half_written_file_and_no_traceback(study, tmp_path):
+    out = tmp_path / "out"
+    argv = arguments(study, out, "--drop", "rest", "--epochs", "100000")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skfmri", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    process.stdout.readline()  # the data have been read
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == ["skfmri: interrupted; no results were written."]
+    assert list(out.iterdir()) == []
+
+
+def test_a_run_prints_no_tensorflow_noise(study, tmp_path):
+    argv = arguments(study, tmp_path / "out", "--drop", "rest", "--jobs", "2")
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    finished = subprocess.run(
+        [sys.executable, "-m", "skfmri", *argv], capture_output=True, text=True, env=environment
+    )
+    assert finished.returncode == 0
+    assert finished.stderr == ""
+
+
+@pytest.mark.real_data
+def test_single_slice_data_with_drift_are_decoded_after_cleaning(real_data, tmp_path):
+    folder = real_data / "haxby_subject1"
+    argv = ["decode", str(folder / "bold_slice.nii.gz"), "--out", str(tmp_path / "out")]
+    argv += ["--labels", str(folder / "bold_slice_labels.csv"), "--group-column", "run"]
+    argv += ["--classes", "face,house", "--clean", "--angle", "0", "--slab", "all"]
+    argv += ["--n-blocks", "2", "--epochs", "10", "--folds", "3", "--quiet"]
+    assert main(argv) == 0
+    record = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert record["data"]["n_volumes"] == 216
+    assert record["scores"]["accuracy_mean"] > 0.75
