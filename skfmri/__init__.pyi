@@ -6,7 +6,10 @@ from . import (
     preprocessing as preprocessing,
     spatial as spatial,
 )
-from .classifier import SlabCNNClassifier as SlabCNNClassifier, VolumeCNNClassifier as VolumeCNNClassifier
+from .classifier import (
+    SlabCNNClassifier as SlabCNNClassifier,
+    VolumeCNNClassifier as VolumeCNNClassifier,
+)
 from .model_selection import (
     RepeatedGroupKFold as RepeatedGroupKFold,
     RepeatedStratifiedGroupKFold as RepeatedStratifiedGroupKFold,

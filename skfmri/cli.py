@@ -118,7 +118,9 @@ def _read_samples(args):
                 "also for volumes without a label."
             )
         # Without a column for runs, no run goes beyond its image or its group.
-        runs = [f"{image} {group}" for image, group in zip(samples.runs, table["group"], strict=True)]
+        runs = [
+            f"{image} {group}" for image, group in zip(samples.runs, table["group"], strict=True)
+        ]
         whole = NiftiSamples(args.images, groups=table["group"], runs=table.get("run", runs))
         samples = clean_runs(whole, high_pass=args.high_pass, t_r=args.t_r)
     labels = table["label"]
@@ -213,7 +215,9 @@ def _run_folds(args, samples, console):
     results = []
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("folds", total=n_folds)
-        for result in evaluate_folds(pipeline, samples, samples.y, cv=cv, n_jobs=args.jobs):
+        for result in evaluate_folds(
+            pipeline, samples, samples.y, cv=cv, n_jobs=args.jobs, random_state=args.seed
+        ):
             results.append(result)
             progress.advance(task)
             progress.console.print(
@@ -341,7 +345,11 @@ def _add_method_arguments(parser, epochs):
     network.add_argument("--n-blocks", type=int, default=3, help="convolution blocks")
     network.add_argument("--kernel-size", type=int, default=3, help="voxels along each axis")
     network.add_argument(
-        "--dense-units", type=_integers, default=(1024, 256, 64), metavar="N,N", help="of each layer"
+        "--dense-units",
+        type=_integers,
+        default=(1024, 256, 64),
+        metavar="N,N",
+        help="of each layer",
     )
     network.add_argument("--dropout", type=float, default=0.5, help="share of units")
     network.add_argument("--learning-rate", type=float, default=0.001, help="of Adam")

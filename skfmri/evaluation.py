@@ -46,7 +46,7 @@ class FoldResult:
     seconds: float
 
 
-def evaluate_folds(estimator, X, y, *, groups=None, cv=None, n_jobs=None):
+def evaluate_folds(estimator, X, y, *, groups=None, cv=None, n_jobs=None, random_state=None):
     """Fit a clone of an estimator on each split, and yield what it predicts for the rest.
 
     Unlike `cross_val_score` this hands out each fold when it is done, with the out-of-fold
@@ -66,6 +66,10 @@ def evaluate_folds(estimator, X, y, *, groups=None, cv=None, n_jobs=None):
         Any splitter of scikit-learn; where None, one group is left out at a time.
     n_jobs : int, default=None
         Number of joblib workers.
+    random_state : int, default=None
+        Gives every fold a seed of its own, in place of each `random_state` among the parameters of
+        the estimator. A seed there is shared by all folds, and with it the luck of one draw of
+        initial weights; None leaves it so.
 
     Yields
     ------
@@ -102,9 +106,12 @@ def evaluate_folds(estimator, X, y, *, groups=None, cv=None, n_jobs=None):
                 f"Split {fold} has group {shared[0]} in its training and its test data, so its "
                 "score could not be trusted. Use a splitter for groups, such as GroupKFold."
             )
+    seeds = [None] * len(splits)
+    if random_state is not None:
+        seeds = (np.random.SeedSequence(random_state).generate_state(len(splits)) >> 1).tolist()
     yield from Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_evaluate_fold)(estimator, X, y, groups, fold, train, test)
-        for fold, (train, test) in enumerate(splits)
+        delayed(_evaluate_fold)(_with_seed(estimator, seed), X, y, groups, fold, train, test)
+        for fold, ((train, test), seed) in enumerate(zip(splits, seeds, strict=True))
     )
 
 
@@ -184,9 +191,18 @@ def chance_level(y):
     return float(counts.max() / counts.sum())
 
 
+def _with_seed(estimator, seed):
+    """Return a clone, its random states replaced unless the seed is None."""
+    estimator = clone(estimator)
+    if seed is not None:
+        names = [name for name in estimator.get_params() if name.endswith("random_state")]
+        estimator.set_params(**dict.fromkeys(names, seed))
+    return estimator
+
+
 def _evaluate_fold(estimator, X, y, groups, fold, train, test):
     start = time.perf_counter()
-    fitted = clone(estimator).fit(X[train], y[train])
+    fitted = estimator.fit(X[train], y[train])
     probabilities = None
     if hasattr(fitted, "predict_proba"):
         # One pass through the pipeline serves both.

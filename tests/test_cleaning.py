@@ -1,3 +1,5 @@
+import os
+import pickle
 import warnings
 
 import joblib
@@ -40,7 +42,7 @@ def by_hand(series, runs, **options):
 def test_each_run_is_centred_scaled_and_without_trend(series):
     cleaned = np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS)))
     for run in range(3):
-        part = cleaned[RUNS == run].reshape((RUNS == run).sum(), -1)
+        part = cleaned[run == RUNS].reshape((run == RUNS).sum(), -1)
         np.testing.assert_allclose(part.mean(axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(part.std(axis=0, ddof=1), 1, rtol=1e-5)
         slope = np.polyfit(np.arange(len(part)), part, 1)[0]
@@ -64,7 +66,7 @@ def test_every_run_equals_what_a_masker_gives_for_it_alone(series):
     samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
     cleaned = np.asarray(clean_runs(samples, confounds=confounds, **options))
     for run in range(3):
-        here = RUNS == run
+        here = run == RUNS
         image = nibabel.Nifti1Image(np.moveaxis(series[here], 0, -1), np.eye(4))
         masker = NiftiMasker(mask, standardize="zscore_sample", **options)
         expected = masker.fit_transform(image, confounds=confounds[here])
@@ -84,7 +86,7 @@ def test_confounds_by_run_equal_confounds_by_row(series):
     confounds = np.random.default_rng(2).normal(size=(75, 2))
     samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
     rows = np.asarray(clean_runs(samples, confounds=confounds))
-    by_run = [confounds[RUNS == run] for run in (2, 0, 1)]
+    by_run = [confounds[run == RUNS] for run in (2, 0, 1)]
     np.testing.assert_array_equal(np.asarray(clean_runs(samples, confounds=by_run)), rows)
     assert not np.allclose(rows, np.asarray(clean_runs(samples)))
 
@@ -131,7 +133,9 @@ def test_a_run_in_two_groups_is_refused(series):
 
 def test_selecting_before_cleaning_warns(series):
     samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
-    with pytest.warns(UserWarning, match="3 of 3 runs, such as run 2, have gaps .* select volumes afterwards"):
+    with pytest.warns(
+        UserWarning, match="3 of 3 runs, such as run 2, have gaps .* select volumes afterwards"
+    ):
         clean_runs(samples[::2])
 
 
@@ -160,3 +164,25 @@ def test_runs_too_short_to_clean_are_refused(series):
     samples = NiftiSamples.from_array(series[:5], np.eye(4), runs=[0, 0, 0, 1, 1])
     with pytest.raises(ValueError, match="Run 1 has 2 volumes; cleaning needs at least 3"):
         clean_runs(samples)
+
+
+def test_a_rewritten_file_is_cleaned_again(series, tmp_path):
+    path = tmp_path / "run.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.moveaxis(series, 0, -1), np.eye(4)), path)
+    first = np.asarray(clean_runs(NiftiSamples(path)))
+    stale = clean_runs(NiftiSamples(path))
+    nibabel.save(nibabel.Nifti1Image(np.moveaxis(series[::-1], 0, -1), np.eye(4)), path)
+    os.utime(path, ns=(0, 10**18))
+    again = np.asarray(clean_runs(NiftiSamples(path)))
+    assert not np.allclose(again, first)
+    with pytest.raises(ValueError, match="has changed since its header was read"):
+        np.asarray(stale)
+
+
+def test_workers_get_the_recipe_not_the_volumes(series, tmp_path):
+    path = tmp_path / "run.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.moveaxis(series, 0, -1), np.eye(4)), path)
+    cleaned = clean_runs(NiftiSamples(path, groups=RUNS))
+    pickled = pickle.dumps(cleaned)
+    assert len(pickled) < 6000 < series.nbytes
+    np.testing.assert_array_equal(np.asarray(pickle.loads(pickled)), np.asarray(cleaned))

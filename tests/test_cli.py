@@ -56,7 +56,9 @@ def test_a_run_leaves_three_whole_files(results):
     predictions = pd.read_csv(results / "predictions.csv")
     assert len(predictions) == 12
     np.testing.assert_allclose(predictions[["p_cat", "p_dog"]].sum(axis=1), 1, rtol=1e-5)
-    accuracy = (predictions["label"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
+    accuracy = (
+        (predictions["label"] == predictions["predicted"]).groupby(predictions["fold"]).mean()
+    )
     np.testing.assert_allclose(accuracy, folds["accuracy"])
 
 
@@ -114,7 +116,11 @@ MISTAKES = {
     "missing table": ([], {"--labels": "nowhere.csv"}, "There is no file nowhere.csv"),
     "wrong column": ([], {"--label-column": "stimulus"}, "no column 'stimulus'.*'label', 'group'"),
     "wrong group column": ([], {"--group-column": "run"}, "choose one with --group-column"),
-    "unknown class": ([], {"--classes": "cat,horse"}, "--classes names 'horse', but the labels are"),
+    "unknown class": (
+        [],
+        {"--classes": "cat,horse"},
+        "--classes names 'horse', but the labels are",
+    ),
     "one class left": ([], {"--classes": "cat"}, "6 volumes of 1 classes are left"),
     "slab outside": ([], {"--slab": "2:99"}, r"slab=\(2, 99\) ends after slice 98"),
     "slab unreadable": ([], {"--slab": "2-9"}, "'2-9' is not FIRST:END"),

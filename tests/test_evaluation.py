@@ -9,7 +9,9 @@ from sklearn.model_selection import (
     cross_val_predict,
     cross_validate,
 )
+from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
+from sklearn.tree import ExtraTreeClassifier
 
 from skfmri.evaluation import chance_level, evaluate_folds, fold_table, prediction_table
 from skfmri.samples import NiftiSamples
@@ -66,6 +68,28 @@ def test_groups_come_with_the_samples_and_workers_change_nothing(problem):
     ]
     assert tables[0].equals(tables[1])
     assert len(tables[0]) == 5
+
+
+def test_every_fold_gets_a_seed_of_its_own_and_the_same_one_again(problem):
+    X, y, groups = problem
+    tree = Pipeline([("tree", ExtraTreeClassifier(max_depth=1))])
+    runs = [
+        fold_table(evaluate_folds(tree, X, y, groups=groups, random_state=seed))
+        for seed in (0, 0, 1)
+    ]
+    assert runs[0]["accuracy"].equals(runs[1]["accuracy"])
+    assert not runs[0]["accuracy"].equals(runs[2]["accuracy"])
+    seeds = []
+
+    class Spy(ExtraTreeClassifier):
+        def fit(self, X, y):
+            seeds.append(self.random_state)
+            return super().fit(X, y)
+
+    list(evaluate_folds(Spy(random_state=3), X, y, groups=groups, random_state=0))
+    assert len(set(seeds)) == 5
+    list(evaluate_folds(Spy(random_state=3), X, y, groups=groups))
+    assert seeds[5:] == [3] * 5
 
 
 class _Flat(LogisticRegression):

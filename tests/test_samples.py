@@ -43,7 +43,9 @@ def write(path, volumes, affine=AFFINE, dtype=np.float32, cls=nibabel.Nifti1Imag
 @pytest.mark.parametrize("cls", [nibabel.Nifti1Image, nibabel.Nifti2Image])
 def test_values_equal_those_of_nibabel(tmp_path, volumes, name, cls):
     if name.endswith(".img"):
-        cls = {nibabel.Nifti1Image: nibabel.Nifti1Pair, nibabel.Nifti2Image: nibabel.Nifti2Pair}[cls]
+        cls = {nibabel.Nifti1Image: nibabel.Nifti1Pair, nibabel.Nifti2Image: nibabel.Nifti2Pair}[
+            cls
+        ]
     path = write(tmp_path / name, volumes, cls=cls)
     samples = NiftiSamples(path)
     expected = np.moveaxis(nibabel.load(path).get_fdata(dtype=np.float32), -1, 0)
@@ -164,7 +166,9 @@ def test_an_integer_gives_a_volume_in_its_place(volumes):
     assert [image.shape for image in samples] == [SHAPE] * 9
 
 
-@pytest.mark.parametrize("index", [9, -10, [0, 9], [True] * 8, [0.5], "a", (0, 1), [[0], [1]], True])
+@pytest.mark.parametrize(
+    "index", [9, -10, [0, 9], [True] * 8, [0.5], "a", (0, 1), [[0], [1]], True]
+)
 def test_wrong_indices_are_refused(volumes, index):
     with pytest.raises(IndexError):
         NiftiSamples.from_array(volumes, AFFINE)[index]
@@ -340,7 +344,9 @@ class TestRefusals:
         moved = AFFINE.copy()
         moved[0, 3] += 0.01
         second = write(tmp_path / "second.nii.gz", volumes, affine=moved)
-        with pytest.raises(ValueError, match=r"second.nii.gz has the affine .*40.01.* first.nii.gz"):
+        with pytest.raises(
+            ValueError, match=r"second.nii.gz has the affine .*40.01.* first.nii.gz"
+        ):
             NiftiSamples([first, second])
 
     def test_rounding_in_an_affine_is_no_difference(self, tmp_path, volumes):
@@ -351,7 +357,9 @@ class TestRefusals:
     def test_truncated_files_name_what_was_found(self, tmp_path, volumes):
         plain = write(tmp_path / "a.nii", volumes)
         plain.write_bytes(plain.read_bytes()[:-100])
-        with pytest.raises(ValueError, match=r"a.nii is truncated .* 9 volumes \(12096 bytes .* 11996"):
+        with pytest.raises(
+            ValueError, match=r"a.nii is truncated .* 9 volumes \(12096 bytes .* 11996"
+        ):
             NiftiSamples(plain)
         packed = write(tmp_path / "b.nii.gz", volumes)
         packed.write_bytes(packed.read_bytes()[:-500])
@@ -391,7 +399,9 @@ class TestRefusals:
             NiftiSamples([])
         with pytest.raises(TypeError, match=r"Image 0 is a ndarray.*from_array"):
             NiftiSamples(volumes)
-        with pytest.raises(ValueError, match=r"\(6, 7, 8\), but volumes need \(n_samples, x, y, z\)"):
+        with pytest.raises(
+            ValueError, match=r"\(6, 7, 8\), but volumes need \(n_samples, x, y, z\)"
+        ):
             NiftiSamples.from_array(volumes[0], AFFINE)
         with pytest.raises(ValueError, match="cannot be inverted"):
             NiftiSamples.from_array(volumes, np.diag([1, 1, 0, 1]))

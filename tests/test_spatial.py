@@ -31,9 +31,7 @@ def random_volumes(count=3, shape=GRID, seed=0):
     return np.random.default_rng(seed).normal(size=(count, *shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("axis", "turned"), [("x", [0, 0, 1]), ("y", [1, 0, 0]), ("z", [0, 1, 0])]
-)
+@pytest.mark.parametrize(("axis", "turned"), [("x", [0, 0, 1]), ("y", [1, 0, 0]), ("z", [0, 1, 0])])
 def test_a_quarter_turn_takes_each_axis_to_the_next(axis, turned):
     following = {"x": [0, 1, 0], "y": [0, 0, 1], "z": [1, 0, 0]}[axis]
     rotation = rotation_matrix(np.pi / 2, axis)[:3, :3]
@@ -149,7 +147,7 @@ def test_resampling_back_recovers_a_smooth_volume_inside(angle, axis, order):
     volume = sum(np.cos(2 * place + i) for i, place in enumerate(places)).astype(np.float32)
     affine = np.diag([2.0, 2, 2, 1])
     affine[:3, 3] = [-13, -14, -15]
-    transform, shape = rotated_grid(grid, affine, rotation_matrix(angle, axis))
+    transform, _ = rotated_grid(grid, affine, rotation_matrix(angle, axis))
     box = [(2, 11), (2, 12), (4, 10)]
     operator = resampling_operator(transform, grid, box, order)
     slab = apply_operator(operator, volume[np.newaxis])

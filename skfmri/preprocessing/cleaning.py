@@ -7,7 +7,7 @@ import nilearn
 import numpy as np
 from nilearn.signal import clean
 
-from skfmri._sources import read_volumes
+from skfmri._sources import ArraySource, read_volumes
 from skfmri._store import stored_file
 from skfmri.samples import NiftiSamples, as_samples
 
@@ -100,12 +100,23 @@ class _CleanedSource:
         self.affine = samples.affine
         self.grid_shape, self.n_volumes = samples.grid_shape, len(samples)
         self.name = "cleaned runs"
+        self._known_key = None
+
+    def __getstate__(self):
+        # The hash of samples must not depend on whether they have been read.
+        return {**self.__dict__, "_known_key": None}
+
+    def _key(self):
+        key = self._known_key or joblib.hash((self, nilearn.__version__))
+        # Hashing arrays takes time and files may be rewritten: the one is kept, the other not.
+        if all(isinstance(source, ArraySource) for source in self.samples._sources):
+            self._known_key = key
+        return key
 
     def read(self, volumes):
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
-        key = joblib.hash((self, nilearn.__version__))
         n_bytes = 4 * self.n_volumes * int(np.prod(self.grid_shape))
-        path = stored_file(key, n_bytes, self._write, "the cleaned runs")
+        path = stored_file(self._key(), n_bytes, self._write, "the cleaned runs")
         return read_volumes(path, 0, np.dtype(np.float32), self.grid_shape, volumes)
 
     def _write(self, path):

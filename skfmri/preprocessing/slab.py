@@ -12,7 +12,7 @@ from sklearn.utils import InputTags
 from sklearn.utils.validation import check_is_fitted
 
 from skfmri._crop import crop_box, value_range
-from skfmri._validation import check_fitted_shape, check_same_grid
+from skfmri._validation import check_same_grid
 from skfmri.samples import as_samples
 from skfmri.spatial import (
     AXES,
@@ -334,7 +334,11 @@ class NiftiSlabRotator(TransformerMixin, BaseEstimator):
         maps = np.asarray(maps, dtype=np.float32)
         is_single = maps.ndim == 3
         maps = maps[np.newaxis] if is_single else maps
-        check_fitted_shape(maps.shape[1:], self.slab_shape_, "the slab of NiftiSlabRotator")
+        if maps.shape[1:] != self.slab_shape_:
+            raise ValueError(
+                f"Found maps of shape {maps.shape[1:]} for a slab of shape {self.slab_shape_}. "
+                "Pass (x, y, n_slices), or (n_maps, x, y, n_slices), as transform gives them."
+            )
         return maps, is_single
 
 

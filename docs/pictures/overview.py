@@ -1,0 +1,83 @@
+"""Draw the picture of the README: where the slab lies, beside what a random split would claim.
+
+Run: pip install ".[plot]" && python docs/pictures/overview.py
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nibabel
+import numpy as np
+from nilearn.plotting import plot_anat
+from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from skfmri import NiftiSamples, NiftiSlabRotator, SlabCNNClassifier, VoxelZScorer
+from skfmri.datasets import make_eyes_open_closed
+
+EPOCHS = 20
+SPLITS = {
+    "volumes split\nat random": StratifiedKFold(6, shuffle=True, random_state=0),
+    "subjects kept\ntogether": GroupKFold(6),
+}
+
+
+def scores_of(effect_size):
+    """Return data, a fitted rotator and the scores of the folds of each split."""
+    data = make_eyes_open_closed(effect_size=effect_size)
+    samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
+    pipe = make_pipeline(
+        NiftiSlabRotator(angle=0.35, slab=(12, 15)),
+        VoxelZScorer(),
+        SlabCNNClassifier(epochs=EPOCHS, random_state=0),
+    )
+    scores = {
+        name: cross_val_score(pipe, samples, samples.y, groups=samples.groups, cv=cv)
+        for name, cv in SPLITS.items()
+    }
+    return samples, pipe[0].fit(samples), scores
+
+
+def draw_slab(samples, rotator, ax):
+    mean = nibabel.Nifti1Image(np.asarray(samples).mean(axis=0), samples.affine)
+    slab = rotator.inverse_transform(np.ones(rotator.slab_shape_))
+    inside = nibabel.Nifti1Image(np.isfinite(slab.get_fdata()).astype(np.float32), slab.affine)
+    display = plot_anat(
+        mean, axes=ax, display_mode="x", cut_coords=[30], annotate=False, draw_cross=False
+    )
+    display.add_contours(inside, levels=[0.5], colors="tab:red", linewidths=2)
+    ax.set_title("the slab, turned by 0.35 rad,\nthrough eyes and visual cortex", fontsize=11)
+
+
+def draw_scores(scores, ax, title):
+    for i, (name, values) in enumerate(scores.items()):
+        ax.bar(i, values.mean(), color=("0.75", "tab:blue")[i], width=0.6)
+        jitter = np.linspace(-0.15, 0.15, len(values))
+        ax.plot(i + jitter, values, "o", color="black", markersize=4)
+        ax.text(i, 0.05, f"{values.mean():.2f}", ha="center", fontsize=12)
+        print(title.replace("\n", " "), name.replace("\n", " "), values.mean().round(3))
+    ax.axhline(0.5, color="black", linestyle="--", linewidth=1)
+    ax.set_xticks(range(len(scores)), scores)
+    ax.set_ylim(0, 1)
+    ax.set_title(title, fontsize=11)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def main():
+    figure, axes = plt.subplots(
+        1, 3, figsize=(11, 3.8), width_ratios=(1.3, 1, 1), layout="constrained"
+    )
+    for effect_size, title, ax in (
+        (1.0, "eyes open or closed", axes[1]),
+        (0.0, "the same data without any effect", axes[2]),
+    ):
+        samples, rotator, scores = scores_of(effect_size)
+        draw_scores(scores, ax, title)
+        if effect_size:
+            draw_slab(samples, rotator, axes[0])
+    axes[1].set_ylabel("accuracy of six folds")
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=110)
+
+
+if __name__ == "__main__":
+    main()
