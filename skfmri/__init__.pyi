@@ -4,6 +4,7 @@ from . import (
     model_selection as model_selection,
     networks as networks,
     preprocessing as preprocessing,
+    resampling as resampling,
     spatial as spatial,
 )
 from .classifier import (

@@ -13,18 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfmri._crop import crop_box, value_range
 from skfmri._validation import check_same_grid
-from skfmri.samples import as_samples
-from skfmri.spatial import (
-    AXES,
+from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
     apply_transpose,
-    native_affine,
     resample_back,
     resampling_operator,
-    rotated_grid,
-    rotation_matrix,
 )
+from skfmri.samples import as_samples
+from skfmri.spatial import AXES, native_affine, rotated_grid, rotation_matrix
 
 
 @dataclass(slots=True)
