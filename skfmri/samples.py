@@ -6,7 +6,7 @@ import numpy as np
 from skfmri._sources import ArraySource, source_of
 from skfmri._validation import check_per_volume, check_same_grid, describe_grid
 
-BATCH_BYTES = 32 * 1024**2
+BATCH_BYTES = 8 * 1024**2
 
 
 class NiftiSamples:
@@ -202,7 +202,7 @@ class NiftiSamples:
         Parameters
         ----------
         batch_size : int, default=None
-            Number of volumes per batch; None takes as many as fit into 32 MB.
+            Number of volumes per batch; None takes as many as fit into 8 MB.
 
         Yields
         ------
