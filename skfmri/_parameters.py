@@ -1,4 +1,4 @@
-"""Checks on the parameters and training data of a classifier."""
+"""Checks on what a classifier is given to train with."""
 
 import warnings
 from numbers import Integral, Real

@@ -46,6 +46,10 @@ def read_labels(path, columns, n_volumes):
         )
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
+    if not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(
+            f"{path} has more fields in its rows than names in its header. Name every column."
+        )
     while len(table) > n_volumes and table.iloc[-1].isna().all():
         table = table.iloc[:-1]  # a blank line at the end
     for role, column in columns.items():

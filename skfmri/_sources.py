@@ -9,6 +9,8 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from skfmri._store import stored_file
 from skfmri._validation import check_affine
@@ -32,7 +34,7 @@ class FileSource:
 
     def __init__(self, path, affine=None):
         self.path = os.path.abspath(os.path.expanduser(path))
-        self.name = os.path.basename(self.path)
+        self.name = self.path
         image = _open_header(self.path)
         proxy = image.dataobj
         self.affine = check_affine(image.affine if affine is None else affine, self.name)
@@ -69,13 +71,17 @@ class FileSource:
             state["stamp_when_pickled"] = None
         return state
 
-    def _raw_file(self):
+    def check_unchanged(self):
+        """Raise ValueError if the file was rewritten since its header was read."""
         stamp = self._current_stamp()
         if stamp != self.stamp:
             raise ValueError(
                 f"{self.name} has changed since its header was read (size and modification time "
                 f"{self.stamp} then, {stamp} now). Build NiftiSamples again."
             )
+
+    def _raw_file(self):
+        self.check_unchanged()
         if not self._is_compressed():
             return self.data_path, self.offset
         key = joblib.hash((self.data_path, self.stamp, self.header_crc, self.offset))
@@ -83,14 +89,21 @@ class FileSource:
         return stored_file(key, self._n_bytes(), self._decode, description), 0
 
     def _decode(self, target):
+        with ImageOpener(self.data_path) as source, open(target, "wb") as decoded:
+            for chunk in self._data_chunks(source):
+                decoded.write(chunk)
+
+    def _data_chunks(self, source):
         missing = self._n_bytes()
         try:
-            with ImageOpener(self.data_path) as source, open(target, "wb") as decoded:
-                source.seek(self.offset)
-                while missing and (chunk := source.read(min(CHUNK_BYTES, missing))):
-                    decoded.write(chunk)
-                    missing -= len(chunk)
-        except (EOFError, zlib.error) as error:
+            source.seek(self.offset)
+            while missing and (chunk := source.read(min(CHUNK_BYTES, missing))):
+                missing -= len(chunk)
+                yield chunk
+            # The checksum that tells damaged data stands behind all of them.
+            while source.read(CHUNK_BYTES):
+                pass
+        except (EOFError, OSError, zlib.error) as error:
             raise self._truncated(self._n_bytes() - missing) from error
         if missing:
             raise self._truncated(self._n_bytes() - missing)
@@ -98,8 +111,8 @@ class FileSource:
     def _truncated(self, found):
         return ValueError(
             f"{self.name} is truncated or damaged: its header promises {self.n_volumes} volumes "
-            f"({self._n_bytes()} bytes of data), but only {max(found, 0)} bytes could be read. "
-            "Copy or download the file again."
+            f"({self._n_bytes()} bytes of data), of which {max(found, 0)} were read before "
+            "the end or a wrong checksum. Copy or download the file again."
         )
 
     def _is_compressed(self):
@@ -131,6 +144,9 @@ class ArraySource:
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
         return self.array[volumes].astype(np.float32)
 
+    def check_unchanged(self):
+        """Do nothing: memory is what it is."""
+
 
 def source_of(image, position):
     """Return the source of an image or path; `position` is its place in the user's list."""
@@ -157,7 +173,7 @@ def split_shape(shape, name):
     if len(shape) == 3:
         shape = (*shape, 1)
     is_volumes = len(shape) == 4 or (len(shape) == 5 and 1 in shape[3:])
-    if not is_volumes or 0 in shape:
+    if not is_volumes or min(shape) < 1:
         raise ValueError(
             f"{name} has the shape {shape}, but volumes need a 3-D or 4-D image; a fifth axis "
             "may only have length 1. Select the part you want and save it as a 4-D image."
@@ -200,7 +216,15 @@ def _open_header(path):
         raise FileNotFoundError(f"There is no file {path}. Check the path and its spelling.")
     try:
         image = nibabel.load(path)
-    except (ImageFileError, OSError, EOFError, zlib.error, ValueError) as error:
+    except (
+        ImageFileError,
+        HeaderDataError,
+        WrapStructError,
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+    ) as error:
         raise ValueError(
             f"{path} cannot be read as a NIfTI image: {error}. "
             "Pass a .nii or .nii.gz file; copy it again if it should be one."

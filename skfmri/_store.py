@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 UNUSED_SECONDS = 24 * 3600
+SUFFIX = ".skfmri"
 
 
 def store_directory():
@@ -20,7 +21,9 @@ def store_directory():
     temporary files. Files that nobody has opened for a day are deleted when a new one is made.
     """
     directory = os.environ.get("SKFMRI_CACHE")
-    path = Path(directory or Path(tempfile.gettempdir()) / f"skfmri-{getpass.getuser()}")
+    # A container may run under a number that has no user name.
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    path = Path(directory or Path(tempfile.gettempdir()) / f"skfmri-{user}")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Another user could have made the folder in a shared place to hand us data of their own.
     if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
@@ -50,14 +53,14 @@ def stored_file(key, n_bytes, write, description):
     path : pathlib.Path
     """
     directory = store_directory()
-    path = directory / key
+    path = directory / f"{key}{SUFFIX}"
     if _is_ready(path, n_bytes):
         return path
     with FileLock(f"{path}.lock"):
         if _is_ready(path, n_bytes):
             return path
         _delete_unused(directory)
-        handle, temporary = tempfile.mkstemp(dir=directory, suffix=".part")
+        handle, temporary = tempfile.mkstemp(dir=directory, suffix=f"{SUFFIX}.part")
         os.close(handle)
         try:
             write(Path(temporary))
@@ -87,7 +90,8 @@ def _is_ready(path, n_bytes):
 
 def _delete_unused(directory):
     oldest = time.time() - UNUSED_SECONDS
-    for path in directory.iterdir():
+    # The directory may hold files of the user's own.
+    for path in directory.glob(f"*{SUFFIX}*"):
         # A neighbour may delete the same file at the same moment, or still hold it open.
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < oldest:

@@ -1,4 +1,4 @@
-"""Compiled networks that are trained, used and lent out again."""
+"""Compiled networks that are lent out for training, one fit at a time."""
 
 import json
 import threading

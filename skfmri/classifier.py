@@ -92,10 +92,12 @@ class _CNNClassifier(wrappers.KerasClassifier):
 
     @property
     def partial_fit(self):
+        """Not offered: every fit starts from newly drawn weights."""
         raise AttributeError(f"{type(self).__name__} has no partial_fit; call fit.")
 
     @property
     def initialize(self):
+        """Not offered: a network is built by `fit`."""
         raise AttributeError(f"{type(self).__name__} has no initialize; call fit.")
 
     def fit(self, X, y, sample_weight=None):

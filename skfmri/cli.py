@@ -23,6 +23,7 @@ from skfmri.samples import NiftiSamples
 
 RESULT_FILES = ("folds.csv", "predictions.csv", "settings.json")
 PACKAGES = ("scikit-learn", "tensorflow", "keras", "scikeras", "nilearn", "nibabel", "numpy")
+DEMO_DIRECTORY = "skfmri-demo"
 USER_MISTAKE, INTERRUPTED = 2, 130
 
 
@@ -62,6 +63,12 @@ def run_decode(args):
         raise ValueError(
             "--repeats needs --folds: leaving one group out at a time has only one way to split."
         )
+    for option in ("high_pass", "t_r", "run_column"):
+        if getattr(args, option) is not None and not args.clean:
+            name = option.replace("_", "-")
+            raise ValueError(
+                f"--{name} does nothing without --clean. Add --clean, or leave it out."
+            )
     directory = claim_directory(args.out, RESULT_FILES, args.overwrite)
     samples, rows = _read_samples(args)
     _decode(args, samples, rows, directory)
@@ -69,7 +76,7 @@ def run_decode(args):
 
 def run_demo(args):
     """Cross-validate a network on simulated data with a known answer."""
-    directory = claim_directory(args.out, RESULT_FILES, overwrite=True)
+    directory = claim_directory(args.out, RESULT_FILES, overwrite=args.out == DEMO_DIRECTORY)
     data = make_eyes_open_closed(random_state=args.seed)
     samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
     _decode(args, samples, np.arange(len(samples)), directory)
@@ -117,11 +124,10 @@ def _read_samples(args):
                 f"{len(missing)} rows, first in row {missing[0] + 1} below the header. Fill them, "
                 "also for volumes without a label."
             )
-        # Without a column for runs, no run goes beyond its image or its group.
-        runs = [
-            f"{image} {group}" for image, group in zip(samples.runs, table["group"], strict=True)
-        ]
-        whole = NiftiSamples(args.images, groups=table["group"], runs=table.get("run", runs))
+        # No run goes beyond its image, nor, without a column for runs, beyond its group.
+        names = table.get("run", table["group"])
+        runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
+        whole = NiftiSamples(args.images, groups=table["group"], runs=runs)
         samples = clean_runs(whole, high_pass=args.high_pass, t_r=args.t_r)
     labels = table["label"]
     keep = labels.notna()
@@ -155,8 +161,11 @@ def _read_samples(args):
 
 
 def _as_numbers(names):
-    """Return names as integers where all are, so that run 10 comes after run 9."""
-    return names.astype(int) if all(name.isdecimal() for name in names) else names
+    """Return names as integers where nothing is lost, so that run 10 comes after run 9."""
+    is_number = all(
+        name.isdecimal() and len(name) < 18 and str(int(name)) == name for name in names
+    )
+    return names.astype(int) if is_number else names
 
 
 def _decode(args, samples, rows, directory):
@@ -294,7 +303,7 @@ def _parser():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     demo.set_defaults(run=run_demo)
-    demo.add_argument("--out", metavar="DIR", default="skfmri-demo", help="directory for results")
+    demo.add_argument("--out", metavar="DIR", default=DEMO_DIRECTORY, help="directory for results")
     _add_method_arguments(demo, epochs=20)
     return parser
 

@@ -203,13 +203,9 @@ def _with_seed(estimator, seed):
 def _evaluate_fold(estimator, X, y, groups, fold, train, test):
     start = time.perf_counter()
     fitted = estimator.fit(X[train], y[train])
-    probabilities = None
-    if hasattr(fitted, "predict_proba"):
-        # One pass through the pipeline serves both.
-        probabilities = fitted.predict_proba(X[test])
-        predicted = fitted.classes_[probabilities.argmax(axis=1)]
-    else:
-        predicted = fitted.predict(X[test])
+    predicted = fitted.predict(X[test])
+    has_probabilities = hasattr(fitted, "predict_proba")
+    probabilities = fitted.predict_proba(X[test]) if has_probabilities else None
     return FoldResult(
         fold=fold,
         test=test,

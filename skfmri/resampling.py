@@ -171,6 +171,22 @@ def apply_operator(operator, volumes):
     return boxes
 
 
+def reaches_data(operator):
+    """Tell whether any voxel of the box lies inside the volumes.
+
+    Parameters
+    ----------
+    operator : ResamplingOperator
+
+    Returns
+    -------
+    reaches : bool
+    """
+    if operator.box_planes is not None and operator.box_planes.stop == operator.box_planes.start:
+        return False
+    return bool(abs(operator.weights).sum() > 0)
+
+
 def apply_transpose(operator, boxes):
     """Carry values from a box back to the grid of the volumes by the transposed operator.
 
@@ -223,7 +239,8 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
     Returns
     -------
     volumes : ndarray of shape ``(k, *grid_shape)``, float32
-        NaN where a voxel centre lies more than half a voxel outside of the box.
+        NaN where a voxel centre lies more than half a voxel outside of the box, or nearest to a
+        value that is not finite.
     """
     back = linalg.inv(transform)
     back[:3, 3] -= first_voxel
@@ -236,9 +253,12 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
     points = [values[reached] for values in coordinates]
     volumes = np.full((len(boxes), *grid_shape), np.nan, dtype=np.float32)
     for volume, box in zip(volumes, boxes, strict=True):
-        volume[reached] = ndimage.map_coordinates(
-            np.asarray(box, dtype=float), points, order=order, mode="mirror"
-        )
+        # A spline would carry one NaN through the whole box.
+        finite = np.isfinite(box)
+        filled = np.where(finite, box, 0).astype(float)
+        values = ndimage.map_coordinates(filled, points, order=order, mode="mirror")
+        nearest = ndimage.map_coordinates(finite.astype(float), points, order=0, mode="mirror")
+        volume[reached] = np.where(nearest > 0, values, np.nan)
     return volumes
 
 
@@ -344,10 +364,9 @@ def _sparse_weights(coordinates, inside, lengths, axes, order, dtype):
     for axis in axes:
         places = coordinates[axis].transpose(axes).ravel()[rows]
         indices, taps = _taps(places, lengths[axis], order)
-        columns = (columns[:, :, None] * lengths[axis] + indices[:, None, :]).reshape(
-            len(columns), -1
-        )
-        weights = (weights[:, :, None] * taps[:, None, :].astype(dtype)).reshape(len(weights), -1)
+        shape = len(columns), columns.shape[1] * indices.shape[1]
+        columns = (columns[:, :, None] * lengths[axis] + indices[:, None, :]).reshape(shape)
+        weights = (weights[:, :, None] * taps[:, None, :].astype(dtype)).reshape(shape)
     starts = np.concatenate([[0], np.cumsum(rows * columns.shape[1])])
     shape = (len(rows), int(np.prod(lengths)))
     index_type = np.int32 if max(columns.size, shape[1]) < 2**31 else np.int64
@@ -391,4 +410,4 @@ def _plane_last(volumes, plane_axis):
 def _plane_columns(volumes, plane_axis):
     """Return volumes as ``(k, voxels of a plane, planes)``."""
     moved = _plane_last(volumes, plane_axis)
-    return moved.reshape(len(moved), -1, moved.shape[-1])
+    return moved.reshape(len(moved), moved.shape[1] * moved.shape[2], moved.shape[3])

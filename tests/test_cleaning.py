@@ -144,6 +144,8 @@ def test_selecting_before_cleaning_warns(series):
     [
         ({"high_pass": 0.01}, "Pass t_r in seconds"),
         ({"high_pass": 0.5, "t_r": 2.0}, r"half the sampling rate \(0.25 Hz"),
+        ({"t_r": 0.0}, "t_r must be a positive number"),
+        ({"confounds": np.full((75, 1), np.nan)}, "confounds of run 0 hold 22 values"),
         ({"confounds": np.zeros((74, 1))}, "74 rows of confounds for 75 volumes"),
         ({"confounds": [np.zeros((75, 1))]}, "confounds for 1 runs, but samples of 3 runs"),
         ({"confounds": [np.zeros((5, 1))] * 3}, "confounds of run 0 have 5 rows"),
@@ -186,3 +188,27 @@ def test_workers_get_the_recipe_not_the_volumes(series, tmp_path):
     pickled = pickle.dumps(cleaned)
     assert len(pickled) < 6000 < series.nbytes
     np.testing.assert_array_equal(np.asarray(pickle.loads(pickled)), np.asarray(cleaned))
+
+
+def test_a_run_in_two_images_is_refused(series):
+    halves = [nibabel.Nifti1Image(np.moveaxis(part, 0, -1), np.eye(4)) for part in (series, series)]
+    samples = NiftiSamples(halves, groups=np.zeros(150), runs=np.tile(RUNS, 2))
+    with pytest.raises(ValueError, match="Run 2 lies in 2 images"):
+        clean_runs(samples)
+
+
+def test_gaps_between_images_of_one_volume_are_seen(series):
+    singles = NiftiSamples([nibabel.Nifti1Image(volume, np.eye(4)) for volume in series])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = np.asarray(clean_runs(singles))
+    np.testing.assert_allclose(whole, by_hand(series, np.zeros(75)), atol=1e-5)
+    with pytest.warns(UserWarning, match="have gaps"):
+        clean_runs(singles[[0, 1, 2, 10, 11, 19]])
+
+
+def test_other_labels_need_no_other_copy(series, tmp_path):
+    for y in (range(75), range(1, 76)):
+        np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), y=y, runs=RUNS)))
+    copies = [p for p in (tmp_path / "store").iterdir() if p.suffix != ".lock"]
+    assert len(copies) == 1

@@ -129,6 +129,7 @@ MISTAKES = {
     "repeats without folds": ([], {"--repeats": "3"}, "--repeats needs --folds"),
     "network too deep": ([], {"--n-blocks": "5"}, "n_blocks"),
     "unknown option": (["--depth", "3"], {}, "unrecognized arguments: --depth 3"),
+    "filter without cleaning": (["--t-r", "2"], {}, "--t-r does nothing without --clean"),
     "high-pass alone": (["--clean", "--high-pass", "0.01"], {}, "Pass t_r"),
 }
 
@@ -179,6 +180,26 @@ def test_earlier_results_are_kept_unless_told_otherwise(study, results, capsys):
     assert main(argv) == 0
 
 
+def test_group_names_that_only_look_like_numbers_stay_apart():
+    as_numbers = main.__globals__["_as_numbers"]
+    assert as_numbers(np.array(["10", "9"])).tolist() == [10, 9]
+    for names in (["01", "1"], ["1", "b"], ["9" * 20, "1"]):
+        assert as_numbers(np.array(names)).tolist() == names
+
+
+def test_the_demo_leaves_results_of_others_alone(results, capsys):
+    assert main(["demo", "--out", str(results)]) == 2
+    assert "already holds folds.csv" in capsys.readouterr().err
+
+
+def test_rows_with_more_fields_than_the_header_are_refused(study, tmp_path, capsys):
+    rows = [f"r{i},cat,{i // 8}" for i in range(24)]
+    (tmp_path / "labels.csv").write_text("\n".join(["label,group", *rows]))
+    argv = arguments(study, tmp_path / "out", "--labels", str(tmp_path / "labels.csv"))
+    assert main(argv) == 2
+    assert "more fields in its rows than names" in capsys.readouterr().err
+
+
 def test_help_and_version_name_the_command(capsys):
     for argv in (["--help"], ["--version"], ["decode", "--help"]):
         with pytest.raises(SystemExit, match="0"):
@@ -221,7 +242,7 @@ def test_single_slice_data_with_drift_are_decoded_after_cleaning(real_data, tmp_
     argv = ["decode", str(folder / "bold_slice.nii.gz"), "--out", str(tmp_path / "out")]
     argv += ["--labels", str(folder / "bold_slice_labels.csv"), "--group-column", "run"]
     argv += ["--classes", "face,house", "--clean", "--angle", "0", "--slab", "all"]
-    argv += ["--n-blocks", "2", "--epochs", "10", "--folds", "3", "--quiet"]
+    argv += ["--no-crop", "--n-blocks", "2", "--epochs", "30", "--folds", "6", "--quiet"]
     assert main(argv) == 0
     record = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert record["data"]["n_volumes"] == 216

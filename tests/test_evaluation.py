@@ -3,13 +3,15 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
+    FixedThresholdClassifier,
     GroupKFold,
     KFold,
     LeaveOneGroupOut,
     cross_val_predict,
     cross_validate,
 )
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 from sklearn.tree import ExtraTreeClassifier
 
@@ -23,9 +25,18 @@ def problem():
     return X, np.array(["a", "b", "c"])[y], np.repeat([5, 3, 4, 7, 1], [10, 20, 30, 15, 15])
 
 
-@pytest.mark.parametrize("estimator", [LogisticRegression(), LinearSVC()])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(),
+        LinearSVC(),
+        FixedThresholdClassifier(LogisticRegression(), threshold=0.2),
+    ],
+)
 def test_scores_and_predictions_equal_those_of_scikit_learn(problem, estimator):
     X, y, groups = problem
+    if isinstance(estimator, FixedThresholdClassifier):
+        y = np.where(y == "c", "a", y)
     results = list(evaluate_folds(estimator, X, y, groups=groups, cv=GroupKFold(4)))
     scoring = ("accuracy", "balanced_accuracy")
     expected = cross_validate(estimator, X, y, groups=groups, cv=GroupKFold(4), scoring=scoring)
@@ -60,10 +71,12 @@ def test_groups_come_with_the_samples_and_workers_change_nothing(problem):
     _, y, groups = problem
     volumes = np.random.default_rng(0).normal(size=(90, 2, 3, 4))
     samples = NiftiSamples.from_array(volumes, np.eye(4), y=y, groups=groups)
+    flat = make_pipeline(
+        FunctionTransformer(lambda volumes: np.asarray(volumes).reshape(len(volumes), -1)),
+        LogisticRegression(),
+    )
     tables = [
-        fold_table(evaluate_folds(_Flat(), samples, samples.y, n_jobs=n_jobs)).drop(
-            columns="seconds"
-        )
+        fold_table(evaluate_folds(flat, samples, samples.y, n_jobs=n_jobs)).drop(columns="seconds")
         for n_jobs in (1, 2)
     ]
     assert tables[0].equals(tables[1])
@@ -92,14 +105,7 @@ def test_every_fold_gets_a_seed_of_its_own_and_the_same_one_again(problem):
     assert seeds[5:] == [3] * 5
 
 
-class _Flat(LogisticRegression):
-    def fit(self, X, y):
-        return super().fit(np.asarray(X).reshape(len(X), -1), y)
-
-    def predict_proba(self, X):
-        return super().predict_proba(np.asarray(X).reshape(len(X), -1))
-
-
+@pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
 def test_a_split_through_a_group_is_refused_before_any_fit(problem):
     X, y, groups = problem
     folds = evaluate_folds(LogisticRegression(), X, y, groups=groups, cv=KFold(3, shuffle=True))

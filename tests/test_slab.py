@@ -291,6 +291,14 @@ class TestSpace:
         np.testing.assert_allclose(back[..., 2:5], volumes[..., 2:5], atol=1e-5)
         assert np.isnan(back[..., [0, 1, 5, 6, 7, 8]]).all()
 
+    def test_one_bad_value_of_a_map_stays_one_bad_value(self, rotator):
+        maps = np.ones(rotator.slab_shape_, dtype=np.float32)
+        reached = np.isfinite(rotator.inverse_transform(maps).get_fdata())
+        maps[5, 6, 2] = np.nan
+        values = rotator.inverse_transform(maps).get_fdata()
+        assert 0 < np.isnan(values[reached]).sum() < 6
+        assert (values[reached & np.isfinite(values)] > 0.4).all()
+
     def test_back_projection_is_the_gradient_with_respect_to_the_volume(self, rotator):
         rng = np.random.default_rng(0)
         weights = rng.normal(size=rotator.slab_shape_).astype(np.float32)
@@ -358,6 +366,20 @@ class TestContract:
             np.testing.assert_allclose(result, results[0], atol=1e-6)
             assert result.dtype == np.float32
             assert result.flags.c_contiguous
+
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+    def test_a_slab_beside_the_volume_is_refused(self, interpolation):
+        tall = np.diag([3.0, 3, 3, 1])
+        tall[:3, 3] = [-25, 10, 10]
+        outside = NiftiSlabRotator(
+            0.35,
+            slab=(0, 1),
+            slab_reference="grid",
+            crop=False,
+            interpolation=interpolation,
+        )
+        with pytest.raises(ValueError, match=r"holds no voxel of the volumes.*angle=0"):
+            outside.fit(NiftiSamples(image_of(head(), tall)))
 
     def test_threads_change_nothing(self, monkeypatch):
         monkeypatch.setattr("skfmri.samples.BATCH_BYTES", 10_000)

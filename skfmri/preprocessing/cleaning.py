@@ -7,7 +7,7 @@ import nilearn
 import numpy as np
 from nilearn.signal import clean
 
-from skfmri._sources import ArraySource, read_volumes
+from skfmri._sources import read_volumes
 from skfmri._store import stored_file
 from skfmri.samples import NiftiSamples, as_samples
 
@@ -44,13 +44,14 @@ def clean_runs(
     -------
     cleaned : NiftiSamples
         The same samples in the same order, with the same labels, groups and runs. The work is
-        done when data are first read, once per machine, run by run in bounded memory.
+        done when data are first read, once per machine, run by run in bounded memory. Values that
+        are not finite count as 0.
 
     Raises
     ------
     ValueError
-        If a run lies in more than one group or has fewer than 3 volumes, if `high_pass` comes
-        without `t_r`, or if `confounds` do not fit the samples.
+        If a run lies in more than one group or 4-D image or has fewer than 3 volumes, if
+        `high_pass` comes without `t_r`, or if `confounds` are not finite or do not fit.
 
     Warns
     -----
@@ -106,12 +107,20 @@ class _CleanedSource:
         # The hash of samples must not depend on whether they have been read.
         return {**self.__dict__, "_known_key": None}
 
+    def check_unchanged(self):
+        """Raise ValueError if a file was rewritten since its header was read."""
+        for source in self.samples._sources:
+            source.check_unchanged()
+
     def _key(self):
-        key = self._known_key or joblib.hash((self, nilearn.__version__))
-        # Hashing arrays takes time and files may be rewritten: the one is kept, the other not.
-        if all(isinstance(source, ArraySource) for source in self.samples._sources):
-            self._known_key = key
-        return key
+        """Return a hash of all that decides on the cleaned data; labels and groups do not."""
+        self.check_unchanged()
+        if self._known_key is None:
+            samples = self.samples
+            data = samples._sources, samples._source_index, samples._volume_index
+            recipe = self.rows_of_runs, self.confounds, self.parameters, nilearn.__version__
+            self._known_key = joblib.hash((data, recipe))
+        return self._known_key
 
     def read(self, volumes):
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
@@ -120,9 +129,14 @@ class _CleanedSource:
         return read_volumes(path, 0, np.dtype(np.float32), self.grid_shape, volumes)
 
     def _write(self, path):
-        cleaned = np.memmap(
-            path, dtype=np.float32, mode="w+", shape=(self.n_volumes, *self.grid_shape[::-1])
-        )
+        # Written, not mapped: a full disk is then an error and not the end of the process.
+        with open(path, "wb") as file:
+            for rows, cleaned in self._cleaned_runs():
+                for row, volume in zip(rows, cleaned, strict=True):
+                    file.seek(int(row) * volume.nbytes)
+                    file.write(volume.tobytes())
+
+    def _cleaned_runs(self):
         for rows, confounds in zip(self.rows_of_runs, self.confounds, strict=True):
             volumes = np.asarray(self.samples[rows]).transpose(0, 3, 2, 1)
             try:
@@ -134,15 +148,16 @@ class _CleanedSource:
                 )
             except ValueError as error:
                 run = self.samples.runs[rows[0]]
+                hint = " A high-pass filter needs longer runs." * bool(self.parameters["high_pass"])
                 raise ValueError(
-                    f"Run {run} with {len(rows)} volumes cannot be cleaned: {error} A high-pass "
-                    "filter needs longer runs than a trend."
+                    f"Run {run} with {len(rows)} volumes cannot be cleaned: {error}{hint}"
                 ) from error
-            cleaned[rows] = signals.reshape(volumes.shape)
-        cleaned.flush()
+            yield rows, signals.reshape(volumes.shape).astype(np.float32)
 
 
 def _check_filter(high_pass, t_r):
+    if t_r is not None and not t_r > 0:
+        raise ValueError(f"t_r must be a positive number of seconds, but is {t_r}.")
     if high_pass is None:
         return
     if t_r is None:
@@ -159,6 +174,8 @@ def _check_filter(high_pass, t_r):
 def _rows_in_time_order(samples):
     """Return for each run the rows of its samples in time order, or raise ValueError."""
     rows_of_runs, with_gaps = [], []
+    counts = np.array([source.n_volumes for source in samples._sources])
+    starts = np.cumsum(counts) - counts
     for run in dict.fromkeys(samples.runs.tolist()):
         rows = np.flatnonzero(samples.runs == run)
         groups = np.unique(samples.groups[rows])
@@ -173,9 +190,16 @@ def _rows_in_time_order(samples):
                 f"Run {run} has {len(rows)} volume{'s' if len(rows) > 1 else ''}; cleaning needs "
                 "at least 3. Say through runs= which volumes were acquired in one go."
             )
-        source, volume = samples._source_index[rows], samples._volume_index[rows]
-        order = np.lexsort((volume, source))
-        if ((np.diff(volume[order]) != 1) & (np.diff(source[order]) == 0)).any():
+        # One image is one stretch of time; images of a single volume follow each other.
+        images = np.unique(samples._source_index[rows])
+        if len(images) > 1 and counts[images].max() > 1:
+            raise ValueError(
+                f"Run {run} lies in {len(images)} images, which were not acquired in one go. Give "
+                "the runs of each image labels of their own."
+            )
+        times = starts[samples._source_index[rows]] + samples._volume_index[rows]
+        order = np.argsort(times, kind="stable")
+        if (np.diff(times[order]) != 1).any():
             with_gaps.append(run)
         rows_of_runs.append(rows[order])
     if with_gaps:
@@ -201,7 +225,7 @@ def _confounds_of_runs(confounds, rows_of_runs, n_samples):
                 f"Found {len(confounds)} rows of confounds for {n_samples} volumes. "
                 "Pass one row per volume."
             )
-        return [confounds[rows] for rows in rows_of_runs]
+        return _finite([confounds[rows] for rows in rows_of_runs])
     if len(confounds) != len(rows_of_runs):
         raise ValueError(
             f"Found confounds for {len(confounds)} runs, but samples of {len(rows_of_runs)} runs. "
@@ -214,4 +238,16 @@ def _confounds_of_runs(confounds, rows_of_runs, n_samples):
                 f"The confounds of run {i} have {len(table)} rows, but the run has {len(rows)} "
                 "volumes. Pass one row per volume."
             )
-    return [table.reshape(len(table), -1) for table in arrays]
+    return _finite([table.reshape(len(table), -1) for table in arrays])
+
+
+def _finite(tables):
+    """Return confounds, or raise ValueError where one is NaN or infinite."""
+    for i, table in enumerate(tables):
+        bad = np.argwhere(~np.isfinite(table))
+        if len(bad):
+            raise ValueError(
+                f"The confounds of run {i} hold {len(bad)} values that are not finite, first in "
+                f"row {bad[0][0]}, column {bad[0][1]}. Replace them, for example by 0 or the mean."
+            )
+    return tables

@@ -17,6 +17,7 @@ from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
     apply_transpose,
+    reaches_data,
     resample_back,
     resampling_operator,
 )
@@ -165,6 +166,12 @@ class NiftiSlabRotator(TransformerMixin, BaseEstimator):
             self.affine_, rotation, [first for first, _ in self.slab_box_]
         )
         self._operator = resampling_operator(transform, self.grid_shape_, self.slab_box_, order)
+        if not reaches_data(self._operator):
+            raise ValueError(
+                f"The slab at slices {self.slab_box_[2][0]} to {self.slab_box_[2][1] - 1} of the "
+                f"rotated grid {self.rotated_shape_} holds no voxel of the volumes, whose grid is "
+                f"{self.grid_shape_}. Choose other slices; for a single slice use angle=0."
+            )
         return self
 
     def transform(self, X):
