@@ -169,7 +169,8 @@ def _as_numbers(names):
 
 
 def _decode(args, samples, rows, directory):
-    console = Console(quiet=args.quiet)
+    # Labels and groups are shown as they are, brackets included.
+    console = Console(quiet=args.quiet, markup=False, highlight=False)
     classes, counts = np.unique(samples.y, return_counts=True)
     groups = np.unique(samples.groups)
     console.print(

@@ -97,6 +97,18 @@ def test_the_terminal_shows_folds_and_a_table(study, tmp_path, capsys):
         assert words in shown
 
 
+def test_names_in_brackets_are_shown_as_they_are(study, tmp_path, capsys):
+    table = pd.read_csv(study / "labels.csv", dtype=str, keep_default_na=False)
+    table["label"] = table["label"].replace({"cat": "[red]cat", "dog": "[b]"})
+    table["group"] = "[run " + table["group"] + "]"
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    argv = arguments(study, tmp_path / "out", "--labels", str(tmp_path / "labels.csv"))
+    assert main([*argv, "--drop", "rest"]) == 0
+    shown = capsys.readouterr().out
+    assert "6 [b], 6 [red]cat" in shown
+    assert "[run 2]" in shown
+
+
 def test_cleaning_sees_whole_runs_before_volumes_are_dropped(study, tmp_path, monkeypatch):
     seen = []
     original = main.__globals__["clean_runs"]
