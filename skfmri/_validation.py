@@ -1,5 +1,7 @@
 """Checks on user input, each with its error message."""
 
+from numbers import Integral
+
 import numpy as np
 
 GRID_TOLERANCE_MM = 1e-3
@@ -29,6 +31,13 @@ def check_same_grid(grid_shape, affine, name, reference_shape, reference_affine,
             f"{name} has the affine {np.round(affine, 4).tolist()}, but {reference_name} has "
             f"{np.round(reference_affine, 4).tolist()}. {way_out}"
         )
+
+
+def check_count(value, name, least=1):
+    """Return `value` as an int of at least `least`, or raise ValueError."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, but is {value!r}.")
+    return int(value)
 
 
 def check_affine(affine, name):

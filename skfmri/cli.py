@@ -15,6 +15,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 
 from skfmri._records import claim_directory, read_labels, write_json, write_whole
+from skfmri._validation import describe_grid
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.evaluation import chance_level, evaluate_folds, fold_table, prediction_table
 from skfmri.model_selection import RepeatedGroupKFold
@@ -127,8 +128,8 @@ def _read_samples(args):
         # No run goes beyond its image, nor, without a column for runs, beyond its group.
         names = table.get("run", table["group"])
         runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
-        whole = NiftiSamples(args.images, groups=table["group"], runs=runs)
-        samples = clean_runs(whole, high_pass=args.high_pass, t_r=args.t_r)
+        samples.groups, samples.runs = table["group"].to_numpy(dtype=str), np.array(runs)
+        samples = clean_runs(samples, high_pass=args.high_pass, t_r=args.t_r)
     labels = table["label"]
     keep = labels.notna()
     for name, asked in (("--classes", args.classes), ("--drop", args.drop)):
@@ -174,7 +175,7 @@ def _decode(args, samples, rows, directory):
     classes, counts = np.unique(samples.y, return_counts=True)
     groups = np.unique(samples.groups)
     console.print(
-        f"{len(samples)} volumes of {' x '.join(map(str, samples.grid_shape))}: "
+        f"{len(samples)} volumes of {describe_grid(samples.grid_shape)}: "
         + ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
         + f"; {len(groups)} groups"
     )

@@ -1,12 +1,14 @@
 """Simulated volumes with a known answer."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import nibabel
 import numpy as np
 from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from scipy import ndimage, stats
 from sklearn.utils import Bunch, check_random_state
+
+from skfmri._validation import check_count
 
 GRID_SHAPE = (40, 51, 41)
 VOXEL_SIZE_MM = 4
@@ -116,7 +118,7 @@ def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.
     >>> data.chunks.tolist()
     [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    n_subjects, n_maps = _check_count(n_subjects, "n_subjects"), _check_count(n_maps, "n_maps")
+    n_subjects, n_maps = check_count(n_subjects, "n_subjects"), check_count(n_maps, "n_maps")
     chunk_of_subject = _equal_blocks(n_subjects, n_chunks, "subjects", "n_chunks")
     if not isinstance(effect_size, Real) or not np.isfinite(effect_size):
         raise ValueError(f"effect_size must be a finite number, but is {effect_size!r}.")
@@ -183,8 +185,8 @@ def block_labels(labels, block_length, n_repeats):
             f"labels must be a sequence with one label per block, but is {labels!r}. "
             'Pass for example ["closed", "open"].'
         )
-    block_length = _check_count(block_length, "block_length")
-    return np.tile(np.repeat(labels, block_length), _check_count(n_repeats, "n_repeats"))
+    block_length = check_count(block_length, "block_length")
+    return np.tile(np.repeat(labels, block_length), check_count(n_repeats, "n_repeats"))
 
 
 def block_groups(n_samples, n_groups):
@@ -216,19 +218,13 @@ def block_groups(n_samples, n_groups):
     >>> block_groups(n_samples=6, n_groups=3).tolist()
     [0, 0, 1, 1, 2, 2]
     """
-    n_samples = _check_count(n_samples, "n_samples")
+    n_samples = check_count(n_samples, "n_samples")
     return _equal_blocks(n_samples, n_groups, "samples", "n_groups")
-
-
-def _check_count(value, name):
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, but is {value!r}.")
-    return int(value)
 
 
 def _equal_blocks(n_items, n_blocks, items, name):
     """Return the number of the block that each item lies in, or raise ValueError."""
-    n_blocks = _check_count(n_blocks, name)
+    n_blocks = check_count(n_blocks, name)
     if n_items % n_blocks:
         divisors = [n for n in range(1, n_items + 1) if n_items % n == 0]
         larger = [n for n in divisors if n > n_blocks]

@@ -1,6 +1,5 @@
 """Splitters that repeat a grouped cross-validation over different partitions."""
 
-import numbers
 import warnings
 from collections import Counter
 from math import factorial, prod
@@ -10,7 +9,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
-from skfmri._validation import check_per_volume
+from skfmri._validation import check_count, check_per_volume
 
 
 class _RepeatedGroupSplits(BaseCrossValidator):
@@ -37,8 +36,8 @@ class _RepeatedGroupSplits(BaseCrossValidator):
         n_splits : int
             Number of pairs that `split` yields.
         """
-        _check_count("n_splits", self.n_splits, 2)
-        _check_count("n_repeats", self.n_repeats, 1)
+        check_count(self.n_splits, "n_splits", least=2)
+        check_count(self.n_repeats, "n_repeats")
         return int(self.n_splits * self.n_repeats)
 
     def split(self, X, y=None, groups=None):
@@ -234,12 +233,6 @@ class RepeatedStratifiedGroupKFold(_RepeatedGroupSplits):
                         f"n_repeats to at most {len(partitions)} or choose another n_splits."
                     )
         return list(partitions.values())
-
-
-def _check_count(name, value, minimum):
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or value < minimum:
-        raise ValueError(f"{name} must be an integer of at least {minimum}, but is {value!r}.")
 
 
 def _encode_groups(X, groups, n_samples):

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 
 from skfmri._backend import keras
 from skfmri._parameters import check_number
+from skfmri._validation import describe_grid
 
 __all__ = ["convolutional_network", "smallest_input"]
 
@@ -251,15 +252,12 @@ def _check_size(grid, kernels, pools, steps, padding):
     if not fits(n_blocks):
         most = max(n for n in range(n_blocks) if fits(n))
         raise ValueError(
-            f"The input has {_times(grid)} voxels, but n_blocks={n_blocks} convolution blocks need "
-            f"at least {_times(needed(n_blocks))}. Choose n_blocks={most} or fewer"
+            f"The input has {describe_grid(grid)} voxels, but n_blocks={n_blocks} convolution "
+            f"blocks need at least {describe_grid(needed(n_blocks))}. "
+            f"Choose n_blocks={most} or fewer"
             f"{'' if most else ' (0 leaves the dense layers alone)'}, a larger slab, "
             'or padding="same".'
         )
-
-
-def _times(shape):
-    return " x ".join(map(str, shape))
 
 
 def _convolution_block(x, *, filters, kernel, pool, strides, padding, name):

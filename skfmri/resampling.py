@@ -257,8 +257,10 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
         finite = np.isfinite(box)
         filled = np.where(finite, box, 0).astype(float)
         values = ndimage.map_coordinates(filled, points, order=order, mode="mirror")
-        nearest = ndimage.map_coordinates(finite.astype(float), points, order=0, mode="mirror")
-        volume[reached] = np.where(nearest > 0, values, np.nan)
+        if not finite.all():
+            nearest = ndimage.map_coordinates(finite.astype(float), points, order=0, mode="mirror")
+            values[nearest == 0] = np.nan
+        volume[reached] = values
     return volumes
 
 

@@ -277,9 +277,9 @@ def test_float_types_integers_and_memory_maps_give_the_same_bits(tmp_path, slabs
 def test_samples_of_weight_zero_count_as_absent(slabs, tiny):
     X, y = slabs
     kept = np.arange(20) >= 5
-    make = lambda: SlabCNNClassifier(random_state=0, **tiny)  # noqa: E731 (two of one kind)
-    weighted = make().fit(X, y, sample_weight=kept.astype(int))
-    assert_same_weights(weighted, make().fit(X[kept], y[kept]))
+    weighted, shorter = (SlabCNNClassifier(random_state=0, **tiny) for _ in range(2))
+    weighted.fit(X, y, sample_weight=kept.astype(int))
+    assert_same_weights(weighted, shorter.fit(X[kept], y[kept]))
 
 
 def test_class_weight_is_the_sample_weight_of_its_class(slabs, tiny):

@@ -73,9 +73,12 @@ def test_features_without_a_grid_get_the_dense_layers_alone():
 
 
 def test_building_a_network_moves_no_global_random_state():
-    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 (the global one)
+    def states():
+        return random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 (the global one)
+
+    before = states()
     convolutional_network((6, 7, 3), 2, n_blocks=1, filters=2, dense_units=(4,))
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+    assert states() == before
 
 
 @pytest.mark.parametrize("n_blocks", [1, 2, 3])
