@@ -6,15 +6,22 @@ from . import (
     preprocessing as preprocessing,
     resampling as resampling,
     spatial as spatial,
+    statistics as statistics,
 )
 from .classifier import (
     SlabCNNClassifier as SlabCNNClassifier,
     VolumeCNNClassifier as VolumeCNNClassifier,
 )
+from .evaluation import (
+    DecodingResult as DecodingResult,
+    audit_leakage as audit_leakage,
+    evaluate_decoder as evaluate_decoder,
+)
 from .model_selection import (
     RepeatedGroupKFold as RepeatedGroupKFold,
     RepeatedStratifiedGroupKFold as RepeatedStratifiedGroupKFold,
 )
+from .pipeline import DecodingPipeline as DecodingPipeline
 from .preprocessing import (
     NiftiSlabRotator as NiftiSlabRotator,
     VoxelZScorer as VoxelZScorer,

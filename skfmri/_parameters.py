@@ -7,6 +7,9 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+
+from skfmri._validation import check_fitted_shape
 
 
 def check_number(value, name, kind, *, least=None, above=None, below=None):
@@ -95,6 +98,49 @@ def total_weight(n_samples, y, class_weight, sample_weight):
             f"product runs from {total.min()} to {total.max()}."
         )
     return total
+
+
+def check_validation(validation_data, sample_shape, classes, groups, name):
+    """Return validation samples, the positions of their classes and their weights.
+
+    Parameters
+    ----------
+    validation_data : tuple
+        Samples, labels and, both optional or None, sample weights and groups.
+    sample_shape : tuple of int
+        Of the training samples.
+    classes : ndarray of shape (n_classes,)
+        Sorted classes of the training samples.
+    groups : array-like or None
+        Groups of the training samples.
+    name : str
+        Name of the estimator, for the error message.
+    """
+    if not isinstance(validation_data, tuple) or not 2 <= len(validation_data) <= 4:
+        raise ValueError(
+            "validation_data must be a tuple (X, y), (X, y, sample_weight) or (X, y, "
+            f"sample_weight, groups), but is {type(validation_data).__name__}"
+            + (f" of {len(validation_data)}." if isinstance(validation_data, tuple) else ".")
+        )
+    X, y, weight, own_groups = (*validation_data, None, None)[:4]
+    X = check_array(X, allow_nd=True, dtype=None, ensure_all_finite=False)
+    y = column_or_1d(y)
+    check_consistent_length(X, y)
+    check_fitted_shape(X.shape[1:], sample_shape, name)
+    check_finite(X)
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"The validation samples hold the class {unknown[0]!r}, which no training sample has. "
+            f"The classes trained on are {', '.join(map(repr, classes.tolist()))}."
+        )
+    shared = () if groups is None or own_groups is None else np.intersect1d(groups, own_groups)
+    if len(shared):
+        raise ValueError(
+            f"Group {shared[0]!r} is in the training and in the validation samples, so training "
+            "would stop by what it has learnt by heart. Hold out whole groups."
+        )
+    return X, np.searchsorted(classes, y), total_weight(len(X), y, None, weight)
 
 
 def warn_if_diverged(losses):

@@ -93,7 +93,7 @@ def claim_directory(path, names, overwrite):
     if found and not overwrite:
         raise ValueError(
             f"{path} already holds {', '.join(found)}. Choose another directory, or pass "
-            "--overwrite."
+            "--overwrite, or --resume to go on with the run that left them."
         )
     return path
 

@@ -165,7 +165,20 @@ class NetworkPool:
 POOL = NetworkPool()
 
 
-def train(network, X, y, sample_weight, *, epochs, batch_size, order, callbacks=(), verbose=0):
+def train(
+    network,
+    X,
+    y,
+    sample_weight,
+    *,
+    epochs,
+    batch_size,
+    order,
+    validation=None,
+    patience=None,
+    callbacks=(),
+    verbose=0,
+):
     """Train a network as ``keras.Model.fit`` does, without its set-up costs or global seeds.
 
     Parameters
@@ -182,6 +195,11 @@ def train(network, X, y, sample_weight, *, epochs, batch_size, order, callbacks=
         As in Keras.
     order : numpy.random.Generator
         Shuffles the samples at the start of each epoch.
+    validation : tuple of ndarray, optional
+        Samples, positions of their classes and weights; evaluated after each epoch.
+    patience : int, optional
+        Stop after so many epochs without a lower validation loss, and go back to the weights of
+        the epoch with the lowest.
     callbacks : sequence of keras.callbacks.Callback
         Called as Keras does; they hold no reference to the model afterwards.
     verbose : int
@@ -189,8 +207,10 @@ def train(network, X, y, sample_weight, *, epochs, batch_size, order, callbacks=
 
     Returns
     -------
-    dict of str to list of float
-        Mean loss and accuracy of each epoch.
+    history : dict of str to list of float
+        Mean loss and accuracy of each epoch, and those of the validation samples.
+    n_epochs : int
+        Epochs that the weights have seen.
     """
     model, history = network.model, keras.callbacks.History()
     calls = keras.callbacks.CallbackList(
@@ -202,20 +222,29 @@ def train(network, X, y, sample_weight, *, epochs, batch_size, order, callbacks=
         steps=-(-len(X) // batch_size),
     )
     model.stop_training = False
+    lowest, best_epoch, best_weights = np.inf, 0, None
     try:
         calls.on_train_begin()
         for epoch in range(epochs):
             calls.on_epoch_begin(epoch)
             logs = train_epoch(network, X, y, sample_weight, order, batch_size, calls)
+            if validation is not None:
+                logs |= evaluate(network, *validation, batch_size)
             calls.on_epoch_end(epoch, logs)
-            if model.stop_training:
+            if patience is not None and logs["val_loss"] < lowest:
+                lowest, best_epoch, best_weights = logs["val_loss"], epoch, model.get_weights()
+            waited = patience is not None and epoch - best_epoch >= patience
+            if model.stop_training or waited:
                 break
+        if best_weights is not None:
+            model.set_weights(best_weights)
+            epoch = best_epoch
         model.optimizer.finalize_variable_values(model.trainable_variables)
         calls.on_train_end(logs)
     finally:
         for callback in calls.callbacks:
             keras.callbacks.Callback.set_model(callback, None)
-    return history.history
+    return history.history, epoch + 1
 
 
 def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
@@ -230,6 +259,17 @@ def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
         if network.model.stop_training:
             break
     return {name: float(value) for name, value in network.model.get_metrics_result().items()}
+
+
+def evaluate(network, X, y, sample_weight, batch_size):
+    """Return the mean loss, weighted, and the accuracy on samples that are not trained on."""
+    outputs = predict(network, X, batch_size).astype(np.float64)
+    # Keras keeps the logarithm finite in the same way.
+    of_class = np.clip(outputs[np.arange(len(y)), y], keras.config.epsilon(), 1)
+    return {
+        "val_loss": float(np.average(-np.log(of_class), weights=sample_weight)),
+        "val_accuracy": float(np.mean(outputs.argmax(axis=1) == y)),
+    }
 
 
 def predict(network, X, batch_size):

@@ -77,3 +77,21 @@ def check_fitted_shape(shape, fitted_shape, estimator_name):
             f"X holds volumes of shape {tuple(shape)}, but {estimator_name} was fitted on volumes "
             f"of shape {tuple(fitted_shape)}. Resample X to the training grid first."
         )
+
+
+def find_labels_and_groups(X, y, groups):
+    """Return labels and groups as arrays, those of X where None is given, or raise ValueError."""
+    n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+    y = getattr(X, "y", None) if y is None else y
+    groups = getattr(X, "groups", None) if groups is None else groups
+    if y is None:
+        raise ValueError("There are no labels. Pass y, one label per sample.")
+    if groups is None:
+        raise ValueError(
+            "There are no groups. Pass groups=, one per sample: runs, or blocks of subjects, that "
+            "must not be split across training and test data."
+        )
+    return (
+        check_per_volume(y, n_samples, "label"),
+        check_per_volume(groups, n_samples, "group label"),
+    )

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from numbers import Integral
+from typing import ClassVar
 
 import numpy as np
 from sklearn.metrics import accuracy_score
@@ -15,6 +16,7 @@ from skfmri._parameters import (
     check_finite,
     check_number,
     check_samples,
+    check_validation,
     freeze,
     seed_sequence,
     total_weight,
@@ -25,6 +27,8 @@ from skfmri._validation import check_fitted_shape
 from skfmri.networks import check_architecture, convolutional_network
 
 __all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]
+
+_LEARNT = ("classes_", "n_classes_", "n_epochs_", "history_", "X_shape_")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class _Recipe:
 
 
 class _CNNClassifier(wrappers.KerasClassifier):
+    # Read by scikit-learn where metadata routing is on. Scores stay unweighted, as without it.
+    __metadata_request__fit: ClassVar = {"groups": True, "sample_weight": True}
+    __metadata_request__score: ClassVar = {"sample_weight": False}
+
     # What skfmri decides for its networks; BaseWrapper reads these as attributes.
     model = None
     build_fn = None
@@ -100,7 +108,7 @@ class _CNNClassifier(wrappers.KerasClassifier):
         """Not offered: a network is built by `fit`."""
         raise AttributeError(f"{type(self).__name__} has no initialize; call fit.")
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, groups=None, validation_data=None, epochs=None):
         """Train a network on samples and their classes.
 
         Every fit starts from newly drawn weights. A compiled network of the same architecture that
@@ -115,6 +123,16 @@ class _CNNClassifier(wrappers.KerasClassifier):
             Classes: numbers, strings or booleans, two or more different ones.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each sample in the loss; never changed. Samples of weight 0 are left out.
+        groups : array-like of shape (n_samples,), default=None
+            Groups, which training does not use: they serve to refuse validation data with a group
+            that is trained on.
+        validation_data : tuple, default=None
+            ``(X, y)``, ``(X, y, sample_weight)`` or ``(X, y, sample_weight, groups)`` of samples
+            that are not trained on. Their loss and accuracy are kept for each epoch, and the loss
+            stops training where `patience` is set. :class:`~skfmri.DecodingPipeline` passes
+            samples that no step before has seen.
+        epochs : int, default=None
+            Train for exactly so many epochs, without `patience`; None takes the parameter.
 
         Returns
         -------
@@ -124,33 +142,49 @@ class _CNNClassifier(wrappers.KerasClassifier):
         ------
         ValueError
             If a parameter is out of range, X holds values that are not finite, y holds one class
-            only, or the network has more blocks than the grid allows.
+            only, the network has more blocks than the grid allows, `patience` is set without
+            validation data, or these do not fit X, y and groups.
         TypeError
             If a parameter has a wrong type.
         """
         optimizer, learning_rate = self._check_parameters()
+        patience = self.patience if epochs is None else None
+        epochs = self.epochs if epochs is None else epochs
+        check_number(epochs, "epochs", Integral, least=1)
+        if patience is not None and validation_data is None:
+            raise ValueError(
+                f"patience={patience} needs samples that are not trained on. Put the steps into "
+                "DecodingPipeline(steps, validation=GroupShuffleSplit(1)), or pass "
+                "fit(validation_data=(X, y))."
+            )
         callbacks = callback_list(self.callbacks)
         X, y = validate_data(self, X, y, allow_nd=True, ensure_all_finite=False)
         check_classification_targets(y)
         classes, positions = np.unique(y, return_inverse=True)
         check_samples(X, classes)
         weight = total_weight(len(X), y, self.class_weight, sample_weight)
+        validation = None
+        if validation_data is not None:
+            name = type(self).__name__
+            validation = check_validation(validation_data, X.shape[1:], classes, groups, name)
         # A network is large: the one of an earlier fit goes back before the next is asked for.
-        for name in ("_lease", "_weights", "classes_", "n_classes_", "history_", "X_shape_"):
+        for name in ("_lease", "_weights", *_LEARNT):
             vars(self).pop(name, None)
         recipe = self._recipe(X.shape[1:], len(classes), optimizer)
         lease = POOL.borrow(recipe, recipe.compiled_model)
         initial, order = map(np.random.default_rng, seed_sequence(self.random_state).spawn(2))
         lease.network.reset(initial, learning_rate)
         kept = weight > 0
-        self.history_ = train(
+        self.history_, self.n_epochs_ = train(
             lease.network,
             X if kept.all() else X[kept],
             positions[kept].astype(np.int32),
             weight[kept],
-            epochs=self.epochs,
+            epochs=epochs,
             batch_size=self.batch_size,
             order=order,
+            validation=validation,
+            patience=patience,
             callbacks=callbacks,
             verbose=self.verbose,
         )
@@ -247,8 +281,10 @@ class _CNNClassifier(wrappers.KerasClassifier):
 
     def _check_parameters(self):
         check_architecture(**{name: getattr(self, name) for name in self._architecture})
-        for name in ("epochs", "batch_size"):
-            check_number(getattr(self, name), name, Integral, least=1)
+        check_number(self.batch_size, "batch_size", Integral, least=1)
+        check_number(self.epochs, "epochs", Integral, least=1)
+        if self.patience is not None:
+            check_number(self.patience, "patience", Integral, least=1)
         check_number(self.verbose, "verbose", Integral, least=0)
         return optimizer_settings(self.optimizer, self.learning_rate)
 
@@ -286,6 +322,10 @@ class SlabCNNClassifier(_CNNClassifier):
         Step size of an optimizer given by name.
     epochs : int, default=125
         Number of passes over the training samples.
+    patience : int or None, default=None
+        Stop after so many epochs without a lower loss on validation data, and keep the weights of
+        the epoch with the lowest. Needs :class:`~skfmri.DecodingPipeline` with `validation`, or
+        ``fit(validation_data=...)``.
     batch_size : int, default=32
         Samples per training step, and per step of prediction.
     class_weight : dict, "balanced" or None, default=None
@@ -307,7 +347,10 @@ class SlabCNNClassifier(_CNNClassifier):
     n_classes_ : int
         Number of classes.
     history_ : dict of str to list of float
-        "loss" and "accuracy" of each epoch, means over its training batches.
+        "loss" and "accuracy" of each epoch, means over its training batches, and "val_loss" and
+        "val_accuracy" where there are validation data.
+    n_epochs_ : int
+        Epochs that the weights have seen: the best one where `patience` is set.
     model_ : keras.Model
         The trained network. Who looks at it keeps it: it is then never used for another fit.
     X_shape_ : tuple of int
@@ -348,6 +391,7 @@ class SlabCNNClassifier(_CNNClassifier):
         optimizer="adam",
         learning_rate=0.001,
         epochs=125,
+        patience=None,
         batch_size=32,
         class_weight=None,
         callbacks=None,
@@ -363,6 +407,7 @@ class SlabCNNClassifier(_CNNClassifier):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.epochs = epochs
+        self.patience = patience
         self.batch_size = batch_size
         self.class_weight = class_weight
         self.callbacks = callbacks
@@ -407,6 +452,10 @@ class VolumeCNNClassifier(_CNNClassifier):
         Step size of an optimizer given by name.
     epochs : int, default=125
         Number of passes over the training samples.
+    patience : int or None, default=None
+        Stop after so many epochs without a lower loss on validation data, and keep the weights of
+        the epoch with the lowest. Needs :class:`~skfmri.DecodingPipeline` with `validation`, or
+        ``fit(validation_data=...)``.
     batch_size : int, default=32
         Samples per training step, and per step of prediction.
     class_weight : dict, "balanced" or None, default=None
@@ -428,7 +477,10 @@ class VolumeCNNClassifier(_CNNClassifier):
     n_classes_ : int
         Number of classes.
     history_ : dict of str to list of float
-        "loss" and "accuracy" of each epoch, means over its training batches.
+        "loss" and "accuracy" of each epoch, means over its training batches, and "val_loss" and
+        "val_accuracy" where there are validation data.
+    n_epochs_ : int
+        Epochs that the weights have seen: the best one where `patience` is set.
     model_ : keras.Model
         The trained network. Who looks at it keeps it: it is then never used for another fit.
     X_shape_ : tuple of int
@@ -482,6 +534,7 @@ class VolumeCNNClassifier(_CNNClassifier):
         optimizer="adam",
         learning_rate=0.001,
         epochs=125,
+        patience=None,
         batch_size=32,
         class_weight=None,
         callbacks=None,
@@ -500,6 +553,7 @@ class VolumeCNNClassifier(_CNNClassifier):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.epochs = epochs
+        self.patience = patience
         self.batch_size = batch_size
         self.class_weight = class_weight
         self.callbacks = callbacks

@@ -1,30 +1,41 @@
 """The ``skfmri`` command, from arguments to calls of the library."""
 
-import argparse
 import importlib.metadata
 import os
 import platform
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
+from skfmri._arguments import DEMO_DIRECTORY, make_parser
 from skfmri._records import claim_directory, read_labels, write_json, write_whole
 from skfmri._validation import describe_grid
 from skfmri.datasets import make_eyes_open_closed
-from skfmri.evaluation import chance_level, evaluate_folds, fold_table, prediction_table
+from skfmri.evaluation import audit_leakage, evaluate_decoder
+from skfmri.evaluation.audit import CHEAP_CHECKS
+from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.model_selection import RepeatedGroupKFold
+from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer, clean_runs
 from skfmri.samples import NiftiSamples
 
-RESULT_FILES = ("folds.csv", "predictions.csv", "settings.json")
+LEDGER = "ledger.jsonl"
+RESULT_FILES = (
+    "folds.csv",
+    "predictions.csv",
+    "groups.csv",
+    "learning_curves.csv",
+    "summary.csv",
+    "comparisons.csv",
+    "settings.json",
+)
 PACKAGES = ("scikit-learn", "tensorflow", "keras", "scikeras", "nilearn", "nibabel", "numpy")
-DEMO_DIRECTORY = "skfmri-demo"
 USER_MISTAKE, INTERRUPTED = 2, 130
 
 
@@ -45,10 +56,10 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = None
     try:
-        args = _parser().parse_args(argv)
+        args = make_parser(run_decode, run_demo).parse_args(argv)
         args.run(args)
     except KeyboardInterrupt:
-        print("skfmri: interrupted; no results were written.", file=sys.stderr)
+        print("skfmri: interrupted; --resume goes on where it stopped.", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, TypeError, OSError) as error:
         if args is not None and args.traceback:
@@ -70,17 +81,21 @@ def run_decode(args):
             raise ValueError(
                 f"--{name} does nothing without --clean. Add --clean, or leave it out."
             )
-    directory = claim_directory(args.out, RESULT_FILES, args.overwrite)
-    samples, rows = _read_samples(args)
-    _decode(args, samples, rows, directory)
+    directory = _claim(args, args.overwrite)
+    samples, rows, blocks = _read_samples(args)
+    _decode(args, samples, rows, blocks, directory)
 
 
 def run_demo(args):
     """Cross-validate a network on simulated data with a known answer."""
-    directory = claim_directory(args.out, RESULT_FILES, overwrite=args.out == DEMO_DIRECTORY)
+    directory = _claim(args, overwrite=args.out == DEMO_DIRECTORY)
     data = make_eyes_open_closed(random_state=args.seed)
     samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
-    _decode(args, samples, np.arange(len(samples)), directory)
+    _decode(args, samples, np.arange(len(samples)), None, directory)
+
+
+def _claim(args, overwrite):
+    return claim_directory(args.out, (*RESULT_FILES, LEDGER), overwrite or args.resume)
 
 
 def build_pipeline(args):
@@ -91,7 +106,11 @@ def build_pipeline(args):
     names = ("filters", "kernel_size", "n_blocks", "dense_units", "dropout", "learning_rate")
     network = {name: getattr(args, name) for name in (*names, "epochs", "batch_size")}
     classifier = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}[args.network]
-    return Pipeline(
+    validation = None
+    if args.patience is not None:
+        network["patience"] = args.patience
+        validation = GroupShuffleSplit(1, test_size=0.2, random_state=args.seed)
+    return DecodingPipeline(
         [
             (
                 "slab",
@@ -106,19 +125,23 @@ def build_pipeline(args):
             ),
             ("zscore", VoxelZScorer(args.std_threshold, args.mean_threshold)),
             ("cnn", classifier(**network, random_state=args.seed)),
-        ]
+        ],
+        validation=validation,
     )
 
 
 def _read_samples(args):
-    """Return the samples to decode, and the row of each in the table of labels."""
+    """Return the samples to decode, the row of each in the table of labels, and its block."""
     samples = NiftiSamples(args.images)
     columns = {"label": args.label_column, "group": args.group_column}
-    if args.run_column is not None:
-        columns["run"] = args.run_column
+    for role, column in (("run", args.run_column), ("block", args.block_column)):
+        if column is not None:
+            columns[role] = column
     table = read_labels(args.labels, columns, len(samples))
     if args.clean:
-        missing = np.flatnonzero(table.drop(columns="label").isna().any(axis=1))
+        missing = np.flatnonzero(
+            table.drop(columns=["label", "block"], errors="ignore").isna().any(axis=1)
+        )
         if len(missing):
             raise ValueError(
                 f"--clean needs whole runs, but {args.labels} names no group or run in "
@@ -158,7 +181,7 @@ def _read_samples(args):
     samples = samples[rows]
     samples.y = labels[rows].to_numpy(dtype=str)
     samples.groups = _as_numbers(table["group"][rows].to_numpy(dtype=str))
-    return samples, rows
+    return samples, rows, None if args.block_column is None else table["block"][rows].to_numpy()
 
 
 def _as_numbers(names):
@@ -169,7 +192,7 @@ def _as_numbers(names):
     return names.astype(int) if is_number else names
 
 
-def _decode(args, samples, rows, directory):
+def _decode(args, samples, rows, blocks, directory):
     # Labels and groups are shown as they are, brackets included.
     console = Console(quiet=args.quiet, markup=False, highlight=False)
     classes, counts = np.unique(samples.y, return_counts=True)
@@ -180,26 +203,54 @@ def _decode(args, samples, rows, directory):
         + f"; {len(groups)} groups"
     )
     start = time.perf_counter()
-    results = _run_folds(args, samples, console)
-    folds = fold_table(results)
-    summary = _summary(folds, samples.y)
-    _print_table(console, folds, summary)
-    predictions = prediction_table(results, samples.y, samples.groups)
-    predictions["sample"] = rows[predictions["sample"]]
-    write_whole(directory / "folds.csv", folds.to_csv(index=False))
-    write_whole(directory / "predictions.csv", predictions.to_csv(index=False))
-    settings = {name: value for name, value in vars(args).items() if name != "run"}
-    data = {
-        "n_volumes": len(samples),
-        "grid_shape": samples.grid_shape,
-        "affine": samples.affine.tolist(),
-        "volumes_per_class": dict(zip(classes.tolist(), counts.tolist(), strict=True)),
-        "groups": groups.tolist(),
+    cv, n_folds = _splitter(args, groups)
+    pipeline = build_pipeline(args)
+    leaks = _look_for_leaks(args, pipeline, samples, cv, console)
+    ledger = directory / LEDGER
+    if not args.resume:
+        ledger.unlink(missing_ok=True)
+    with _progress(console, n_folds) as on_fold:
+        result = evaluate_decoder(
+            pipeline,
+            samples,
+            cv=cv,
+            baseline=args.baseline,
+            blocks=blocks,
+            n_permutations=args.permutations,
+            ledger=ledger,
+            n_jobs=args.jobs,
+            random_state=args.seed,
+            on_fold=on_fold,
+        )
+    _print_result(console, result)
+    predictions = result.predictions.assign(sample=rows[result.predictions["sample"]])
+    tables = {
+        "folds.csv": result.folds,
+        "predictions.csv": predictions,
+        "groups.csv": result.groups,
+        "learning_curves.csv": result.learning_curves,
+        "summary.csv": result.summary,
+        "comparisons.csv": result.comparisons,
     }
+    for name, table in tables.items():
+        write_whole(directory / name, table.to_csv(index=False))
+    test = result.permutation_test
     record = {
-        "settings": settings,
-        "data": data,
-        "scores": summary,
+        "settings": {name: value for name, value in vars(args).items() if name != "run"},
+        "data": {
+            "n_volumes": len(samples),
+            "grid_shape": samples.grid_shape,
+            "affine": samples.affine.tolist(),
+            "volumes_per_class": dict(zip(classes.tolist(), counts.tolist(), strict=True)),
+            "groups": groups.tolist(),
+        },
+        # JSON has no NaN.
+        "scores": result.summary.astype(object).replace(np.nan, None).to_dict("records"),
+        "permutation_test": None
+        if test is None
+        else {"p_value": test.pvalue, "n_permutations": test.n_permutations},
+        "sentences": result.sentences(),
+        "leaks_ignored": leaks,
         "seconds": time.perf_counter() - start,
         "versions": _versions(),
     }
@@ -207,198 +258,81 @@ def _decode(args, samples, rows, directory):
     console.print(f"Written to {directory}: {', '.join(RESULT_FILES)}")
 
 
-def _run_folds(args, samples, console):
-    """Return the results of all folds, with a line on the terminal for each."""
+def _splitter(args, groups):
+    """Return the splitter and its number of folds."""
     if args.folds is None:
-        cv, n_folds = None, len(np.unique(samples.groups))
-    elif args.repeats == 1:
-        cv, n_folds = GroupKFold(args.folds, shuffle=True, random_state=args.seed), args.folds
-    else:
-        cv = RepeatedGroupKFold(args.folds, n_repeats=args.repeats, random_state=args.seed)
-        n_folds = cv.get_n_splits()
-    pipeline = build_pipeline(args)
+        return None, len(groups)
+    if args.repeats == 1:
+        return GroupKFold(args.folds, shuffle=True, random_state=args.seed), args.folds
+    cv = RepeatedGroupKFold(args.folds, n_repeats=args.repeats, random_state=args.seed)
+    return cv, cv.get_n_splits()
+
+
+def _look_for_leaks(args, pipeline, samples, cv, console):
+    """Return what looks like a leak, as text; raise ValueError unless the user accepts it."""
+    report = audit_leakage(pipeline, samples, cv=cv, checks=CHEAP_CHECKS)
+    if report.ok:
+        return []
+    found = [finding.message for finding in report.findings]
+    if not args.ignore_leaks:
+        raise ValueError(
+            f"The scores could not be trusted. {' '.join(found)} Mend the data or the groups; "
+            "--ignore-leaks goes on nevertheless and says so in the results."
+        )
+    for message in found:
+        console.print(f"leak ignored: {message}")
+    return found
+
+
+@contextmanager
+def _progress(console, n_folds):
+    """Give a function that shows each fold on the terminal when it is done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    results = []
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("folds", total=n_folds)
-        for result in evaluate_folds(
-            pipeline, samples, samples.y, cv=cv, n_jobs=args.jobs, random_state=args.seed
-        ):
-            results.append(result)
-            progress.advance(task)
-            progress.console.print(
-                f"fold {result.fold + 1} of {n_folds}: accuracy {result.accuracy:.3f}, "
-                f"{result.seconds:.1f} s"
-            )
-    return results
+
+        def on_fold(row):
+            if row["model"] == DECODER:
+                progress.advance(task)
+                progress.console.print(
+                    f"fold {row['fold'] + 1} of {n_folds}: accuracy {row['accuracy']:.3f}, "
+                    f"{row['seconds_fit'] + row['seconds_predict']:.1f} s"
+                )
+
+        yield on_fold
 
 
-def _summary(folds, y):
-    return {
-        "accuracy_mean": float(folds["accuracy"].mean()),
-        "accuracy_std": float(folds["accuracy"].std(ddof=1)),
-        "balanced_accuracy_mean": float(folds["balanced_accuracy"].mean()),
-        "balanced_accuracy_std": float(folds["balanced_accuracy"].std(ddof=1)),
-        "chance_accuracy": chance_level(y),
-        "chance_balanced_accuracy": 1 / len(np.unique(y)),
-    }
-
-
-def _print_table(console, folds, summary):
+def _print_result(console, result):
+    folds = result.folds.pivot(index="fold", columns="model", values=list(result.metrics))
+    baselines = [name for name in result.folds["model"].unique() if name != DECODER]
+    about = result.folds[result.folds["model"] == DECODER].set_index("fold")
+    shown = [(metric, DECODER) for metric in result.metrics]
+    shown += [(result.metrics[0], name) for name in baselines if name != DUMMY]
     table = Table(show_footer=False)
     table.add_column("fold", justify="right")
     table.add_column("groups held out")
-    for name in ("volumes", "accuracy", "balanced accuracy"):
-        table.add_column(name, justify="right")
-    for row in folds.itertuples():
-        table.add_row(
-            str(row.fold + 1),
-            row.groups_held_out,
-            str(row.n_test),
-            f"{row.accuracy:.3f}",
-            f"{row.balanced_accuracy:.3f}",
-        )
+    table.add_column("volumes", justify="right")
+    for metric, model in shown:
+        title = metric.replace("_", " ")
+        table.add_column(title if model == DECODER else f"{model} {title}", justify="right")
+    for fold, row in about.iterrows():
+        scores = [f"{folds.loc[fold, column]:.3f}" for column in shown]
+        table.add_row(str(fold + 1), row["groups_held_out"], str(row["n_test"]), *scores)
     table.add_section()
-    for name, key in (("mean", "_mean"), ("standard deviation", "_std")):
-        scores = [summary[f"{score}{key}"] for score in ("accuracy", "balanced_accuracy")]
-        table.add_row("", name, "", *[f"{score:.3f}" for score in scores])
-    chance = summary["chance_accuracy"], summary["chance_balanced_accuracy"]
-    table.add_row("", "chance level", "", *[f"{level:.3f}" for level in chance])
+    summary = result.summary.set_index(["metric", "model"])
+    for name, key in (("mean", "score"), ("standard deviation", "std"), ("chance level", "chance")):
+        values = [f"{summary.loc[column, key]:.3f}" for column in shown]
+        table.add_row("", name, "", *values)
     console.print(table)
+    for sentence in result.sentences():
+        console.print(sentence)
 
 
 def _versions():
     versions = {name: importlib.metadata.version(name) for name in ("skfmri", *PACKAGES)}
     return {**versions, "python": platform.python_version(), "platform": platform.platform()}
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like any other."""
-
-    def error(self, message):
-        raise ValueError(f"{message} (see {self.prog} --help)")
-
-
-def _parser():
-    parser = _Parser(
-        prog="skfmri", description="Decode fMRI volumes with grouped cross-validation."
-    )
-    version = importlib.metadata.version("skfmri")
-    parser.add_argument("--version", action="version", version=f"skfmri {version}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    decode = commands.add_parser(
-        "decode",
-        help="cross-validate a network on your images",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    decode.set_defaults(run=run_decode)
-    _add_data_arguments(decode)
-    _add_method_arguments(decode, epochs=125)
-    demo = commands.add_parser(
-        "demo",
-        help="the same on simulated data with a known answer",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    demo.set_defaults(run=run_demo)
-    demo.add_argument("--out", metavar="DIR", default=DEMO_DIRECTORY, help="directory for results")
-    _add_method_arguments(demo, epochs=20)
-    return parser
-
-
-def _add_data_arguments(parser):
-    data = parser.add_argument_group("data")
-    data.add_argument("images", metavar="IMAGE", nargs="+", help="3-D or 4-D NIfTI images")
-    data.add_argument("--labels", required=True, metavar="CSV", help="table, a row per volume")
-    data.add_argument("--out", required=True, metavar="DIR", help="directory for results")
-    data.add_argument("--overwrite", action="store_true", help="replace earlier results")
-    data.add_argument("--label-column", default="label", metavar="NAME", help="what to decode")
-    data.add_argument("--group-column", default="group", metavar="NAME", help="never split")
-    data.add_argument(
-        "--run-column", metavar="NAME", help="acquired in one go; else the image or the group"
-    )
-    data.add_argument("--classes", type=_names, metavar="A,B", help="keep only these labels")
-    data.add_argument("--drop", type=_names, metavar="A,B", help="leave out these labels")
-    data.add_argument(
-        "--clean",
-        action="store_true",
-        help="detrend and standardise each run of a time series, before volumes are dropped",
-    )
-    data.add_argument("--high-pass", type=float, metavar="HZ", help="with --clean; needs --t-r")
-    data.add_argument("--t-r", type=float, metavar="S", help="seconds between volumes")
-
-
-def _add_method_arguments(parser, epochs):
-    slab = parser.add_argument_group("slab")
-    slab.add_argument("--angle", type=float, default=0.35, help="rotation in radians")
-    slab.add_argument("--axis", choices=("x", "y", "z"), default="x", help="world axis")
-    slab.add_argument(
-        "--slab", type=_slab, default=(12, 15), metavar="FIRST:END", help="slices, or 'all'"
-    )
-    slab.add_argument(
-        "--slab-reference", choices=("crop", "grid"), default="crop", help="where counting starts"
-    )
-    slab.add_argument(
-        "--no-crop", dest="crop", action="store_false", help="keep planes without data"
-    )
-    slab.add_argument(
-        "--interpolation", choices=("continuous", "linear", "nearest"), default="continuous"
-    )
-    slab.add_argument("--std-threshold", type=_threshold, default=0.05, help="or 'none'")
-    slab.add_argument("--mean-threshold", type=_threshold, default=0.05, help="or 'none'")
-    network = parser.add_argument_group("network")
-    network.add_argument("--network", choices=("2d", "3d"), default="2d", help="convolutions")
-    network.add_argument("--filters", type=int, default=32, help="of the first block")
-    network.add_argument("--n-blocks", type=int, default=3, help="convolution blocks")
-    network.add_argument("--kernel-size", type=int, default=3, help="voxels along each axis")
-    network.add_argument(
-        "--dense-units",
-        type=_integers,
-        default=(1024, 256, 64),
-        metavar="N,N",
-        help="of each layer",
-    )
-    network.add_argument("--dropout", type=float, default=0.5, help="share of units")
-    network.add_argument("--learning-rate", type=float, default=0.001, help="of Adam")
-    network.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
-    network.add_argument("--batch-size", type=int, default=32, help="samples per step")
-    run = parser.add_argument_group("cross-validation")
-    run.add_argument("--folds", type=int, help="number of folds; else one group at a time")
-    run.add_argument("--repeats", type=int, default=1, help="of all folds, never the same")
-    run.add_argument("--seed", type=int, default=0, help="of weights, order and folds")
-    run.add_argument("--jobs", type=int, default=1, help="folds at a time")
-    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    run.add_argument("--traceback", action="store_true", help="show where an error arose")
-
-
-def _names(text):
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _integers(text):
-    try:
-        return tuple(int(number) for number in _names(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1024,256,64") from None
-
-
-def _slab(text):
-    if text == "all":
-        return None
-    first, separator, end = text.partition(":")
-    if not separator or not first.isdecimal() or not end.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST:END, such as 12:15, or 'all'")
-    return int(first), int(end)
-
-
-def _threshold(text):
-    if text == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number or 'none'") from None

@@ -216,6 +216,18 @@ class NiftiSamples:
         for _, batch in self._numbered_batches(batch_size):
             yield batch
 
+    def acquisition_order(self):
+        """Return from which image each volume comes, and its position there.
+
+        Returns
+        -------
+        images : ndarray of shape (n_samples,), int
+            Number of the image.
+        positions : ndarray of shape (n_samples,), int
+            Number of the volume in that image, also where others were left out.
+        """
+        return self._source_index.copy(), self._volume_index.copy()
+
     def _numbered_batches(self, batch_size):
         for start in range(0, len(self), batch_size):
             yield start, self._read(np.arange(start, min(start + batch_size, len(self))))

@@ -13,7 +13,16 @@ import pytest
 from skfmri.cli import main
 
 SHAPE = (12, 13, 10)
-RESULTS = ["folds.csv", "predictions.csv", "settings.json"]
+RESULTS = [
+    "comparisons.csv",
+    "folds.csv",
+    "groups.csv",
+    "learning_curves.csv",
+    "ledger.jsonl",
+    "predictions.csv",
+    "settings.json",
+    "summary.csv",
+]
 FAST = ["--filters", "2", "--n-blocks", "1", "--dense-units", "8", "--epochs", "4"]
 FAST += ["--slab", "2:5", "--angle", "0.1", "--batch-size", "8"]
 
@@ -48,12 +57,18 @@ def results(study, tmp_path_factory):
     return out
 
 
-def test_a_run_leaves_three_whole_files(results):
+def read(path):
+    """Rows of the decoder in a table of results."""
+    table = pd.read_csv(path)
+    return table[table["model"] == "decoder"].reset_index(drop=True)
+
+
+def test_a_run_leaves_whole_files(results):
     assert sorted(path.name for path in results.iterdir()) == RESULTS
-    folds = pd.read_csv(results / "folds.csv")
+    folds = read(results / "folds.csv")
     assert folds["groups_held_out"].tolist() == [1, 2, 3]
     assert folds["n_test"].tolist() == [4, 4, 4]
-    predictions = pd.read_csv(results / "predictions.csv")
+    predictions = read(results / "predictions.csv")
     assert len(predictions) == 12
     np.testing.assert_allclose(predictions[["p_cat", "p_dog"]].sum(axis=1), 1, rtol=1e-5)
     accuracy = (
@@ -64,7 +79,7 @@ def test_a_run_leaves_three_whole_files(results):
 
 def test_predictions_name_the_rows_of_the_table(results, study):
     table = pd.read_csv(study / "labels.csv", keep_default_na=False)
-    predictions = pd.read_csv(results / "predictions.csv")
+    predictions = read(results / "predictions.csv")
     rows = table.iloc[predictions["sample"]]
     assert rows["label"].tolist() == predictions["label"].tolist()
     assert rows["group"].tolist() == predictions["group"].tolist()
@@ -76,9 +91,13 @@ def test_settings_and_versions_are_recorded(results):
     assert record["settings"]["slab"] == [2, 5]
     assert record["data"]["volumes_per_class"] == {"cat": 6, "dog": 6}
     assert record["versions"]["nilearn"]
-    folds = pd.read_csv(results / "folds.csv")
-    assert record["scores"]["accuracy_mean"] == pytest.approx(folds["accuracy"].mean())
-    assert record["scores"]["chance_accuracy"] == 0.5
+    score = record["scores"][0]
+    assert (score["model"], score["metric"]) == ("decoder", "accuracy")
+    folds = read(results / "folds.csv")
+    assert score["score"] == pytest.approx(folds["accuracy"].mean())
+    assert score["chance"] == 0.5
+    assert record["leaks_ignored"] == []
+    assert record["sentences"][0].startswith("accuracy ")
 
 
 def test_the_same_seed_gives_the_same_files(study, results, tmp_path):
@@ -95,6 +114,9 @@ def test_the_terminal_shows_folds_and_a_table(study, tmp_path, capsys):
     assert "fold 4 of 4: accuracy" in shown
     for words in ("groups held out", "balanced accuracy", "standard deviation", "chance level"):
         assert words in shown
+    assert "linear accuracy" in shown
+    assert "interval" in shown
+    assert "dummy" in shown
 
 
 def test_names_in_brackets_are_shown_as_they_are(study, tmp_path, capsys):
@@ -142,6 +164,8 @@ MISTAKES = {
     "network too deep": ([], {"--n-blocks": "5"}, "n_blocks"),
     "unknown option": (["--depth", "3"], {}, "unrecognized arguments: --depth 3"),
     "filter without cleaning": (["--t-r", "2"], {}, "--t-r does nothing without --clean"),
+    "patience of nothing": ([], {"--patience": "0"}, "patience must be"),
+    "blocks of nothing": ([], {"--block-column": "trial"}, "choose one with --block-column"),
     "high-pass alone": (["--clean", "--high-pass", "0.01"], {}, "Pass t_r"),
 }
 
@@ -212,6 +236,70 @@ def test_rows_with_more_fields_than_the_header_are_refused(study, tmp_path, caps
     assert "more fields in its rows than names" in capsys.readouterr().err
 
 
+class TestResuming:
+    @pytest.fixture
+    def cut_off(self, study, results, tmp_path):
+        """A directory where a run was killed after its second unit of work."""
+        out = tmp_path / "out"
+        out.mkdir()
+        lines = (results / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+        (out / "ledger.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
+        return out
+
+    def test_a_run_that_was_cut_off_ends_with_the_same_files(self, study, results, cut_off):
+        argv = arguments(study, cut_off, "--drop", "rest", "--quiet", "--resume")
+        assert main(argv) == 0
+        for name in ("predictions.csv", "summary.csv", "comparisons.csv", "groups.csv"):
+            assert (cut_off / name).read_bytes() == (results / name).read_bytes()
+        n_lines = len((results / "ledger.jsonl").read_bytes().splitlines())
+        assert len((cut_off / "ledger.jsonl").read_bytes().splitlines()) == n_lines
+
+    def test_it_is_not_lost_by_starting_again(self, study, cut_off, capsys):
+        before = (cut_off / "ledger.jsonl").read_bytes()
+        assert main(arguments(study, cut_off, "--drop", "rest")) == 2
+        assert "or --resume to go on" in capsys.readouterr().err
+        assert (cut_off / "ledger.jsonl").read_bytes() == before
+
+    def test_other_settings_cannot_go_on_with_it(self, study, cut_off, capsys):
+        argv = arguments(study, cut_off, "--drop", "rest", "--resume", "--filters", "3")
+        assert main(argv) == 2
+        assert "filters" in capsys.readouterr().err
+
+    def test_permutations_can_be_added_to_a_finished_run(self, study, results, tmp_path):
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / "ledger.jsonl").write_bytes((results / "ledger.jsonl").read_bytes())
+        more = ["--drop", "rest", "--quiet", "--resume", "--permutations", "2"]
+        assert main(arguments(study, out, *more)) == 0
+        record = json.loads((out / "settings.json").read_text())
+        assert record["permutation_test"]["n_permutations"] == 2
+
+
+def test_training_stops_early_on_groups_that_are_held_out(study, tmp_path):
+    argv = arguments(study, tmp_path / "out", "--drop", "rest", "--patience", "1", "--quiet")
+    assert main(argv) == 0
+    curves = pd.read_csv(tmp_path / "out" / "learning_curves.csv")
+    assert np.isfinite(curves["val_loss"]).all()
+    assert read(tmp_path / "out" / "folds.csv")["n_epochs"].between(1, 4).all()
+
+
+def test_what_looks_like_a_leak_stops_the_run_unless_it_is_accepted(study, tmp_path, capsys):
+    volumes = np.asarray(nibabel.load(study / "two.nii.gz").dataobj)
+    volumes[..., 12] = volumes[..., 0]  # one volume stands in two runs
+    copied = tmp_path / "two.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(volumes, nibabel.load(study / "two.nii.gz").affine), copied)
+    argv = arguments(study, tmp_path / "out", "--drop", "rest")
+    argv[2] = str(copied)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert "could not be trusted" in error
+    assert "--ignore-leaks" in error
+    assert main([*argv, "--ignore-leaks"]) == 0
+    assert "leak ignored:" in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert len(record["leaks_ignored"]) > 0
+
+
 def test_help_and_version_name_the_command(capsys):
     for argv in (["--help"], ["--version"], ["decode", "--help"]):
         with pytest.raises(SystemExit, match="0"):
@@ -234,8 +322,10 @@ def test_an_interrupt_leaves_no_half_written_file_and_no_traceback(study, tmp_pa
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors.strip().splitlines() == ["skfmri: interrupted; no results were written."]
-    assert list(out.iterdir()) == []
+    assert errors.strip().splitlines() == [
+        "skfmri: interrupted; --resume goes on where it stopped."
+    ]
+    assert [path.name for path in out.iterdir() if path.suffix in (".csv", ".json")] == []
 
 
 def test_a_run_prints_no_tensorflow_noise(study, tmp_path):
@@ -258,4 +348,4 @@ def test_single_slice_data_with_drift_are_decoded_after_cleaning(real_data, tmp_
     assert main(argv) == 0
     record = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert record["data"]["n_volumes"] == 216
-    assert record["scores"]["accuracy_mean"] > 0.75
+    assert record["scores"][0]["score"] > 0.75

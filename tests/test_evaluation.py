@@ -1,28 +1,59 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.datasets import make_classification
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import (
     FixedThresholdClassifier,
+    GridSearchCV,
     GroupKFold,
+    GroupShuffleSplit,
     KFold,
     LeaveOneGroupOut,
     cross_val_predict,
+    cross_val_score,
     cross_validate,
+    permutation_test_score,
 )
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import ExtraTreeClassifier
 
-from skfmri.evaluation import chance_level, evaluate_folds, fold_table, prediction_table
+from skfmri.classifier import SlabCNNClassifier
+from skfmri.evaluation import chance_level, evaluate_decoder, linear_baseline
+from skfmri.model_selection import RepeatedGroupKFold
+from skfmri.pipeline import DecodingPipeline
+from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 from skfmri.samples import NiftiSamples
+from skfmri.statistics import bootstrap_interval, permute_labels
+
+TIMES = ["seconds_fit", "seconds_predict"]
 
 
 @pytest.fixture(scope="module")
 def problem():
     X, y = make_classification(90, 8, n_classes=3, n_informative=4, random_state=0)
     return X, np.array(["a", "b", "c"])[y], np.repeat([5, 3, 4, 7, 1], [10, 20, 30, 15, 15])
+
+
+@pytest.fixture(scope="module")
+def null_problem():
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(60, 3)), np.tile(["a", "b"], 30), np.repeat(range(6), 10)
+
+
+def of_decoder(table):
+    return table[table["model"] == "decoder"].reset_index(drop=True)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +68,15 @@ def test_scores_and_predictions_equal_those_of_scikit_learn(problem, estimator):
     X, y, groups = problem
     if isinstance(estimator, FixedThresholdClassifier):
         y = np.where(y == "c", "a", y)
-    results = list(evaluate_folds(estimator, X, y, groups=groups, cv=GroupKFold(4)))
+    result = evaluate_decoder(estimator, X, y, groups=groups, cv=GroupKFold(4), baseline=None)
     scoring = ("accuracy", "balanced_accuracy")
     expected = cross_validate(estimator, X, y, groups=groups, cv=GroupKFold(4), scoring=scoring)
-    table = fold_table(results)
-    np.testing.assert_allclose(table["accuracy"], expected["test_accuracy"])
-    np.testing.assert_allclose(table["balanced_accuracy"], expected["test_balanced_accuracy"])
-    predictions = prediction_table(results, y, groups).sort_values("sample")
+    folds = of_decoder(result.folds)
+    for metric in scoring:
+        np.testing.assert_allclose(folds[metric], expected[f"test_{metric}"])
+    summary = of_decoder(result.summary).set_index("metric")
+    assert summary.loc["accuracy", "score"] == pytest.approx(expected["test_accuracy"].mean())
+    predictions = of_decoder(result.predictions).sort_values("sample")
     predicted = cross_val_predict(estimator, X, y, groups=groups, cv=GroupKFold(4))
     assert predictions["predicted"].tolist() == predicted.tolist()
     assert predictions["label"].tolist() == y.tolist()
@@ -52,8 +85,8 @@ def test_scores_and_predictions_equal_those_of_scikit_learn(problem, estimator):
 
 def test_probabilities_stand_beside_the_predictions(problem):
     X, y, groups = problem
-    results = list(evaluate_folds(LogisticRegression(), X, y, groups=groups))
-    table = prediction_table(results, y, groups).sort_values("sample")
+    result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, baseline=None)
+    table = of_decoder(result.predictions).sort_values("sample")
     expected = cross_val_predict(
         LogisticRegression(), X, y, groups=groups, cv=LeaveOneGroupOut(), method="predict_proba"
     )
@@ -62,9 +95,39 @@ def test_probabilities_stand_beside_the_predictions(problem):
 
 def test_one_group_at_a_time_is_held_out_by_default(problem):
     X, y, groups = problem
-    table = fold_table(evaluate_folds(LogisticRegression(), X, y, groups=groups))
-    assert table["groups_held_out"].tolist() == ["1", "3", "4", "5", "7"]
-    assert table["n_test"].tolist() == [15, 20, 30, 10, 15]
+    folds = of_decoder(evaluate_decoder(LogisticRegression(), X, y, groups=groups).folds)
+    assert folds["groups_held_out"].tolist() == ["1", "3", "4", "5", "7"]
+    assert folds["n_test"].tolist() == [15, 20, 30, 10, 15]
+    assert folds["n_train"].tolist() == [75, 70, 60, 80, 75]
+
+
+@pytest.mark.parametrize(
+    "scoring", ["roc_auc_ovr", ["neg_log_loss", "f1_macro"], {"x": "accuracy"}]
+)
+def test_any_metric_that_needs_outputs_only_equals_that_of_scikit_learn(problem, scoring):
+    X, y, groups = problem
+    result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, scoring=scoring)
+    names = [scoring] if isinstance(scoring, str) else list(scoring)
+    wanted = scoring if isinstance(scoring, dict) else names
+    expected = cross_validate(
+        LogisticRegression(), X, y, groups=groups, cv=LeaveOneGroupOut(), scoring=wanted
+    )
+    assert result.metrics == names
+    for name in names:
+        np.testing.assert_allclose(of_decoder(result.folds)[name], expected[f"test_{name}"])
+
+
+def test_a_function_of_labels_can_be_the_metric(problem):
+    X, y, groups = problem
+
+    def errors(estimator, X, y):
+        return -float(np.sum(estimator.predict(X) != y))
+
+    result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, scoring=errors)
+    expected = cross_val_score(
+        LogisticRegression(), X, y, groups=groups, cv=LeaveOneGroupOut(), scoring=errors
+    )
+    np.testing.assert_allclose(of_decoder(result.folds)["errors"], expected)
 
 
 def test_groups_come_with_the_samples_and_workers_change_nothing(problem):
@@ -75,23 +138,14 @@ def test_groups_come_with_the_samples_and_workers_change_nothing(problem):
         FunctionTransformer(lambda volumes: np.asarray(volumes).reshape(len(volumes), -1)),
         LogisticRegression(),
     )
-    tables = [
-        fold_table(evaluate_folds(flat, samples, samples.y, n_jobs=n_jobs)).drop(columns="seconds")
-        for n_jobs in (1, 2)
-    ]
-    assert tables[0].equals(tables[1])
-    assert len(tables[0]) == 5
+    results = [evaluate_decoder(flat, samples, n_jobs=n, random_state=0) for n in (1, 2)]
+    assert results[0].folds.drop(columns=TIMES).equals(results[1].folds.drop(columns=TIMES))
+    assert results[0].predictions.equals(results[1].predictions)
+    assert results[0].summary.equals(results[1].summary)
 
 
 def test_every_fold_gets_a_seed_of_its_own_and_the_same_one_again(problem):
     X, y, groups = problem
-    tree = Pipeline([("tree", ExtraTreeClassifier(max_depth=1))])
-    runs = [
-        fold_table(evaluate_folds(tree, X, y, groups=groups, random_state=seed))
-        for seed in (0, 0, 1)
-    ]
-    assert runs[0]["accuracy"].equals(runs[1]["accuracy"])
-    assert not runs[0]["accuracy"].equals(runs[2]["accuracy"])
     seeds = []
 
     class Spy(ExtraTreeClassifier):
@@ -99,25 +153,437 @@ def test_every_fold_gets_a_seed_of_its_own_and_the_same_one_again(problem):
             seeds.append(self.random_state)
             return super().fit(X, y)
 
-    list(evaluate_folds(Spy(random_state=3), X, y, groups=groups, random_state=0))
+    def run(seed):
+        return evaluate_decoder(
+            Spy(random_state=3), X, y, groups=groups, baseline=None, random_state=seed
+        )
+
+    first = run(0)
     assert len(set(seeds)) == 5
-    list(evaluate_folds(Spy(random_state=3), X, y, groups=groups))
-    assert seeds[5:] == [3] * 5
+    assert run(0).predictions.equals(first.predictions)
+    assert not run(1).predictions.equals(first.predictions)
+    unseeded = run(None)
+    assert run(unseeded.random_state).predictions.equals(unseeded.predictions)
 
 
 @pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
 def test_a_split_through_a_group_is_refused_before_any_fit(problem):
     X, y, groups = problem
-    folds = evaluate_folds(LogisticRegression(), X, y, groups=groups, cv=KFold(3, shuffle=True))
-    with pytest.raises(ValueError, match=r"Split 0 has group \d in its training and its test data"):
-        next(folds)
+    with pytest.raises(ValueError, match=r"Split 0 of cv has group \d in its training and its"):
+        evaluate_decoder(None, X, y, groups=groups, cv=KFold(3, shuffle=True), baseline=None)
 
 
-def test_missing_groups_are_refused(problem):
-    with pytest.raises(ValueError, match="There are no groups"):
-        next(evaluate_folds(LogisticRegression(), *problem[:2]))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"groups": None}, "There are no groups. Pass groups="),
+        ({"y": None}, "There are no labels. Pass y"),
+        ({"y": ["a"] * 89}, "Found 89 labels for 90 volumes"),
+        ({"groups": [1] * 89}, "Found 89 group labels for 90 volumes"),
+        ({"baseline": "svm"}, "baseline='svm' is no baseline"),
+        ({"baseline": {"dummy": LinearSVC()}}, "cannot be called 'dummy'"),
+        ({"n_permutations": -1}, "n_permutations must be an integer of at least 0"),
+        ({"n_bootstraps": 0}, "n_bootstraps must be an integer of at least 1"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(problem, changes, message):
+    X, y, groups = problem
+    arguments = {"y": y, "groups": groups} | changes
+    with pytest.raises(ValueError, match=message):
+        evaluate_decoder(LogisticRegression(), X, **arguments)
 
 
-def test_chance_is_the_share_of_the_most_frequent_class():
-    assert chance_level(list("aabc")) == 0.5
-    assert chance_level([0, 1, 2]) == pytest.approx(1 / 3)
+class TestIntervals:
+    def test_groups_are_what_is_drawn(self, problem):
+        X, y, groups = problem
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, random_state=4)
+        predictions = of_decoder(result.predictions)
+        right = (predictions["label"] == predictions["predicted"]).groupby(predictions["group"])
+        table = of_decoder(result.groups)
+        np.testing.assert_allclose(table["accuracy"], right.mean())
+        expected = bootstrap_interval(right.mean().to_numpy(), np.full(5, 0.2), random_state=4)
+        summary = of_decoder(result.summary)
+        np.testing.assert_allclose(summary.loc[0, ["low", "high"]].astype(float), expected)
+
+    def test_weighted_groups_give_the_mean_over_folds(self, problem):
+        X, y, groups = problem
+        cv = RepeatedGroupKFold(2, n_repeats=3, random_state=0)
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, cv=cv)
+        table = of_decoder(result.groups)
+        assert table["weight"].sum() == pytest.approx(1)
+        mean = (table["weight"] * table["accuracy"]).sum()
+        assert mean == pytest.approx(of_decoder(result.summary).loc[0, "score"])
+
+    def test_a_metric_that_a_group_alone_does_not_define_has_no_interval(self):
+        X = np.random.default_rng(0).normal(size=(40, 2))
+        y, groups = np.repeat(["a", "b"], 20), np.repeat(range(8), 5)
+        cv = GroupKFold(2, shuffle=True, random_state=1)
+        scoring = ["roc_auc", "accuracy"]
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, cv=cv, scoring=scoring)
+        summary = of_decoder(result.summary).set_index("metric")
+        assert np.isnan(summary.loc["roc_auc", "low"])
+        assert np.isfinite(summary.loc["roc_auc", "score"])
+        assert summary.loc["accuracy", "low"] < summary.loc["accuracy", "high"]
+        assert "interval" not in result.sentences()[0]
+
+    def test_chance_comes_from_the_class_balance(self):
+        assert chance_level(list("aabc")) == 0.5
+        assert chance_level([0, 1, 2]) == pytest.approx(1 / 3)
+        assert chance_level(list("aaab"), "balanced_accuracy") == 0.5
+        assert chance_level(list("aaab"), "roc_auc_ovr") == 0.5
+        assert np.isnan(chance_level(list("aaab"), "neg_log_loss"))
+
+
+class TestComparisons:
+    def test_the_test_is_that_of_nadeau_and_bengio(self, problem):
+        X, y, groups = problem
+        cv = RepeatedGroupKFold(2, n_repeats=5, random_state=0)
+        result = evaluate_decoder(
+            ExtraTreeClassifier(),
+            X,
+            y,
+            groups=groups,
+            cv=cv,
+            baseline=LogisticRegression(),
+            random_state=0,
+        )
+        scores = result.folds.pivot(index="fold", columns="model", values="accuracy")
+        gaps = (scores["decoder"] - scores["baseline"]).to_numpy()
+        ratio = np.mean([len(test) / len(train) for train, test in cv.split(X, y, groups)])
+        t = gaps.mean() / np.sqrt((1 / 10 + ratio) * gaps.var(ddof=1))
+        row = result.comparisons.set_index(["baseline", "metric"]).loc["baseline", "accuracy"]
+        assert row["difference"] == pytest.approx(gaps.mean())
+        assert row["t"] == pytest.approx(t)
+        assert row["df"] == 9
+        assert row["p_value"] == pytest.approx(2 * stats.t.sf(abs(t), 9))
+        assert row["low"] < row["difference"] < row["high"]
+        assert row["group_low"] < row["difference"] < row["group_high"]
+
+    def test_the_dummy_is_always_there(self, problem):
+        X, y, groups = problem
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, baseline=None)
+        assert result.comparisons["baseline"].unique().tolist() == ["dummy"]
+        expected = cross_val_score(DummyClassifier(), X, y, groups=groups, cv=LeaveOneGroupOut())
+        dummy = result.folds[result.folds["model"] == "dummy"]
+        np.testing.assert_allclose(dummy["accuracy"], expected)
+
+    def test_a_worse_decoder_is_told_so(self, problem):
+        X, y, groups = problem
+        result = evaluate_decoder(DummyClassifier(), X, y, groups=groups)
+        assert any(
+            sentence.startswith("The decoder is worse than linear by 0.")
+            and sentence.endswith("Prefer linear here.")
+            for sentence in result.sentences()
+        )
+        assert "No clear difference to dummy" in str(result)
+
+    def test_a_better_decoder_is_told_so(self, problem):
+        X, y, groups = problem
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, baseline=None)
+        assert "The decoder is better than dummy by 0." in repr(result)
+
+    def test_the_linear_baseline_sees_the_same_slab(self):
+        rotator, zscorer = NiftiSlabRotator(0.1, slab=(2, 5)), VoxelZScorer(std_threshold=0.2)
+        pipeline = DecodingPipeline(
+            [("slab", rotator), ("zscore", zscorer), ("cnn", SlabCNNClassifier(patience=2))],
+            validation=GroupShuffleSplit(1),
+        )
+        for estimator in (pipeline, GridSearchCV(pipeline, {"cnn__filters": [2]})):
+            baseline = linear_baseline(estimator)
+            assert type(baseline) is Pipeline
+            assert baseline["slab"].get_params() == rotator.get_params()
+            assert baseline["zscore"].get_params() == zscorer.get_params()
+            assert baseline["slab"] is not rotator
+            assert isinstance(baseline[-1], LogisticRegression)
+
+    def test_the_linear_baseline_of_a_lone_network_takes_slabs(self, slabs):
+        X, y = slabs
+        scaled = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        expected = scaled.fit(X.reshape(20, -1), y).predict_proba(X.reshape(20, -1))
+        baseline = linear_baseline(SlabCNNClassifier())
+        np.testing.assert_allclose(baseline.fit(X, y).predict_proba(X), expected, atol=1e-4)
+
+
+class TestPermutations:
+    def test_each_permuted_score_is_a_cross_validation_of_shuffled_labels(self, problem):
+        X, y, groups = problem
+        result = evaluate_decoder(
+            LogisticRegression(),
+            X,
+            y,
+            groups=groups,
+            baseline=None,
+            n_permutations=4,
+            random_state=7,
+        )
+        for number, score in enumerate(result.permutation_test.scores):
+            rng = np.random.default_rng([7, number])
+            shuffled = permute_labels(y, groups, random_state=rng)
+            expected = cross_val_score(
+                LogisticRegression(), X, shuffled, groups=groups, cv=LeaveOneGroupOut()
+            )
+            assert score == pytest.approx(expected.mean())
+        assert result.permutation_test.pvalue == 1 / 5
+
+    def test_p_is_that_of_scikit_learn(self, null_problem):
+        X, y, groups = null_problem
+        X = X + 0.6 * (y == "a")[:, np.newaxis]
+        options = {"groups": groups, "cv": GroupKFold(6), "n_permutations": 200}
+        result = evaluate_decoder(
+            LogisticRegression(), X, y, baseline=None, random_state=0, **options
+        )
+        score, permuted, p = permutation_test_score(
+            LogisticRegression(), X, y, random_state=0, **options
+        )
+        assert of_decoder(result.summary).loc[0, "score"] == pytest.approx(score)
+        assert 0.001 < p < 0.05
+        assert result.permutation_test.pvalue == pytest.approx(p, abs=0.02)
+        own = result.permutation_test.scores
+        assert own.mean() == pytest.approx(permuted.mean(), abs=0.02)
+        assert own.std() == pytest.approx(permuted.std(), abs=0.02)
+
+    def test_a_null_result_ends_early(self, null_problem):
+        X, y, groups = null_problem
+        result = evaluate_decoder(
+            DummyClassifier(), X, y, groups=groups, n_permutations=500, random_state=0
+        )
+        test = result.permutation_test
+        assert test.stopped_early
+        assert test.n_permutations == 10
+        assert test.pvalue == 1
+        assert "p = 1 after 10 permutations, stopped early" in str(result)
+
+    def test_blocks_stay_together(self, null_problem):
+        X, y, groups = null_problem
+        y = np.tile(np.repeat(["a", "b"], 5), 6)
+        blocks = np.arange(60) // 5
+        seen = []
+
+        class Spy(LogisticRegression):
+            def fit(self, X, y):
+                seen.append(y)
+                return super().fit(X, y)
+
+        evaluate_decoder(Spy(), X, y, groups=groups, blocks=blocks, baseline=None, n_permutations=3)
+        assert len(seen) == 4 * 6
+        for labels in seen:
+            assert (labels.reshape(-1, 5) == labels.reshape(-1, 5)[:, :1]).all()
+        assert any((labels != seen[0]).any() for labels in seen[6::6])
+
+
+class TestSearches:
+    def test_a_search_is_nested_in_every_fold(self, problem):
+        X, y, groups = problem
+        search = GridSearchCV(LogisticRegression(), {"C": [1e-4, 1.0]}, cv=GroupKFold(2))
+        result = evaluate_decoder(search, X, y, groups=groups, random_state=0)
+        by_hand = []
+        for train, test in LeaveOneGroupOut().split(X, y, groups):
+            search.fit(X[train], y[train], groups=groups[train])
+            by_hand.append(search.score(X[test], y[test]))
+        folds = of_decoder(result.folds)
+        np.testing.assert_allclose(folds["accuracy"], by_hand)
+        assert set(folds["best_params"]) <= {"C=0.0001", "C=1.0"}
+
+    def test_a_search_whose_folds_cut_through_groups_is_refused(self, problem):
+        X, y, groups = problem
+        search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=3)
+        with pytest.raises(ValueError, match="of the cv of the search has group"):
+            evaluate_decoder(search, X, y, groups=groups)
+
+
+class TestNetworks:
+    @pytest.fixture(scope="class")
+    def result(self, slabs, tiny):
+        X, y = slabs
+        network = SlabCNNClassifier(**tiny | {"epochs": 6, "patience": 2})
+        pipeline = DecodingPipeline(
+            [("zscore", VoxelZScorer()), ("cnn", network)],
+            validation=GroupShuffleSplit(1, test_size=1, random_state=0),
+        )
+        groups = np.arange(20) // 5
+        return evaluate_decoder(pipeline, X, y, groups=groups, random_state=0)
+
+    def test_learning_curves_hold_every_epoch_of_every_fold(self, result):
+        curves = result.learning_curves
+        assert curves["fold"].unique().tolist() == [0, 1, 2, 3]
+        assert curves.columns.tolist() == [
+            "fold",
+            "epoch",
+            "loss",
+            "accuracy",
+            "val_loss",
+            "val_accuracy",
+        ]
+        assert curves.groupby("fold")["epoch"].min().eq(1).all()
+        assert np.isfinite(curves).all(axis=None)
+
+    def test_the_epochs_kept_are_the_best_ones(self, result):
+        best = result.learning_curves.loc[
+            result.learning_curves.groupby("fold")["val_loss"].idxmin(), "epoch"
+        ]
+        assert of_decoder(result.folds)["n_epochs"].tolist() == best.tolist()
+
+    def test_the_confusion_matrix_sums_the_folds(self, result):
+        rows = of_decoder(result.predictions)
+        expected = confusion_matrix(rows["label"], rows["predicted"])
+        assert result.confusion().to_numpy().tolist() == expected.tolist()
+        assert result.confusion().index.tolist() == ["cat", "face", "house"]
+        normalized = result.confusion("linear", normalize="true")
+        np.testing.assert_allclose(normalized.sum(axis=1), 1)
+        with pytest.raises(ValueError, match="no model 'svm', only 'decoder', 'linear', 'dummy'"):
+            result.confusion("svm")
+
+
+class TestLedger:
+    @pytest.fixture
+    def counted(self):
+        """A tree that notes each fit, and the notes."""
+        fits = []
+
+        class Counted(ExtraTreeClassifier):
+            def fit(self, X, y):
+                fits.append(self.random_state)
+                if len(fits) == limit[0]:
+                    raise KeyboardInterrupt
+                return super().fit(X, y)
+
+        limit = [None]
+        return Counted(), fits, limit
+
+    @pytest.mark.parametrize("stop_at", [1, 3, 9])
+    def test_what_is_done_is_not_done_again(self, problem, counted, tmp_path, stop_at):
+        X, y, groups = problem
+        tree, fits, limit = counted
+        options = {"groups": groups, "n_permutations": 3, "random_state": 5}
+        whole = evaluate_decoder(tree, X, y, **options)
+        n_fits = len(fits)
+        del fits[:]
+        limit[0] = stop_at
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_decoder(tree, X, y, ledger=tmp_path / "run.jsonl", **options)
+        limit[0] = None
+        resumed = evaluate_decoder(tree, X, y, ledger=tmp_path / "run.jsonl", **options)
+        assert len(fits) == n_fits + 1
+        assert_same(resumed, whole)
+        evaluate_decoder(tree, X, y, ledger=tmp_path / "run.jsonl", **options)
+        assert len(fits) == n_fits + 1
+
+    def test_a_run_without_a_seed_goes_on_with_the_one_it_drew(self, problem, tmp_path):
+        X, y, groups = problem
+        options = {"groups": groups, "ledger": tmp_path / "run.jsonl"}
+        first = evaluate_decoder(ExtraTreeClassifier(), X, y, **options)
+        again = evaluate_decoder(ExtraTreeClassifier(), X, y, **options)
+        assert again.random_state == first.random_state
+        assert_same(again, first)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"X": 1}, "samples"),
+            ({"y": 1}, "labels"),
+            ({"cv": GroupKFold(2)}, "splits"),
+            ({"random_state": 6}, "random_state"),
+            ({"estimator": ExtraTreeClassifier(max_depth=2)}, r"max_depth.*2"),
+        ],
+    )
+    def test_a_ledger_of_other_work_is_refused(self, problem, tmp_path, change, message):
+        X, y, groups = problem
+        arguments = {"estimator": ExtraTreeClassifier(), "X": X, "y": y, "groups": groups}
+        arguments |= {"random_state": 5, "ledger": tmp_path / "run.jsonl"}
+        evaluate_decoder(**arguments)
+        before = (tmp_path / "run.jsonl").read_bytes()
+        if "X" in change:
+            change = {"X": X + 1e-9}
+        elif "y" in change:
+            change = {"y": np.roll(y, 1)}
+        with pytest.raises(ValueError, match=message):
+            evaluate_decoder(**arguments | change)
+        assert (tmp_path / "run.jsonl").read_bytes() == before
+
+    def test_more_permutations_and_other_metrics_use_what_is_there(
+        self, problem, counted, tmp_path
+    ):
+        X, y, groups = problem
+        tree, fits, _ = counted
+        options = {"groups": groups, "random_state": 5, "ledger": tmp_path / "run.jsonl"}
+        evaluate_decoder(tree, X, y, n_permutations=2, **options)
+        del fits[:]
+        evaluate_decoder(tree, X, y, n_permutations=3, **options)
+        assert len(fits) == 5
+        evaluate_decoder(tree, X, y, scoring="f1_macro", **options)
+        assert len(fits) == 5
+
+    def test_a_search_keeps_its_candidates(self, problem, counted, tmp_path):
+        X, y, groups = problem
+        tree, fits, limit = counted
+        search = GridSearchCV(tree, {"max_depth": [1, 2]}, cv=GroupKFold(2))
+        options = {"groups": groups, "baseline": None, "random_state": 5}
+        whole = evaluate_decoder(search, X, y, **options)
+        assert len(fits) == 5 * (2 * 2 + 1)
+        del fits[:]
+        limit[0] = 9
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_decoder(search, X, y, ledger=tmp_path / "run.jsonl", **options)
+        limit[0] = None
+        resumed = evaluate_decoder(search, X, y, ledger=tmp_path / "run.jsonl", **options)
+        assert len(fits) == 26
+        assert_same(resumed, whole)
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from skfmri.classifier import SlabCNNClassifier
+from skfmri.evaluation import evaluate_decoder
+from skfmri.model_selection import RepeatedGroupKFold
+
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(36, 6, 7, 3)).astype("float32"), np.arange(36) % 2
+network = SlabCNNClassifier(2, n_blocks=1, dense_units=(4,), batch_size=8, epochs=30)
+result = evaluate_decoder(
+    network,
+    X,
+    y,
+    groups=np.arange(36) // 6,
+    cv=RepeatedGroupKFold(3, n_repeats=2, random_state=0),
+    ledger=sys.argv[1],
+    random_state=0,
+)
+result.predictions.to_pickle(sys.argv[2])
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_numbers(tmp_path):
+    (tmp_path / "run.py").write_text(SCRIPT)
+
+    def start(ledger, out):
+        command = [sys.executable, str(tmp_path / "run.py"), str(ledger), str(out)]
+        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    assert start(tmp_path / "whole.jsonl", tmp_path / "whole.pkl").wait() == 0
+    ledger, out = tmp_path / "killed.jsonl", tmp_path / "killed.pkl"
+    for n_lines in (2, 5, 9):
+        process = start(ledger, out)
+        while process.poll() is None and count_lines(ledger) < n_lines:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    n_done = count_lines(ledger)
+    assert 9 <= n_done < count_lines(tmp_path / "whole.jsonl")
+    assert start(ledger, out).wait() == 0
+    whole, resumed = (pd.read_pickle(path) for path in (tmp_path / "whole.pkl", out))
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+
+
+def count_lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def assert_same(result, other):
+    for name in ("predictions", "groups", "summary", "comparisons"):
+        pd.testing.assert_frame_equal(getattr(result, name), getattr(other, name), check_exact=True)
+    pd.testing.assert_frame_equal(
+        result.folds.drop(columns=TIMES), other.folds.drop(columns=TIMES), check_exact=True
+    )
+    if result.permutation_test is not None:
+        assert result.permutation_test.scores.tolist() == other.permutation_test.scores.tolist()

@@ -1,0 +1,166 @@
+"""What the ``skfmri`` command can be told."""
+
+import argparse
+import importlib.metadata
+
+DEMO_DIRECTORY = "skfmri-demo"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like any other."""
+
+    def error(self, message):
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def make_parser(run_decode, run_demo):
+    """Return the parser, given the functions that run the commands."""
+    parser = _Parser(
+        prog="skfmri", description="Decode fMRI volumes with grouped cross-validation."
+    )
+    version = importlib.metadata.version("skfmri")
+    parser.add_argument("--version", action="version", version=f"skfmri {version}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    decode = commands.add_parser(
+        "decode",
+        help="cross-validate a network on your images",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    decode.set_defaults(run=run_decode)
+    _add_data_arguments(decode)
+    _add_method_arguments(decode, epochs=125)
+    demo = commands.add_parser(
+        "demo",
+        help="the same on simulated data with a known answer",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    demo.set_defaults(run=run_demo)
+    demo.add_argument("--out", metavar="DIR", default=DEMO_DIRECTORY, help="directory for results")
+    _add_method_arguments(demo, epochs=20)
+    return parser
+
+
+def _add_data_arguments(parser):
+    data = parser.add_argument_group("data")
+    data.add_argument("images", metavar="IMAGE", nargs="+", help="3-D or 4-D NIfTI images")
+    data.add_argument("--labels", required=True, metavar="CSV", help="table, a row per volume")
+    data.add_argument("--out", required=True, metavar="DIR", help="directory for results")
+    data.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    data.add_argument("--label-column", default="label", metavar="NAME", help="what to decode")
+    data.add_argument("--group-column", default="group", metavar="NAME", help="never split")
+    data.add_argument(
+        "--run-column", metavar="NAME", help="acquired in one go; else the image or the group"
+    )
+    data.add_argument(
+        "--block-column",
+        metavar="NAME",
+        help="volumes that --permutations keeps together, such as stimulation blocks",
+    )
+    data.add_argument("--classes", type=_names, metavar="A,B", help="keep only these labels")
+    data.add_argument("--drop", type=_names, metavar="A,B", help="leave out these labels")
+    data.add_argument(
+        "--clean",
+        action="store_true",
+        help="detrend and standardise each run of a time series, before volumes are dropped",
+    )
+    data.add_argument("--high-pass", type=float, metavar="HZ", help="with --clean; needs --t-r")
+    data.add_argument("--t-r", type=float, metavar="S", help="seconds between volumes")
+
+
+def _add_method_arguments(parser, epochs):
+    slab = parser.add_argument_group("slab")
+    slab.add_argument("--angle", type=float, default=0.35, help="rotation in radians")
+    slab.add_argument("--axis", choices=("x", "y", "z"), default="x", help="world axis")
+    slab.add_argument(
+        "--slab", type=_slab, default=(12, 15), metavar="FIRST:END", help="slices, or 'all'"
+    )
+    slab.add_argument(
+        "--slab-reference", choices=("crop", "grid"), default="crop", help="where counting starts"
+    )
+    slab.add_argument(
+        "--no-crop", dest="crop", action="store_false", help="keep planes without data"
+    )
+    slab.add_argument(
+        "--interpolation", choices=("continuous", "linear", "nearest"), default="continuous"
+    )
+    slab.add_argument("--std-threshold", type=_threshold, default=0.05, help="or 'none'")
+    slab.add_argument("--mean-threshold", type=_threshold, default=0.05, help="or 'none'")
+    network = parser.add_argument_group("network")
+    network.add_argument("--network", choices=("2d", "3d"), default="2d", help="convolutions")
+    network.add_argument("--filters", type=int, default=32, help="of the first block")
+    network.add_argument("--n-blocks", type=int, default=3, help="convolution blocks")
+    network.add_argument("--kernel-size", type=int, default=3, help="voxels along each axis")
+    network.add_argument(
+        "--dense-units",
+        type=_integers,
+        default=(1024, 256, 64),
+        metavar="N,N",
+        help="of each layer",
+    )
+    network.add_argument("--dropout", type=float, default=0.5, help="share of units")
+    network.add_argument("--learning-rate", type=float, default=0.001, help="of Adam")
+    network.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
+    network.add_argument("--batch-size", type=int, default=32, help="samples per step")
+    run = parser.add_argument_group("cross-validation")
+    run.add_argument("--folds", type=int, help="number of folds; else one group at a time")
+    run.add_argument("--repeats", type=int, default=1, help="of all folds, never the same")
+    run.add_argument("--seed", type=int, default=0, help="of weights, order and folds")
+    run.add_argument(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="stop after N epochs without a lower loss on groups that are held out of training",
+    )
+    run.add_argument(
+        "--no-baseline",
+        dest="baseline",
+        action="store_const",
+        const=None,
+        default="linear",
+        help="do not compare with logistic regression on the same slab",
+    )
+    run.add_argument(
+        "--permutations",
+        type=int,
+        default=0,
+        metavar="N",
+        help="test against labels shuffled within groups, at most N times",
+    )
+    run.add_argument(
+        "--resume", action="store_true", help="go on with a run in --out that was cut off"
+    )
+    run.add_argument(
+        "--ignore-leaks", action="store_true", help="go on although the data look like a leak"
+    )
+    run.add_argument("--jobs", type=int, default=1, help="folds at a time")
+    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    run.add_argument("--traceback", action="store_true", help="show where an error arose")
+
+
+def _names(text):
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _integers(text):
+    try:
+        return tuple(int(number) for number in _names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1024,256,64") from None
+
+
+def _slab(text):
+    if text == "all":
+        return None
+    first, separator, end = text.partition(":")
+    if not separator or not first.isdecimal() or not end.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST:END, such as 12:15, or 'all'")
+    return int(first), int(end)
+
+
+def _threshold(text):
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number or 'none'") from None

@@ -1,0 +1,364 @@
+"""Ways in which a cross-validation can leak, each as one check."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+
+from skfmri.evaluation.folds import is_search
+from skfmri.samples import NiftiSamples
+
+# About the length of the haemodynamic response, for a TR of 2 to 3 s.
+NEIGHBOUR_VOLUMES = 5
+# Volumes of different runs of one subject, minus the mean volume, correlate by 0.93 at most in
+# raw data with all their drift (Haxby et al. 2001), and by 0.62 once cleaned.
+LARGEST_CORRELATION = 0.99
+FEWEST_VOXELS = 50
+MOST_VOXELS = 4096
+STANDARD = 0.01
+
+
+class Skip(Exception):
+    """A check cannot be done; the message says why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One leak.
+
+    Attributes
+    ----------
+    check : str
+        Name of the check.
+    message : str
+        What was found.
+    split : int or None
+        Position of the split, where it concerns one.
+    train, test : ndarray of int
+        Indices of the samples concerned on either side.
+    """
+
+    check: str
+    message: str
+    split: int | None = None
+    train: np.ndarray = ()
+    test: np.ndarray = ()
+
+
+class Context:
+    """What the checks look at; costly summaries are computed once."""
+
+    def __init__(self, estimator, X, y, groups, splits):
+        self.estimator, self.X, self.y = estimator, X, y
+        self.groups, self.splits = groups, splits
+
+    def nested(self):
+        """Return the estimator and all inside it."""
+        if self.estimator is None:
+            return []
+        inside = self.estimator.get_params(deep=True).values()
+        return [self.estimator, *(value for value in inside if hasattr(value, "get_params"))]
+
+    @cached_property
+    def transformers(self):
+        """Unfitted pipeline of the steps before the last."""
+        estimator = self.estimator
+        if estimator is not None and is_search(estimator):
+            estimator = estimator.estimator
+        if len(getattr(estimator, "steps", ())) < 2:
+            raise Skip("the estimator has no steps before the last")
+        return clone(Pipeline(estimator.steps[:-1]))
+
+    @cached_property
+    def summary(self):
+        """Digest of each volume, and its values at some voxels that vary."""
+        rng, chosen, digests, parts = np.random.default_rng(0), None, [], []
+        for batch in _batches(self.X):
+            flat = np.ascontiguousarray(batch.reshape(len(batch), -1), dtype=np.float32)
+            digests += [hashlib.blake2b(row, digest_size=16).digest() for row in flat]
+            if chosen is None:
+                # Many, since a part of them lies outside the head and never varies.
+                chosen = np.sort(rng.permutation(flat.shape[1])[: 4 * MOST_VOXELS])
+            parts.append(flat[:, chosen])
+        values = np.concatenate(parts)
+        varying = np.isfinite(values).all(axis=0) & (values != values[0]).any(axis=0)
+        return np.array(digests), values[:, varying][:, :MOST_VOXELS]
+
+
+def find_shared_groups(context):
+    """Find groups on both sides of a split."""
+    for number, (train, test) in enumerate(context.splits):
+        shared = np.intersect1d(context.groups[train], context.groups[test])
+        if len(shared):
+            yield Finding(
+                "groups",
+                f"Split {number} has group {_list(shared)} on both sides.",
+                number,
+                train[np.isin(context.groups[train], shared)],
+                test[np.isin(context.groups[test], shared)],
+            )
+
+
+def find_duplicates(context):
+    """Find volumes that stand on both sides, unchanged or nearly so."""
+    digests, values = context.summary
+    copies = [np.flatnonzero(digests == digest) for digest in _repeated(digests)]
+    pairs = [(i, j) for members in copies for i in members for j in members if i != j]
+    n_exact = len(pairs)
+    if values.shape[1] >= FEWEST_VOXELS:
+        pairs += _similar_pairs(values)
+    if not pairs:
+        return
+    first, second = np.array(pairs).T
+    for number, (train, test) in enumerate(context.splits):
+        crossing = np.isin(first, train) & np.isin(second, test)
+        if crossing.any():
+            i, j = first[crossing][0], second[crossing][0]
+            word = "identical" if crossing[:n_exact].any() else "nearly identical"
+            yield Finding(
+                "duplicates",
+                f"Split {number} has {word} volumes on both sides, such as samples {i} and {j}.",
+                number,
+                np.unique(first[crossing]),
+                np.unique(second[crossing]),
+            )
+
+
+def find_neighbours(context):
+    """Find volumes of one run, close in time, on both sides."""
+    if not isinstance(context.X, NiftiSamples):
+        raise Skip("X is an array, which does not tell runs and times of its samples")
+    sources, times = context.X.acquisition_order()
+    _, runs = np.unique(context.X.runs, return_inverse=True)
+    for number, (train, test) in enumerate(context.splits):
+        near_train, near_test = [], []
+        for key in set(zip(runs[test].tolist(), sources[test].tolist(), strict=True)):
+            here = (runs == key[0]) & (sources == key[1])
+            ours, theirs = train[here[train]], test[here[test]]
+            if len(ours):
+                close = np.abs(times[ours, None] - times[theirs]) <= NEIGHBOUR_VOLUMES
+                near_train += ours[close.any(axis=1)].tolist()
+                near_test += theirs[close.any(axis=0)].tolist()
+        if near_test:
+            yield Finding(
+                "neighbours",
+                f"Split {number} tests {len(near_test)} volumes that lie within "
+                f"{NEIGHBOUR_VOLUMES} volumes of a training volume of their own run, such as "
+                f"sample {near_test[0]}.",
+                number,
+                np.sort(near_train),
+                np.sort(near_test),
+            )
+
+
+def find_missing_classes(context):
+    """Find splits that train without one of the classes."""
+    for number, (train, test) in enumerate(context.splits):
+        missing = np.setdiff1d(context.y, context.y[train])
+        if len(missing):
+            yield Finding(
+                "classes",
+                f"Split {number} trains without class {_list(missing)}.",
+                number,
+                test=test[np.isin(context.y[test], missing)],
+            )
+
+
+def find_standardised(context):
+    """Find data that were z-scored over all samples beforehand."""
+    values = context.summary[1].astype(np.float64)
+    if values.shape[1] < FEWEST_VOXELS:
+        raise Skip(f"fewer than {FEWEST_VOXELS} voxels vary")
+    if not _is_standard(values):
+        return
+    runs = getattr(context.X, "runs", context.groups)
+    within = [_is_standard(values[runs == run]) for run in np.unique(runs)]
+    if not all(within):
+        yield Finding(
+            "standardised",
+            "X was z-scored over all samples before it was split: each voxel has mean 0 and "
+            "standard deviation 1 over training and test samples together. Z-score in the "
+            "pipeline, with VoxelZScorer.",
+        )
+
+
+def find_repeats(context):
+    """Find splits that occur twice."""
+    first = {}
+    for number, (_, test) in enumerate(context.splits):
+        earlier = first.setdefault(np.sort(test).tobytes(), number)
+        if earlier != number:
+            yield Finding(
+                "repeats",
+                f"Split {number} tests the same samples as split {earlier}, so its score counts "
+                "twice.",
+                number,
+                test=test,
+            )
+
+
+def find_inner_leaks(context):
+    """Find inner validation samples whose groups are trained on."""
+    for estimator in context.nested():
+        parameters = estimator.get_params(deep=False)
+        name = type(estimator).__name__
+        if parameters.get("early_stopping") not in (None, False) and parameters.get(
+            "validation_fraction"
+        ):
+            yield Finding(
+                "inner",
+                f"{name} stops early on a random share of the training samples, which cuts through "
+                "groups. Turn early_stopping off.",
+            )
+        share = parameters.get("validation_split") or parameters.get("fit__validation_split")
+        splitters = {"validation": parameters.get("validation")}
+        if is_search(estimator):
+            splitters["cv"] = parameters["cv"]
+        for number, (train, _) in enumerate(context.splits):
+            if share:
+                cut = int(len(train) * (1 - share))
+                yield from _inner(
+                    context, number, train[:cut], train[cut:], name, "validation_split"
+                )
+            for role, splitter in splitters.items():
+                if splitter is None and role == "validation":
+                    continue
+                cv = check_cv(splitter, context.y[train], classifier=True)
+                inner = cv.split(train, context.y[train], context.groups[train])
+                fitted, held_out = next(iter(inner))
+                yield from _inner(context, number, train[fitted], train[held_out], name, role)
+
+
+def find_leaky_transformers(context):
+    """Find transformers that look at test samples, by changing these."""
+    transformers = context.transformers
+    for name, value in sorted(transformers.get_params(deep=True).items()):
+        if isinstance(value, FrozenEstimator):
+            yield Finding(
+                "transformers",
+                f"{name} was fitted before the split, on samples that nobody can tell. Pass it "
+                "unfitted.",
+            )
+        elif len(getattr(value, "shape", ())) > 1 and len(value) == len(context.y):
+            yield Finding(
+                "transformers",
+                f"{name} holds an array with a row for each of the {len(value)} samples, test "
+                "samples included.",
+            )
+    train, test = context.splits[0]
+    plain, altered = _with_altered(context.X, test)
+    outputs = []
+    for data in (plain, altered):
+        fitted = clone(transformers).fit(_safe_indexing(data, train), context.y[train])
+        outputs.append(np.asarray(fitted.transform(_safe_indexing(plain, train))))
+    if _differ(*outputs):
+        yield Finding(
+            "transformers",
+            "Fitted on the same training samples, the transformers give other values once the "
+            "test samples have changed: they read more than they are given.",
+            0,
+            train,
+            test,
+        )
+        return
+    both = np.concatenate([train, test])
+    together = np.asarray(fitted.transform(_safe_indexing(altered, both)))[: len(train)]
+    if _differ(outputs[1], together):
+        yield Finding(
+            "transformers",
+            "The transformers give training samples other values when test samples are in the "
+            "same batch: they standardise whatever they are handed, instead of what they "
+            "have learnt in fit.",
+            0,
+            train,
+            test,
+        )
+
+
+CHECKS = {
+    "groups": find_shared_groups,
+    "duplicates": find_duplicates,
+    "neighbours": find_neighbours,
+    "classes": find_missing_classes,
+    "standardised": find_standardised,
+    "repeats": find_repeats,
+    "inner": find_inner_leaks,
+    "transformers": find_leaky_transformers,
+}
+CHEAP_CHECKS = tuple(name for name in CHECKS if name != "transformers")
+
+
+def _batches(X):
+    if hasattr(X, "iter_batches"):
+        yield from X.iter_batches()
+    else:
+        X = np.asarray(X)
+        for start in range(0, len(X), 64):
+            yield X[start : start + 64]
+
+
+def _repeated(digests):
+    values, counts = np.unique(digests, return_counts=True)
+    return values[counts > 1]
+
+
+def _similar_pairs(values, n_at_once=1024):
+    centred = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred -= centred.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    # A volume that equals the mean volume has no direction.
+    centred /= np.where(lengths > 1e-6 * lengths.max(), lengths, np.inf)
+    pairs = []
+    for start in range(0, len(centred), n_at_once):
+        similar = centred[start : start + n_at_once] @ centred.T > LARGEST_CORRELATION
+        pairs += [(i + start, j) for i, j in np.argwhere(similar) if i + start != j]
+    return pairs
+
+
+def _is_standard(values):
+    standard = (np.abs(values.mean(axis=0)) < STANDARD) & (
+        np.abs(values.std(axis=0) - 1) < STANDARD
+    )
+    return standard.mean() > 0.95
+
+
+def _inner(context, number, fitted, held_out, name, role):
+    shared = np.intersect1d(context.groups[fitted], context.groups[held_out])
+    if len(shared):
+        yield Finding(
+            "inner",
+            f"In split {number} the {role} of {name} puts group {_list(shared)} into what it "
+            "fits and into what it validates with.",
+            number,
+            fitted[np.isin(context.groups[fitted], shared)],
+            held_out[np.isin(context.groups[held_out], shared)],
+        )
+
+
+def _with_altered(X, test):
+    """Return X in memory, and a copy whose test samples are far off."""
+    plain = np.array(X)
+    altered = plain.copy()
+    altered[test] = 1000 * altered[test] + 1000
+    if isinstance(X, NiftiSamples):
+        about = {"y": X.y, "groups": X.groups, "runs": X.runs}
+        return [NiftiSamples.from_array(data, X.affine, **about) for data in (plain, altered)]
+    return plain, altered
+
+
+def _differ(values, others):
+    if values.shape != others.shape:
+        return True
+    size = np.nanmax(np.abs(values), initial=0)
+    return not np.allclose(values, others, rtol=0, atol=1e-4 * size, equal_nan=True)
+
+
+def _list(names, most=5):
+    text = ", ".join(map(str, names[:most]))
+    return f"{text} and {len(names) - most} more" if len(names) > most else text

@@ -1,0 +1,157 @@
+"""A search for leaks before a score is believed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import LeaveOneGroupOut, check_cv
+
+from skfmri._validation import find_labels_and_groups
+from skfmri.evaluation._leaks import CHEAP_CHECKS, CHECKS, Context, Finding, Skip
+
+__all__ = ["CHEAP_CHECKS", "Finding", "LeakageReport", "audit_leakage"]
+
+MOST_SHOWN = 5
+
+
+@dataclass(frozen=True, repr=False)
+class LeakageReport:
+    """What `audit_leakage` found; ``print`` shows it, and so does a failed assertion.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        Each with ``check``, ``message``, ``split`` and the indices ``train`` and ``test`` of the
+        samples concerned.
+    passed : tuple of str
+        Checks that found nothing.
+    skipped : dict of str to str
+        Checks that could not be done, and why.
+    """
+
+    findings: tuple
+    passed: tuple
+    skipped: dict
+
+    @property
+    def ok(self):
+        """Whether no check found a leak."""
+        return not self.findings
+
+    def to_frame(self):
+        """Return one row per finding.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            Columns ``check``, ``split``, ``message``, ``n_train`` and ``n_test``.
+        """
+        rows = [
+            (item.check, item.split, item.message, len(item.train), len(item.test))
+            for item in self.findings
+        ]
+        return pd.DataFrame(rows, columns=["check", "split", "message", "n_train", "n_test"])
+
+    def __str__(self):
+        lines = [f"{name}: passed" for name in self.passed]
+        lines += [f"{name}: skipped, {reason}" for name, reason in self.skipped.items()]
+        for name in dict.fromkeys(item.check for item in self.findings):
+            messages = [item.message for item in self.findings if item.check == name]
+            lines.append(f"{name}: {len(messages)} found")
+            lines += [f"  {message}" for message in messages[:MOST_SHOWN]]
+            if len(messages) > MOST_SHOWN:
+                lines.append(f"  and {len(messages) - MOST_SHOWN} more")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
+    """Look for ways in which test samples reach what is fitted.
+
+    A leak raises no error and makes every curve look better. This is meant for a test of your
+    own: ``assert audit_leakage(pipe, samples, cv=cv).ok`` fails with the list of offenders.
+
+    Parameters
+    ----------
+    estimator : classifier, pipeline, search or None
+        Never fitted itself; None leaves out what concerns it.
+    X : NiftiSamples or array-like of shape (n_samples, ...)
+        Samples.
+    y : array-like of shape (n_samples,), default=None
+        Labels; None takes ``X.y``.
+    groups : array-like of shape (n_samples,), default=None
+        What must not be split; None takes ``X.groups``.
+    cv : int, splitter, iterable or None, default=None
+        Any splitter of scikit-learn; None leaves one group out at a time.
+    checks : sequence of str, default=None
+        Names of the checks to do; None does all.
+
+    Returns
+    -------
+    report : LeakageReport
+        ``report.ok`` is True where nothing was found. A leak never raises.
+
+    Raises
+    ------
+    ValueError
+        If labels or groups are missing or do not fit X, or for an unknown check.
+
+    Notes
+    -----
+    groups
+        A group on both sides of a split.
+    duplicates
+        Volumes on both sides that are identical, or that correlate by more than 0.99 once the mean
+        volume is subtracted: copies that were rounded, rescaled or saved again.
+    neighbours
+        Volumes of one run on both sides, within 5 volumes of each other, which is about the
+        haemodynamic response. Needs `NiftiSamples`, which know the runs.
+    classes
+        A split that trains without one of the classes.
+    standardised
+        Data that were z-scored over all samples beforehand. Z-scores of each run by itself
+        are no leak as long as a run lies on one side.
+    repeats
+        The same test samples twice, so that one score counts twice.
+    inner
+        Early stopping, or the cross-validation of a search, on groups that are fitted.
+    transformers
+        Fits the steps before the last on the first split, with and without altered test samples:
+        what they make of the training samples must not change, alone and in one batch with test
+        samples. Steps that were fitted before, or that hold data of all samples, are found too.
+        This is the only check that fits anything and that reads all volumes into memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import KFold
+    >>> from skfmri import audit_leakage
+    >>> X, y, groups = np.arange(8.0)[:, np.newaxis], [0, 1] * 4, [1, 1, 1, 2, 2, 3, 3, 3]
+    >>> audit_leakage(LogisticRegression(), X, y, groups=groups).ok
+    True
+    >>> report = audit_leakage(LogisticRegression(), X, y, groups=groups, cv=KFold(2))
+    >>> print(report.findings[0].message)
+    Split 0 has group 2 on both sides.
+    """
+    y, groups = find_labels_and_groups(X, y, groups)
+    unknown = [name for name in checks or () if name not in CHECKS]
+    if unknown:
+        raise ValueError(
+            f"There is no check {unknown[0]!r}. The checks are {', '.join(map(repr, CHECKS))}."
+        )
+    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
+    splits = [tuple(map(np.asarray, split)) for split in cv.split(X, y, groups)]
+    context = Context(estimator, X, y, groups, splits)
+    findings, passed, skipped = [], [], {}
+    for name in CHECKS if checks is None else checks:
+        try:
+            found = list(CHECKS[name](context))
+        except Skip as reason:
+            skipped[name] = str(reason)
+            continue
+        findings += found
+        if not found:
+            passed.append(name)
+    return LeakageReport(tuple(findings), tuple(passed), skipped)

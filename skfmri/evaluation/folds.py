@@ -1,0 +1,119 @@
+"""Splits that keep groups whole, each fitted as one unit of work."""
+
+import time
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import LeaveOneGroupOut, check_cv
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import has_fit_parameter
+
+from skfmri.evaluation.search import fit_search
+
+OUTPUTS = ("predict", "predict_proba", "decision_function")
+
+
+def grouped_splits(X, y, groups, cv, name="cv"):
+    """Return the splits of a splitter, or raise ValueError if one of them cuts through a group.
+
+    Parameters
+    ----------
+    X : NiftiSamples or array-like of shape (n_samples, ...)
+        Samples.
+    y, groups : ndarray of shape (n_samples,)
+        Labels and groups.
+    cv : int, splitter, iterable or None
+        Any splitter of scikit-learn; where None, one group is left out at a time.
+    name : str, default="cv"
+        What the splitter is called in the error message.
+
+    Returns
+    -------
+    splits : list of (ndarray, ndarray)
+        Training and test indices of each split.
+    """
+    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
+    splits = [tuple(map(np.asarray, split)) for split in cv.split(X, y, groups)]
+    for number, (train, test) in enumerate(splits):
+        shared = np.intersect1d(groups[train], groups[test])
+        if len(shared):
+            raise ValueError(
+                f"Split {number} of {name} has group {shared[0]} in its training and its test "
+                "data, so its score could not be trusted. Use a splitter for groups, such as "
+                "GroupKFold or RepeatedGroupKFold."
+            )
+    return splits
+
+
+def is_search(estimator):
+    """Return whether an estimator looks for parameters by a cross-validation of its own."""
+    return {"estimator", "cv", "refit"} <= estimator.get_params(deep=False).keys()
+
+
+def with_seed(estimator, seed):
+    """Return a clone whose every `random_state` is the seed, or stays where the seed is None."""
+    estimator = clone(estimator)
+    if seed is not None:
+        names = [n for n in estimator.get_params() if n.split("__")[-1] == "random_state"]
+        estimator.set_params(**dict.fromkeys(names, seed))
+    return estimator
+
+
+def fit_and_predict(estimator, X, y, groups, train, test, ledger=None):
+    """Fit an estimator on training samples, and return what it says about the test samples.
+
+    Parameters
+    ----------
+    estimator : classifier, pipeline or search
+        Fitted in place. Its fit is given the groups if it asks for them.
+    X : NiftiSamples or array-like of shape (n_samples, ...)
+        Samples.
+    y, groups : ndarray of shape (n_samples,)
+        Labels and groups.
+    train, test : ndarray of int
+        Indices of the split.
+    ledger : Ledger, default=None
+        Keeps the candidates of a search.
+
+    Returns
+    -------
+    outcome : dict
+        ``classes``; an array for each of `OUTPUTS` that the estimator has; ``seconds_fit``
+        and ``seconds_predict``; ``history``, lists per epoch, of a network; ``n_epochs`` of a
+        network that stopped early; ``best_params`` of a search, as text.
+    """
+    X_train, y_train, groups_train = _safe_indexing(X, train), y[train], groups[train]
+    start = time.perf_counter()
+    if is_search(estimator):
+        grouped_splits(X_train, y_train, groups_train, estimator.cv, "the cv of the search")
+        if ledger is None:
+            estimator.fit(X_train, y_train, groups=groups_train)
+        else:
+            fit_search(estimator, X_train, y_train, groups=groups_train, ledger=ledger)
+    elif has_fit_parameter(estimator, "groups"):
+        estimator.fit(X_train, y_train, groups=groups_train)
+    else:
+        estimator.fit(X_train, y_train)
+    fitted = time.perf_counter()
+    X_test = _safe_indexing(X, test)
+    outcome = {
+        name: np.asarray(getattr(estimator, name)(X_test))
+        for name in OUTPUTS
+        if hasattr(estimator, name)
+    }
+    outcome["classes"] = np.asarray(estimator.classes_)
+    outcome["seconds_fit"] = fitted - start
+    outcome["seconds_predict"] = time.perf_counter() - fitted
+    return outcome | _training_record(estimator)
+
+
+def _training_record(estimator):
+    record = {}
+    if is_search(estimator):
+        record["best_params"] = ", ".join(f"{k}={v!r}" for k, v in estimator.best_params_.items())
+        estimator = estimator.best_estimator_
+    network = getattr(estimator, "steps", [(None, estimator)])[-1][1]
+    if is_classifier(network) and hasattr(network, "history_"):
+        record["history"] = {name: list(values) for name, values in network.history_.items()}
+        record["n_epochs"] = getattr(network, "n_epochs_", None)
+    return record

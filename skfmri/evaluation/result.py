@@ -1,0 +1,152 @@
+"""What an evaluation found, as tables."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix
+
+from skfmri.statistics import PermutationTest
+
+DECODER, DUMMY = "decoder", "dummy"
+
+
+@dataclass(frozen=True, repr=False)
+class DecodingResult:
+    """What `evaluate_decoder` found; ``print`` shows a summary in words.
+
+    Every table is a pandas frame. The first metric is the one that sentences and the permutation
+    test speak of.
+
+    Attributes
+    ----------
+    folds : pandas.DataFrame
+        One row per model and fold: ``model``, ``repeat``, ``fold``, ``groups_held_out``,
+        ``n_train``, ``n_test``, one column per metric, ``seconds_fit``, ``seconds_predict``, and
+        where they apply ``n_epochs`` of early stopping and ``best_params`` of a search.
+    predictions : pandas.DataFrame
+        One row per model and prediction for a sample held out: ``model``, ``repeat``, ``fold``,
+        ``sample``, ``group``, ``label``, ``predicted`` and, where there are probabilities,
+        ``p_<class>`` for each class.
+    groups : pandas.DataFrame
+        One row per model and group: ``model``, ``group``, ``weight``, which is its share in the
+        mean over folds, and the metrics of that group's own samples.
+    learning_curves : pandas.DataFrame
+        One row per fold and epoch of a network: ``fold``, ``epoch``, then ``loss``, ``accuracy``
+        and, with validation data, ``val_loss`` and ``val_accuracy``. Empty for other decoders.
+    summary : pandas.DataFrame
+        One row per model and metric: ``score``, the mean over folds, ``std`` over folds, ``low``
+        and ``high`` of the interval from a bootstrap over groups, and ``chance``.
+    comparisons : pandas.DataFrame
+        One row per baseline and metric: ``difference``, decoder minus baseline, with ``low``,
+        ``high``, ``t``, ``df`` and ``p_value`` of the corrected resampled t-test, and
+        ``group_low`` and ``group_high`` from the bootstrap over groups.
+    permutation_test : PermutationTest or None
+        Test of the first metric against shuffled labels.
+    metrics : list of str
+        Names of the metrics.
+    classes : list
+        The classes.
+    confidence : float
+        Of all intervals.
+    random_state : int
+        Seed that repeats the evaluation.
+    """
+
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    groups: pd.DataFrame
+    learning_curves: pd.DataFrame
+    summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    permutation_test: PermutationTest | None
+    metrics: list
+    classes: list
+    confidence: float
+    random_state: int
+    settings: dict = field(default_factory=dict)
+
+    def confusion(self, model=DECODER, *, normalize=None):
+        """Return the confusion matrix, summed over folds.
+
+        Parameters
+        ----------
+        model : str, default="decoder"
+            The decoder or the name of a baseline.
+        normalize : {"true", "pred", "all"} or None, default=None
+            As in `sklearn.metrics.confusion_matrix`; "true" makes rows sum to 1.
+
+        Returns
+        -------
+        matrix : pandas.DataFrame of shape (n_classes, n_classes)
+            True classes in rows, predicted ones in columns.
+        """
+        names = self.predictions["model"].unique().tolist()
+        if model not in names:
+            raise ValueError(f"There is no model {model!r}, only {', '.join(map(repr, names))}.")
+        rows = self.predictions[self.predictions["model"] == model]
+        matrix = confusion_matrix(
+            rows["label"], rows["predicted"], labels=self.classes, normalize=normalize
+        )
+        return pd.DataFrame(
+            matrix,
+            index=pd.Index(self.classes, name="label"),
+            columns=pd.Index(self.classes, name="predicted"),
+        )
+
+    def sentences(self):
+        """Return the answers in words: how good, better than whom, by chance or not.
+
+        Returns
+        -------
+        sentences : list of str
+        """
+        metric, percent = self.metrics[0], f"{self.confidence:.0%}"
+        row = self.summary[
+            (self.summary["model"] == DECODER) & (self.summary["metric"] == metric)
+        ].iloc[0]
+        n_groups = self.groups["group"].nunique()
+        text = f"{metric} {row['score']:.3f}"
+        if np.isfinite(row["low"]):
+            text += f", {percent} interval {row['low']:.3f} to {row['high']:.3f}"
+            text += f" over {n_groups} groups"
+        if np.isfinite(row["chance"]):
+            text += f"; chance {row['chance']:.3f}"
+        sentences = [text + "."]
+        comparisons = self.comparisons[self.comparisons["metric"] == metric]
+        sentences += [_compare(row, percent) for row in comparisons.to_dict("records")]
+        if self.permutation_test is not None:
+            test = self.permutation_test
+            end = ", stopped early because the result is clear" if test.stopped_early else ""
+            sentences.append(
+                f"Shuffled labels: p = {test.pvalue:.3g} after {test.n_permutations} "
+                f"permutations{end}."
+            )
+        return sentences
+
+    def __str__(self):
+        columns = ["model", "metric", "score", "std", "low", "high", "chance"]
+        table = self.summary[columns].to_string(index=False, float_format="{:.3f}".format)
+        return "\n".join([table, "", *self.sentences()])
+
+    __repr__ = __str__
+
+
+def _compare(row, percent):
+    gap = abs(row["difference"])
+    numbers = f"{row['low']:+.3f} to {row['high']:+.3f}, p = {row['p_value']:.3g}"
+    if not np.isfinite(row["p_value"]):
+        return f"One fold says nothing about the difference to {row['baseline']}."
+    if row["low"] <= 0 <= row["high"]:
+        return (
+            f"No clear difference to {row['baseline']}: {row['difference']:+.3f}, {percent} "
+            f"interval {numbers}."
+        )
+    word = "better" if row["difference"] > 0 else "worse"
+    advice = ""
+    if word == "worse" and row["baseline"] != DUMMY:
+        advice = f" Prefer {row['baseline']} here."
+    return (
+        f"The decoder is {word} than {row['baseline']} by {gap:.3f}, {percent} interval of the "
+        f"difference {numbers}.{advice}"
+    )

@@ -1,0 +1,162 @@
+"""Scores computed from recorded outputs, without the estimator that gave them."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import get_scorer
+from sklearn.utils.metaestimators import available_if
+
+DEFAULT_METRICS = ("accuracy", "balanced_accuracy")
+
+
+def _has(output):
+    return lambda recorded: output in recorded.outcome
+
+
+class RecordedOutputs(ClassifierMixin, BaseEstimator):
+    """Stand in for a fitted classifier: samples are positions among those it was asked about.
+
+    Parameters
+    ----------
+    outcome : dict
+        ``classes``, and an array for each output of the classifier.
+    """
+
+    def __init__(self, outcome):
+        self.outcome = outcome
+        self.classes_ = outcome["classes"]
+
+    def predict(self, X):
+        """Return the recorded predictions."""
+        return self.outcome["predict"][X]
+
+    @available_if(_has("predict_proba"))
+    def predict_proba(self, X):
+        """Return the recorded probabilities."""
+        return self.outcome["predict_proba"][X]
+
+    @available_if(_has("decision_function"))
+    def decision_function(self, X):
+        """Return the recorded decision values."""
+        return self.outcome["decision_function"][X]
+
+
+def make_scorer_of(scoring):
+    """Return a function of an outcome, labels and positions that gives a dict of scores.
+
+    Parameters
+    ----------
+    scoring : str, callable, list, tuple, dict or None
+        As in scikit-learn's `cross_validate`; None stands for `DEFAULT_METRICS`.
+
+    Returns
+    -------
+    score : callable
+        ``score(outcome, y, positions)``, where y holds the labels of all test samples.
+    names : list of str
+        The metrics in their order.
+    """
+    scoring = DEFAULT_METRICS if scoring is None else scoring
+    if isinstance(scoring, str):
+        scoring = [scoring]
+    elif callable(scoring):
+        scoring = {getattr(scoring, "__name__", "score"): scoring}
+    scoring = dict(scoring) if isinstance(scoring, dict) else {name: name for name in scoring}
+    scorers = {name: get_scorer(metric) for name, metric in scoring.items()}
+
+    def score(outcome, y, positions):
+        recorded = RecordedOutputs(outcome)
+        return {
+            name: _score(name, scorer, recorded, y, positions) for name, scorer in scorers.items()
+        }
+
+    return score, list(scorers)
+
+
+def _score(name, scorer, recorded, y, positions):
+    with warnings.catch_warnings():
+        # The samples may hold some of the classes only.
+        warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
+        try:
+            return float(scorer(recorded, positions, y[positions]))
+        except ValueError as error:
+            warnings.warn(
+                f"{name} is not defined for some of the test samples and is NaN there: {error}",
+                UndefinedMetricWarning,
+                stacklevel=4,
+            )
+            return float("nan")
+
+
+def score_groups(score, names, outcomes, splits, y, groups):
+    """Return the scores of each group by itself, averaged over repeats, and its weight.
+
+    Parameters
+    ----------
+    score : callable
+        From `make_scorer_of`.
+    names : list of str
+        Metrics.
+    outcomes : list of dict
+        One per split.
+    splits : list of (ndarray, ndarray)
+        Training and test indices.
+    y, groups : ndarray of shape (n_samples,)
+        Labels and groups.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One row per group: ``group``, ``weight``, which is the group's share in the mean over folds,
+        and the metrics. A score that one group alone does not define is NaN.
+    """
+    totals = {}
+    for outcome, (_, test) in zip(outcomes, splits, strict=True):
+        for group in np.unique(groups[test]).tolist():
+            positions = np.flatnonzero(groups[test] == group)
+            share = len(positions) / len(test) / len(splits)
+            with warnings.catch_warnings():
+                # One group often lacks a class; its score is then NaN, and that is all to know.
+                warnings.simplefilter("ignore", UndefinedMetricWarning)
+                scores = score(outcome, y[test], positions)
+            row = share * np.array([1, *(scores[name] for name in names)])
+            totals[group] = totals.get(group, 0) + row
+    table = pd.DataFrame(list(totals.values()), columns=["weight", *names])
+    table[names] = table[names].div(table["weight"], axis=0)
+    table.insert(0, "group", list(totals))
+    return table.sort_values("group", ignore_index=True)
+
+
+def chance_level(y, metric="accuracy"):
+    """Return the score of a decoder that knows nothing but the class balance.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels.
+    metric : str, default="accuracy"
+        "accuracy", where always naming the most frequent class is best; "balanced_accuracy",
+        one over the number of classes; or a name that begins with "roc_auc".
+
+    Returns
+    -------
+    chance : float
+        NaN for any other metric.
+
+    Examples
+    --------
+    >>> from skfmri.evaluation import chance_level
+    >>> chance_level(["face", "face", "face", "house"])
+    0.75
+    >>> chance_level(["face", "face", "face", "house"], "balanced_accuracy")
+    0.5
+    """
+    _, counts = np.unique(y, return_counts=True)
+    if metric == "accuracy":
+        return float(counts.max() / counts.sum())
+    if metric == "balanced_accuracy":
+        return 1 / len(counts)
+    return 0.5 if metric.startswith("roc_auc") else float("nan")

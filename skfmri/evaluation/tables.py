@@ -1,0 +1,175 @@
+"""Tables of an evaluation, built from the outcomes of its folds."""
+
+import numpy as np
+import pandas as pd
+
+from skfmri.evaluation.scoring import chance_level, score_groups
+from skfmri.statistics import bootstrap_interval, corrected_resampled_t_test
+
+
+def fold_row(model, fold, outcome, *, splits, y, groups, score):
+    """Return the row of one model and fold as a dict.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    fold : int
+        Position among the splits.
+    outcome : dict
+        What `fit_and_predict` returned.
+    splits : list of (ndarray, ndarray)
+        Training and test indices.
+    y, groups : ndarray of shape (n_samples,)
+        Labels and groups.
+    score : callable
+        From `make_scorer_of`.
+
+    Returns
+    -------
+    row : dict
+    """
+    train, test = splits[fold]
+    row = {
+        "model": model,
+        "repeat": repeat_of_split(splits)[fold],
+        "fold": fold,
+        "groups_held_out": " ".join(map(str, np.unique(groups[test]))),
+        "n_train": len(train),
+        "n_test": len(test),
+        **score(outcome, y[test], np.arange(len(test))),
+        "seconds_fit": outcome["seconds_fit"],
+        "seconds_predict": outcome["seconds_predict"],
+    }
+    extra = {name: outcome.get(name) for name in ("n_epochs", "best_params")}
+    return row | {name: value for name, value in extra.items() if value is not None}
+
+
+def repeat_of_split(splits):
+    """Return how often the samples of each split's test side were tested before."""
+    n_tested = np.zeros(1 + max(int(max(map(np.max, split))) for split in splits), dtype=int)
+    repeats = []
+    for _, test in splits:
+        repeats.append(int(n_tested[test].max()))
+        n_tested[test] += 1
+    return repeats
+
+
+def prediction_table(outcomes, splits, y, groups):
+    """Return one row per model and prediction for a sample that was held out.
+
+    Parameters
+    ----------
+    outcomes : dict of str to list of dict
+        For each model what `fit_and_predict` returned for each split.
+    splits, y, groups
+        As in `fold_row`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+    """
+    repeats, tables = repeat_of_split(splits), []
+    for model, results in outcomes.items():
+        for fold, (outcome, (_, test)) in enumerate(zip(results, splits, strict=True)):
+            table = pd.DataFrame(
+                {
+                    "model": model,
+                    "repeat": repeats[fold],
+                    "fold": fold,
+                    "sample": test,
+                    "group": groups[test],
+                    "label": y[test],
+                    "predicted": outcome["predict"],
+                }
+            )
+            if "predict_proba" in outcome:
+                table[[f"p_{name}" for name in outcome["classes"]]] = outcome["predict_proba"]
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def learning_curve_table(outcomes):
+    """Return one row per fold and epoch of a network; empty where there is none."""
+    tables = []
+    for fold, outcome in enumerate(outcomes):
+        if "history" in outcome:
+            table = pd.DataFrame(outcome["history"])
+            table.insert(0, "epoch", np.arange(1, len(table) + 1))
+            table.insert(0, "fold", fold)
+            tables.append(table)
+    columns = ["fold", "epoch", "loss", "accuracy"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def group_table(outcomes, splits, y, groups, score, metrics):
+    """Return the scores of each group for each model."""
+    tables = []
+    for model, results in outcomes.items():
+        table = score_groups(score, metrics, results, splits, y, groups)
+        table.insert(0, "model", model)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def summary_table(folds, group_scores, y, metrics, bootstrap):
+    """Return one row per model and metric: mean over folds, interval over groups, chance."""
+    rows = []
+    for model in folds["model"].unique():
+        of_fold = folds[folds["model"] == model]
+        of_group = group_scores[group_scores["model"] == model]
+        for metric in metrics:
+            interval = _interval(of_group[metric], of_group["weight"], bootstrap)
+            rows.append(
+                {
+                    "model": model,
+                    "metric": metric,
+                    "score": of_fold[metric].mean(),
+                    "std": of_fold[metric].std(ddof=1),
+                    "low": interval[0],
+                    "high": interval[1],
+                    "chance": chance_level(y, metric),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def comparison_table(folds, group_scores, metrics, bootstrap):
+    """Return one row per other model and metric: the score of the first model minus its score."""
+    rows = []
+    decoder, *baselines = folds["model"].unique()
+    own, own_groups = (table[table["model"] == decoder] for table in (folds, group_scores))
+    for baseline in baselines:
+        other = folds[folds["model"] == baseline]
+        other_groups = group_scores[group_scores["model"] == baseline]
+        for metric in metrics:
+            test = corrected_resampled_t_test(
+                own[metric].to_numpy() - other[metric].to_numpy(),
+                own["n_train"].to_numpy(),
+                own["n_test"].to_numpy(),
+                confidence=bootstrap["confidence"],
+            )
+            gaps = own_groups[metric].to_numpy() - other_groups[metric].to_numpy()
+            interval = _interval(gaps, own_groups["weight"], bootstrap)
+            rows.append(
+                {
+                    "baseline": baseline,
+                    "metric": metric,
+                    "difference": test.mean,
+                    "low": test.low,
+                    "high": test.high,
+                    "t": test.statistic,
+                    "df": test.df,
+                    "p_value": test.pvalue,
+                    "group_low": interval[0],
+                    "group_high": interval[1],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _interval(scores, weights, bootstrap):
+    scores = np.asarray(scores)
+    if not np.isfinite(scores).all():
+        return np.nan, np.nan
+    return bootstrap_interval(scores, np.asarray(weights), **bootstrap)

@@ -1,0 +1,254 @@
+"""A pipeline that holds out validation samples before any step sees them."""
+
+from typing import ClassVar
+
+import numpy as np
+from sklearn import get_config
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
+from sklearn.utils.validation import has_fit_parameter
+
+from skfmri._validation import check_per_volume
+
+
+class DecodingPipeline(Pipeline):
+    """A `sklearn.pipeline.Pipeline` that can stop training early without a leak.
+
+    Early stopping needs validation samples. A network that takes them from what a pipeline hands
+    it is too late: the steps before have already seen them, and the loss that should warn of
+    learning by heart looks too good. Here `fit` first splits off whole groups, fits the
+    transformers on the others alone, and hands both to the classifier.
+
+    Without `validation` it is a plain `Pipeline`. It takes part in `cross_val_score`,
+    `GridSearchCV` and metadata routing like one.
+
+    Parameters
+    ----------
+    steps : list of (str, estimator)
+        As in `Pipeline`; the last is a classifier whose `fit` takes `validation_data`, such as
+        :class:`~skfmri.SlabCNNClassifier`.
+    validation : int, splitter, iterable or None, default=None
+        Any splitter of scikit-learn, such as ``GroupShuffleSplit(1, test_size=0.2)``. The test
+        side of its first split is held out for validation. It must not split a group.
+    refit : bool, default=False
+        Whether to fit all steps once more on all samples, for the number of epochs found.
+    transform_input : list of str or None, default=None
+        As in `Pipeline`.
+    memory : str, joblib.Memory or None, default=None
+        As in `Pipeline`.
+    verbose : bool, default=False
+        As in `Pipeline`.
+
+    Attributes
+    ----------
+    validation_groups_ : ndarray
+        Groups that were held out; absent without `validation`.
+    validation_history_ : dict of str to list of float
+        Learning curves of the fit that was validated; absent without `validation`.
+    named_steps, classes_, n_features_in_, feature_names_in_ : object
+        As in `Pipeline`.
+
+    See Also
+    --------
+    skfmri.evaluate_decoder : Scores it beside a linear model.
+
+    Notes
+    -----
+    Groups come from ``fit(groups=)``, which metadata routing fills by itself, else from the fit
+    parameter ``<last step>__groups``, else from ``X.groups``, which :class:`~skfmri.NiftiSamples`
+    has. Fit parameters with one entry per sample are split along; where the last step gets
+    `sample_weight`, those of the validation samples weigh the validation loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import GroupShuffleSplit
+    >>> from skfmri import DecodingPipeline, SlabCNNClassifier, VoxelZScorer
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(24, 6, 7, 2)), np.tile(["closed", "open"], 12)
+    >>> X[y == "open", 2:4, 2:4] += 3
+    >>> network = SlabCNNClassifier(
+    ...     filters=4, n_blocks=1, dense_units=(8,), dropout=0, patience=10, random_state=0
+    ... )
+    >>> pipe = DecodingPipeline(
+    ...     [("zscore", VoxelZScorer()), ("cnn", network)],
+    ...     validation=GroupShuffleSplit(1, test_size=1, random_state=0),
+    ... )
+    >>> pipe.fit(X, y, groups=np.repeat([1, 2, 3], 8)).validation_groups_
+    array([3])
+    >>> pipe["cnn"].n_epochs_ <= 125
+    True
+    """
+
+    # Read by scikit-learn where metadata routing is on.
+    __metadata_request__fit: ClassVar = {"groups": True}
+
+    def __init__(
+        self,
+        steps,
+        *,
+        validation=None,
+        refit=False,
+        transform_input=None,
+        memory=None,
+        verbose=False,
+    ):
+        self.validation = validation
+        self.refit = refit
+        super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
+
+    def fit(self, X, y=None, *, groups=None, **params):
+        """Hold out validation samples, fit the transformers on the rest, then the classifier.
+
+        Parameters
+        ----------
+        X : NiftiSamples, list of images or array-like of shape (n_samples, ...)
+            Samples, as the first step takes them.
+        y : array-like of shape (n_samples,), default=None
+            Classes.
+        groups : array-like of shape (n_samples,), default=None
+            Groups; see the notes of the class.
+        **params : dict
+            As in `Pipeline.fit`. Without metadata routing `sample_weight` goes to the last step.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If there are no groups, or if the validation split puts a group on both sides, leaves
+            a side empty, or leaves a class without training samples.
+        TypeError
+            If the last step takes no validation data.
+        """
+        for name in ("validation_groups_", "validation_history_"):
+            vars(self).pop(name, None)
+        name = self.steps[-1][0]
+        if not _routing_is_on() and "sample_weight" in params:
+            params[f"{name}__sample_weight"] = params.pop("sample_weight")
+        if self.validation is None:
+            if _routing_is_on() and groups is not None:
+                params["groups"] = groups
+            return super().fit(X, y, **params)
+        self._check_classifier()
+        own_groups = params.pop(f"{name}__groups", None)
+        for source in (own_groups, getattr(X, "groups", None)):
+            groups = source if groups is None else groups
+        y = np.asarray(y)
+        train, held_out = self._split(X, y, groups)
+        groups = np.asarray(groups)
+        params_of_head, params_of_classifier = self._route(params, groups)
+
+        head, Xt, classifier = self._fit_transformers(
+            _safe_indexing(X, train), y[train], _share(params_of_head, train, len(y))
+        )
+        validation_data = (
+            head.transform(_safe_indexing(X, held_out)),
+            y[held_out],
+            _share(params_of_classifier, held_out, len(y)).get("sample_weight"),
+            groups[held_out],
+        )
+        classifier.fit(
+            Xt,
+            y[train],
+            groups=groups[train],
+            validation_data=validation_data,
+            **_share(params_of_classifier, train, len(y)),
+        )
+        self.validation_groups_ = np.unique(groups[held_out])
+        self.validation_history_ = classifier.history_
+        if self.refit:
+            n_epochs = classifier.n_epochs_
+            _, Xt, _ = self._fit_transformers(X, y, params_of_head)
+            classifier.fit(Xt, y, groups=groups, epochs=n_epochs, **params_of_classifier)
+        return self
+
+    def get_metadata_routing(self):
+        """Return what the steps ask for, and the groups that the pipeline itself asks for.
+
+        Returns
+        -------
+        routing : sklearn.utils.metadata_routing.MetadataRouter
+        """
+        return super().get_metadata_routing().add_self_request(self)
+
+    def _check_classifier(self):
+        name, classifier = self.steps[-1]
+        if not hasattr(classifier, "fit") or not has_fit_parameter(classifier, "validation_data"):
+            raise TypeError(
+                f"validation needs a last step whose fit takes validation_data, but {name!r} is "
+                f"{classifier!r}. Use SlabCNNClassifier or VolumeCNNClassifier, or leave "
+                "validation out."
+            )
+
+    def _split(self, X, y, groups):
+        if groups is None:
+            raise ValueError(
+                "validation holds out whole groups, but there are none. Pass fit(groups=), or "
+                "samples that carry them: NiftiSamples(images, groups=...)."
+            )
+        groups = check_per_volume(groups, len(y), "group label")
+        cv = check_cv(self.validation, y, classifier=True)
+        train, held_out = next(iter(cv.split(X, y, groups)))
+        shared = np.intersect1d(groups[train], groups[held_out])
+        if len(shared):
+            raise ValueError(
+                f"validation={self.validation!r} puts group {shared[0]} into the training and "
+                "into the validation samples. Use a splitter for groups, such as "
+                "GroupShuffleSplit(1, test_size=0.2)."
+            )
+        missing = np.setdiff1d(y, y[train])
+        if len(missing) or not len(held_out):
+            found = f"class {missing[0]!r} without training" if len(missing) else "no validation"
+            raise ValueError(
+                f"validation={self.validation!r} leaves {found} samples. There are "
+                f"{len(np.unique(groups))} groups; hold out others, or fewer of them."
+            )
+        return train, held_out
+
+    def _route(self, params, groups):
+        """Return the fit parameters for the transformers' pipeline and for the classifier."""
+        name = self.steps[-1][0]
+        if not _routing_is_on():
+            prefix = f"{name}__"
+            own = {
+                key.removeprefix(prefix): params[key] for key in params if key.startswith(prefix)
+            }
+            return {key: params[key] for key in params if not key.startswith(prefix)}, own
+        params = {**params, "groups": groups}
+        own = dict(process_routing(self, "fit", **params)[name].fit)
+        own.pop("groups", None)
+        asked = get_routing_for_object(self._head()).consumes("fit_transform", params.keys())
+        return {key: params[key] for key in asked}, own
+
+    def _head(self):
+        # The classifier's place is kept, so that `memory` caches the last transformer too.
+        steps = [*self.steps[:-1], (self.steps[-1][0], "passthrough")]
+        options = {"transform_input": self.transform_input, "memory": self.memory}
+        return Pipeline(steps, **options, verbose=self.verbose)
+
+    def _fit_transformers(self, X, y, params):
+        """Return the fitted transformers, what they make of X, and the classifier."""
+        head = self._head()
+        Xt = head.fit_transform(X, y, **params)
+        # A memory fits clones.
+        self.steps = [*head.steps[:-1], self.steps[-1]]
+        return head, Xt, self.steps[-1][1]
+
+
+def _routing_is_on():
+    return get_config()["enable_metadata_routing"]
+
+
+def _share(params, indices, n_samples):
+    """Return the parameters with those that have one entry per sample cut to some samples."""
+    return {
+        name: _safe_indexing(value, indices)
+        if hasattr(value, "__len__") and len(value) == n_samples
+        else value
+        for name, value in params.items()
+    }

@@ -1,0 +1,343 @@
+"""Statistics of cross-validated scores, as functions of arrays."""
+
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from skfmri._validation import check_count, check_per_volume
+
+N_COUNTS = 4_000_000
+
+
+class Interval(NamedTuple):
+    """An interval.
+
+    Attributes
+    ----------
+    low, high : float
+        Its ends.
+    """
+
+    low: float
+    high: float
+
+
+class TTestResult(NamedTuple):
+    """What a t-test found.
+
+    Attributes
+    ----------
+    mean : float
+        Mean difference.
+    statistic, df, pvalue : float
+        t, degrees of freedom and two-sided p.
+    low, high : float
+        Confidence interval of the mean difference.
+    """
+
+    mean: float
+    statistic: float
+    pvalue: float
+    df: int
+    low: float
+    high: float
+
+
+class PermutationTest(NamedTuple):
+    """What a permutation test found.
+
+    Attributes
+    ----------
+    pvalue : float
+        Chance that shuffled labels score as well.
+    n_permutations : int
+        Number of permutations used.
+    stopped_early : bool
+        Whether enough of them scored as well before the last one.
+    scores : ndarray of shape (n_permutations,)
+        Their scores.
+    """
+
+    pvalue: float
+    n_permutations: int
+    stopped_early: bool
+    scores: np.ndarray
+
+
+def bootstrap_interval(
+    scores, weights=None, *, n_bootstraps=10_000, confidence=0.95, random_state=None
+):
+    r"""Return a confidence interval of a weighted mean over groups, from drawing the groups.
+
+    Volumes of one run or subject are no independent observations; groups are. An interval from
+    drawing volumes would be too short.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_groups,)
+        One score per group.
+    weights : array-like of shape (n_groups,), default=None
+        Share of each group in the mean; None weighs all alike.
+    n_bootstraps : int, default=10000
+        Number of times that the groups are drawn, with replacement.
+    confidence : float, default=0.95
+        Share of intervals that hold the true mean.
+    random_state : int, numpy.random.Generator or None, default=None
+        Draws the groups.
+
+    Returns
+    -------
+    interval : Interval
+        ``low`` and ``high``; NaN for a single group, a point where all scores are equal.
+
+    Notes
+    -----
+    Plain percentiles of so few groups are too close: they ignore that the spread itself is only
+    estimated. Following Hesterberg's expanded percentile interval, the percentiles are those of
+
+    .. math:: \Phi\left(\pm\sqrt{n / (n - 1)}\; t_{(1 + \text{confidence}) / 2,\; n - 1}\right)
+
+    for `n` groups. They stay within the range of the scores.
+
+    References
+    ----------
+    T. C. Hesterberg (2015). What teachers should know about the bootstrap. The American
+    Statistician 69(4), 371-386. https://doi.org/10.1080/00031305.2015.1089789
+
+    Examples
+    --------
+    >>> from skfmri.statistics import bootstrap_interval
+    >>> bootstrap_interval([0.5, 0.5, 0.5])
+    Interval(low=0.5, high=0.5)
+    >>> low, high = bootstrap_interval([0.6, 0.7, 0.8, 0.7, 0.9, 0.5], random_state=0)
+    >>> bool(0.5 <= low < 0.7 < high <= 0.9)
+    True
+    """
+    scores = np.asarray(scores, float)
+    check_count(n_bootstraps, "n_bootstraps")
+    _check_confidence(confidence)
+    if scores.ndim != 1 or not len(scores):
+        raise ValueError(f"scores has shape {scores.shape}. Pass one score per group.")
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f"Found {np.sum(~np.isfinite(scores))} scores that are not finite among "
+            f"{len(scores)}. Leave out groups without a score."
+        )
+    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, float)
+    if weights.shape != scores.shape or not (weights > 0).all():
+        raise ValueError(
+            f"weights has shape {weights.shape} for {len(scores)} groups. Pass one number above 0 "
+            "per group."
+        )
+    n_groups = len(scores)
+    if n_groups == 1:
+        return Interval(float("nan"), float("nan"))
+    if (scores == scores[0]).all():
+        return Interval(float(scores[0]), float(scores[0]))
+    rng = np.random.default_rng(random_state)
+    means = np.empty(n_bootstraps)
+    step = max(1, N_COUNTS // n_groups)
+    for start in range(0, n_bootstraps, step):
+        size = min(step, n_bootstraps - start)
+        drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size) * weights
+        means[start : start + size] = drawn @ scores / drawn.sum(axis=1)
+    reach = np.sqrt(n_groups / (n_groups - 1)) * stats.t.ppf((1 + confidence) / 2, n_groups - 1)
+    low, high = np.quantile(means, stats.norm.cdf([-reach, reach]))
+    return Interval(float(low), float(high))
+
+
+def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95):
+    r"""Test whether two models differ, given their differences over folds that share samples.
+
+    Folds of one cross-validation share training samples, and repeats share all samples. A
+    plain t-test takes them for independent and finds differences where there are none.
+
+    Parameters
+    ----------
+    differences : array-like of shape (n_folds,)
+        Score of one model minus that of the other, in each fold of each repeat.
+    n_train, n_test : int or array-like of shape (n_folds,)
+        Numbers of training and test samples.
+    confidence : float, default=0.95
+        Of the interval.
+
+    Returns
+    -------
+    result : TTestResult
+        ``mean``, ``statistic``, ``pvalue`` (two-sided), ``df``, ``low``, ``high``. For one fold
+        all but the mean are NaN; where all differences are equal p is 1 if they are 0, else 0.
+
+    Notes
+    -----
+    With the mean :math:`\bar d` and variance :math:`s^2` of `J` differences,
+
+    .. math:: t = \frac{\bar d}{\sqrt{(1 / J + n_\text{test} / n_\text{train})\, s^2}}
+
+    has about a t distribution with ``J - 1`` degrees of freedom. The ratio is averaged over folds
+    where they differ in size.
+
+    References
+    ----------
+    C. Nadeau, Y. Bengio (2003). Inference for the generalization error. Machine Learning 52,
+    239-281. https://doi.org/10.1023/A:1024068626366
+
+    Examples
+    --------
+    >>> from skfmri.statistics import corrected_resampled_t_test
+    >>> result = corrected_resampled_t_test([0.0, 0.1, 0.2], n_train=40, n_test=20)
+    >>> round(result.statistic, 4), result.df
+    (1.0954, 2)
+    """
+    differences = np.asarray(differences, float)
+    _check_confidence(confidence)
+    if differences.ndim != 1 or not len(differences):
+        raise ValueError(f"differences has shape {differences.shape}. Pass one per fold.")
+    ratios = np.asarray(n_test, float) / np.asarray(n_train, float)
+    if ratios.ndim and ratios.shape != differences.shape:
+        raise ValueError(
+            f"Found {len(ratios)} fold sizes for {len(differences)} differences. Pass one number "
+            "of training and of test samples, or one per fold."
+        )
+    n_folds, mean = len(differences), float(differences.mean())
+    df = n_folds - 1
+    if not df:
+        nan = float("nan")
+        return TTestResult(mean, nan, nan, 0, nan, nan)
+    scale = np.sqrt((1 / n_folds + ratios.mean()) * differences.var(ddof=1))
+    # Equal differences leave a spread of rounding errors.
+    if scale <= 1e-12 * max(abs(mean), 1e-300) or not differences.any():
+        statistic = float(np.copysign(np.inf, mean)) if mean else 0.0
+        return TTestResult(mean, statistic, 0.0 if mean else 1.0, df, mean, mean)
+    statistic = mean / scale
+    half = stats.t.ppf((1 + confidence) / 2, df) * scale
+    pvalue = 2 * stats.t.sf(abs(statistic), df)
+    return TTestResult(
+        mean, float(statistic), float(pvalue), df, float(mean - half), float(mean + half)
+    )
+
+
+def permute_labels(y, groups, *, blocks=None, random_state=None):
+    """Return labels shuffled within each group.
+
+    Exchanging labels across groups would also test whether groups differ. Exchanging single
+    volumes where neighbours in time are alike makes chance look narrower than it is, so
+    volumes of one stimulation block should move together.
+
+    Parameters
+    ----------
+    y, groups : array-like of shape (n_samples,)
+        Labels and groups.
+    blocks : array-like of shape (n_samples,), default=None
+        Stretches of samples of one group that share a label; the labels of the blocks of a group
+        are shuffled among its blocks. Names need to be unique within a group only.
+    random_state : int, numpy.random.Generator or None, default=None
+        Draws the permutation.
+
+    Returns
+    -------
+    shuffled : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If a block holds two labels, or if no group holds two labels, so that there is nothing to
+        exchange.
+
+    Examples
+    --------
+    >>> from skfmri.statistics import permute_labels
+    >>> shuffled = permute_labels(list("aabb"), [0, 0, 0, 0], blocks=[1, 1, 2, 2], random_state=0)
+    >>> "".join(shuffled) in ("aabb", "bbaa")
+    True
+    """
+    y = np.asarray(y)
+    groups = check_per_volume(groups, len(y), "group label")
+    blocks = np.arange(len(y)) if blocks is None else check_per_volume(blocks, len(y), "block")
+    rng = np.random.default_rng(random_state)
+    shuffled, movable = y.copy(), False
+    for group in np.unique(groups):
+        inside = np.flatnonzero(groups == group)
+        names, first, block = np.unique(blocks[inside], return_index=True, return_inverse=True)
+        labels = y[inside][first]
+        torn = np.flatnonzero(y[inside] != labels[block])
+        if len(torn):
+            raise ValueError(
+                f"Block {names[block[torn[0]]]} of group {group} holds the labels "
+                f"{labels[block[torn[0]]]} and {y[inside][torn[0]]}. Samples of one block must "
+                "share a label."
+            )
+        movable |= bool((labels != labels[0]).any())
+        shuffled[inside] = rng.permutation(labels)[block]
+    if not movable:
+        raise ValueError(
+            "Every group holds one label only, so shuffling within groups changes nothing. Labels "
+            "that differ between groups alone need groups that can be exchanged: pass larger "
+            "groups, such as sites or pairs of subjects."
+        )
+    return shuffled
+
+
+def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, n_exceedances=10):
+    """Return p of a score, asking for no more permutations than the answer needs.
+
+    A decoder that is clearly at chance shows so after a few permutations; only a good one needs
+    all of them.
+
+    Parameters
+    ----------
+    score : float
+        Score with the true labels.
+    permuted_scores : iterable of float
+        Score of one permutation after another; read only as far as needed.
+    n_permutations : int, default=1000
+        Largest number of permutations.
+    n_exceedances : int, default=10
+        Stop when so many of them reached the score.
+
+    Returns
+    -------
+    result : PermutationTest
+        ``pvalue``, ``n_permutations`` used, ``stopped_early``, and their ``scores``.
+
+    Notes
+    -----
+    If the `h`-th permutation that reaches the score is the `l`-th of all, p is ``h / l``;
+    if fewer than `h`, say `g`, of all `n` reach it, p is ``(g + 1) / (n + 1)``. Either way
+    p is at most a with a probability of at most a where labels mean nothing.
+
+    References
+    ----------
+    J. Besag, P. Clifford (1991). Sequential Monte Carlo p-values. Biometrika 78(2), 301-304.
+    https://doi.org/10.1093/biomet/78.2.301
+
+    Examples
+    --------
+    >>> from skfmri.statistics import sequential_permutation_test
+    >>> result = sequential_permutation_test(0.9, [0.4, 0.5, 0.6], n_permutations=3)
+    >>> result.pvalue, result.stopped_early
+    (0.25, False)
+    >>> result = sequential_permutation_test(0.5, [0.4, 0.5, 0.6, 0.5], n_exceedances=2)
+    >>> round(result.pvalue, 3), result.n_permutations
+    (0.667, 3)
+    """
+    check_count(n_permutations, "n_permutations")
+    check_count(n_exceedances, "n_exceedances")
+    scores, reached = [], 0
+    # Equal scores, summed in another order, must count as equal.
+    least = score - 1e-9 * max(1.0, abs(score))
+    for permuted in islice(permuted_scores, n_permutations):
+        scores.append(float(permuted))
+        reached += permuted >= least
+        if reached == n_exceedances:
+            break
+    n_used = len(scores)
+    stopped = reached == n_exceedances and n_used < n_permutations
+    pvalue = reached / n_used if stopped else (reached + 1) / (n_used + 1)
+    return PermutationTest(float(pvalue), n_used, stopped, np.array(scores))
+
+
+def _check_confidence(confidence):
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, but is {confidence!r}.")
