@@ -391,20 +391,21 @@ class TestSearches:
             evaluate_decoder(search, X, y, groups=groups)
 
 
-class TestNetworks:
-    @pytest.fixture(scope="class")
-    def result(self, slabs, tiny):
-        X, y = slabs
-        network = SlabCNNClassifier(**tiny | {"epochs": 6, "patience": 2})
-        pipeline = DecodingPipeline(
-            [("zscore", VoxelZScorer()), ("cnn", network)],
-            validation=GroupShuffleSplit(1, test_size=1, random_state=0),
-        )
-        groups = np.arange(20) // 5
-        return evaluate_decoder(pipeline, X, y, groups=groups, random_state=0)
+@pytest.fixture(scope="module")
+def stopped_early(slabs, tiny):
+    """Result of a network whose training stops early, in four folds."""
+    X, y = slabs
+    network = SlabCNNClassifier(**tiny | {"epochs": 6, "patience": 2})
+    pipeline = DecodingPipeline(
+        [("zscore", VoxelZScorer()), ("cnn", network)],
+        validation=GroupShuffleSplit(1, test_size=1, random_state=0),
+    )
+    return evaluate_decoder(pipeline, X, y, groups=np.arange(20) // 5, random_state=0)
 
-    def test_learning_curves_hold_every_epoch_of_every_fold(self, result):
-        curves = result.learning_curves
+
+class TestNetworks:
+    def test_learning_curves_hold_every_epoch_of_every_fold(self, stopped_early):
+        curves = stopped_early.learning_curves
         assert curves["fold"].unique().tolist() == [0, 1, 2, 3]
         assert curves.columns.tolist() == [
             "fold",
@@ -417,21 +418,21 @@ class TestNetworks:
         assert curves.groupby("fold")["epoch"].min().eq(1).all()
         assert np.isfinite(curves).all(axis=None)
 
-    def test_the_epochs_kept_are_the_best_ones(self, result):
-        best = result.learning_curves.loc[
-            result.learning_curves.groupby("fold")["val_loss"].idxmin(), "epoch"
+    def test_the_epochs_kept_are_the_best_ones(self, stopped_early):
+        best = stopped_early.learning_curves.loc[
+            stopped_early.learning_curves.groupby("fold")["val_loss"].idxmin(), "epoch"
         ]
-        assert of_decoder(result.folds)["n_epochs"].tolist() == best.tolist()
+        assert of_decoder(stopped_early.folds)["n_epochs"].tolist() == best.tolist()
 
-    def test_the_confusion_matrix_sums_the_folds(self, result):
-        rows = of_decoder(result.predictions)
+    def test_the_confusion_matrix_sums_the_folds(self, stopped_early):
+        rows = of_decoder(stopped_early.predictions)
         expected = confusion_matrix(rows["label"], rows["predicted"])
-        assert result.confusion().to_numpy().tolist() == expected.tolist()
-        assert result.confusion().index.tolist() == ["cat", "face", "house"]
-        normalized = result.confusion("linear", normalize="true")
+        assert stopped_early.confusion().to_numpy().tolist() == expected.tolist()
+        assert stopped_early.confusion().index.tolist() == ["cat", "face", "house"]
+        normalized = stopped_early.confusion("linear", normalize="true")
         np.testing.assert_allclose(normalized.sum(axis=1), 1)
         with pytest.raises(ValueError, match="no model 'svm', only 'decoder', 'linear', 'dummy'"):
-            result.confusion("svm")
+            stopped_early.confusion("svm")
 
 
 class TestLedger:

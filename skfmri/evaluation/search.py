@@ -155,7 +155,9 @@ class _Recorded(BaseEstimator):
         return self._output("decision_function", X)
 
     @available_if(_has("score"))
-    def score(self, X, y=None, **params):
+    def score(self, X, y=None, sample_weight=None, **params):
+        if sample_weight is not None:
+            params["sample_weight"] = sample_weight
         return self._output("score", X, y, **params)
 
     def _output(self, name, *data, **params):

@@ -91,15 +91,16 @@ def prediction_table(outcomes, splits, y, groups):
 
 def learning_curve_table(outcomes):
     """Return one row per fold and epoch of a network; empty where there is none."""
-    tables = []
-    for fold, outcome in enumerate(outcomes):
-        if "history" in outcome:
-            table = pd.DataFrame(outcome["history"])
-            table.insert(0, "epoch", np.arange(1, len(table) + 1))
-            table.insert(0, "fold", fold)
-            tables.append(table)
-    columns = ["fold", "epoch", "loss", "accuracy"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    tables = [
+        pd.DataFrame({"fold": fold, "epoch": np.arange(1, 1 + len(history["loss"])), **history})
+        for fold, history in enumerate(outcome.get("history") for outcome in outcomes)
+        if history
+    ]
+    columns = ["fold", "epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    if not tables:
+        return pd.DataFrame(columns=columns[:4])
+    table = pd.concat(tables, ignore_index=True)
+    return table[[name for name in columns if name in table]]
 
 
 def group_table(outcomes, splits, y, groups, score, metrics):
