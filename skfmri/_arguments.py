@@ -49,7 +49,7 @@ def _add_data_arguments(parser):
     data.add_argument("--label-column", default="label", metavar="NAME", help="what to decode")
     data.add_argument("--group-column", default="group", metavar="NAME", help="never split")
     data.add_argument(
-        "--run-column", metavar="NAME", help="acquired in one go; else the image or the group"
+        "--run-column", metavar="NAME", help="acquired in one go; else the groups of each image"
     )
     data.add_argument(
         "--block-column",

@@ -56,7 +56,6 @@ class _Recipe:
 class _CNNClassifier(wrappers.KerasClassifier):
     # Read by scikit-learn where metadata routing is on. Scores stay unweighted, as without it.
     __metadata_request__fit: ClassVar = {"groups": True, "sample_weight": True}
-    __metadata_request__score: ClassVar = {"sample_weight": False}
 
     # What skfmri decides for its networks; BaseWrapper reads these as attributes.
     model = None

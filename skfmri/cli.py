@@ -1,6 +1,5 @@
 """The ``skfmri`` command, from arguments to calls of the library."""
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -14,6 +13,7 @@ from rich.table import Table
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from skfmri._arguments import DEMO_DIRECTORY, make_parser
+from skfmri._ledger import versions
 from skfmri._records import claim_directory, read_labels, write_json, write_whole
 from skfmri._validation import describe_grid
 from skfmri.datasets import make_eyes_open_closed
@@ -35,7 +35,6 @@ RESULT_FILES = (
     "comparisons.csv",
     "settings.json",
 )
-PACKAGES = ("scikit-learn", "tensorflow", "keras", "scikeras", "nilearn", "nibabel", "numpy")
 USER_MISTAKE, INTERRUPTED = 2, 130
 
 
@@ -75,7 +74,7 @@ def run_decode(args):
         raise ValueError(
             "--repeats needs --folds: leaving one group out at a time has only one way to split."
         )
-    for option in ("high_pass", "t_r", "run_column"):
+    for option in ("high_pass", "t_r"):
         if getattr(args, option) is not None and not args.clean:
             name = option.replace("_", "-")
             raise ValueError(
@@ -148,10 +147,11 @@ def _read_samples(args):
                 f"{len(missing)} rows, first in row {missing[0] + 1} below the header. Fill them, "
                 "also for volumes without a label."
             )
-        # No run goes beyond its image, nor, without a column for runs, beyond its group.
-        names = table.get("run", table["group"])
-        runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
-        samples.groups, samples.runs = table["group"].to_numpy(dtype=str), np.array(runs)
+    # No run goes beyond its image, nor, without a column for runs, beyond its group.
+    names = table["group"] if args.run_column is None else table["run"]
+    runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
+    samples.groups, samples.runs = table["group"].to_numpy(dtype=str), np.array(runs)
+    if args.clean:
         samples = clean_runs(samples, high_pass=args.high_pass, t_r=args.t_r)
     labels = table["label"]
     keep = labels.notna()
@@ -252,7 +252,11 @@ def _decode(args, samples, rows, blocks, directory):
         "sentences": result.sentences(),
         "leaks_ignored": leaks,
         "seconds": time.perf_counter() - start,
-        "versions": _versions(),
+        "versions": {
+            **versions(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
     }
     write_json(directory / "settings.json", record)
     console.print(f"Written to {directory}: {', '.join(RESULT_FILES)}")
@@ -276,8 +280,8 @@ def _look_for_leaks(args, pipeline, samples, cv, console):
     found = [finding.message for finding in report.findings]
     if not args.ignore_leaks:
         raise ValueError(
-            f"The scores could not be trusted. {' '.join(found)} Mend the data or the groups; "
-            "--ignore-leaks goes on nevertheless and says so in the results."
+            f"The scores could not be trusted. {' '.join(found)} Mend the data, the groups or the "
+            "runs; --ignore-leaks goes on nevertheless and says so in the results."
         )
     for message in found:
         console.print(f"leak ignored: {message}")
@@ -316,23 +320,17 @@ def _print_result(console, result):
     table = Table(show_footer=False)
     table.add_column("fold", justify="right")
     table.add_column("groups held out")
-    table.add_column("volumes", justify="right")
     for metric, model in shown:
         title = metric.replace("_", " ")
         table.add_column(title if model == DECODER else f"{model} {title}", justify="right")
     for fold, row in about.iterrows():
         scores = [f"{folds.loc[fold, column]:.3f}" for column in shown]
-        table.add_row(str(fold + 1), row["groups_held_out"], str(row["n_test"]), *scores)
+        table.add_row(str(fold + 1), row["groups_held_out"], *scores)
     table.add_section()
     summary = result.summary.set_index(["metric", "model"])
     for name, key in (("mean", "score"), ("standard deviation", "std"), ("chance level", "chance")):
         values = [f"{summary.loc[column, key]:.3f}" for column in shown]
-        table.add_row("", name, "", *values)
+        table.add_row("", name, *values)
     console.print(table)
     for sentence in result.sentences():
         console.print(sentence)
-
-
-def _versions():
-    versions = {name: importlib.metadata.version(name) for name in ("skfmri", *PACKAGES)}
-    return {**versions, "python": platform.python_version(), "platform": platform.platform()}

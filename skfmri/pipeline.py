@@ -6,6 +6,7 @@ import numpy as np
 from sklearn import get_config
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
@@ -226,8 +227,9 @@ class DecodingPipeline(Pipeline):
         return {key: params[key] for key in asked}, own
 
     def _head(self):
-        # The classifier's place is kept, so that `memory` caches the last transformer too.
-        steps = [*self.steps[:-1], (self.steps[-1][0], "passthrough")]
+        # Something stands in the classifier's place: `memory` caches the last transformer only
+        # then, and a pipeline asks its last step whether it is fitted.
+        steps = [*self.steps[:-1], (self.steps[-1][0], FunctionTransformer())]
         options = {"transform_input": self.transform_input, "memory": self.memory}
         return Pipeline(steps, **options, verbose=self.verbose)
 

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
 from skfmri.evaluation.folds import is_search
@@ -73,7 +74,8 @@ class Context:
             estimator = estimator.estimator
         if len(getattr(estimator, "steps", ())) < 2:
             raise Skip("the estimator has no steps before the last")
-        return clone(Pipeline(estimator.steps[:-1]))
+        # A pipeline asks its last step whether it is fitted; this one always is.
+        return clone(Pipeline([*estimator.steps[:-1], ("last", FunctionTransformer())]))
 
     @cached_property
     def summary(self):
@@ -206,33 +208,28 @@ def find_repeats(context):
 def find_inner_leaks(context):
     """Find inner validation samples whose groups are trained on."""
     for estimator in context.nested():
-        parameters = estimator.get_params(deep=False)
         name = type(estimator).__name__
-        if parameters.get("early_stopping") not in (None, False) and parameters.get(
-            "validation_fraction"
-        ):
+        parameters = estimator.get_params(deep=False)
+        if parameters.get("early_stopping") is True and parameters.get("validation_fraction"):
             yield Finding(
                 "inner",
                 f"{name} stops early on a random share of the training samples, which cuts through "
                 "groups. Turn early_stopping off.",
             )
-        share = parameters.get("validation_split") or parameters.get("fit__validation_split")
-        splitters = {"validation": parameters.get("validation")}
-        if is_search(estimator):
-            splitters["cv"] = parameters["cv"]
         for number, (train, _) in enumerate(context.splits):
-            if share:
-                cut = int(len(train) * (1 - share))
-                yield from _inner(
-                    context, number, train[:cut], train[cut:], name, "validation_split"
-                )
-            for role, splitter in splitters.items():
-                if splitter is None and role == "validation":
-                    continue
-                cv = check_cv(splitter, context.y[train], classifier=True)
-                inner = cv.split(train, context.y[train], context.groups[train])
-                fitted, held_out = next(iter(inner))
-                yield from _inner(context, number, train[fitted], train[held_out], name, role)
+            groups = context.groups[train]
+            for role, fitted, held_out in _inner_splits(estimator, context.y[train], groups):
+                shared = np.intersect1d(groups[fitted], groups[held_out])
+                if len(shared):
+                    yield Finding(
+                        "inner",
+                        f"In split {number} the {role} of {name} puts group {_list(shared)} into "
+                        "what it fits and into what it validates with.",
+                        number,
+                        train[fitted[np.isin(groups[fitted], shared)]],
+                        train[held_out[np.isin(groups[held_out], shared)]],
+                    )
+                    break
 
 
 def find_leaky_transformers(context):
@@ -328,17 +325,23 @@ def _is_standard(values):
     return standard.mean() > 0.95
 
 
-def _inner(context, number, fitted, held_out, name, role):
-    shared = np.intersect1d(context.groups[fitted], context.groups[held_out])
-    if len(shared):
-        yield Finding(
-            "inner",
-            f"In split {number} the {role} of {name} puts group {_list(shared)} into what it "
-            "fits and into what it validates with.",
-            number,
-            fitted[np.isin(context.groups[fitted], shared)],
-            held_out[np.isin(context.groups[held_out], shared)],
-        )
+def _inner_splits(estimator, y, groups):
+    """Return (role, fitted, held out) of the splits that an estimator makes in its fit."""
+    parameters = estimator.get_params(deep=False)
+    samples = np.arange(len(y))
+    found = []
+    # Keras takes the last samples.
+    share = parameters.get("validation_split") or parameters.get("fit__validation_split")
+    if share:
+        cut = int(len(y) * (1 - share))
+        found.append(("validation_split", samples[:cut], samples[cut:]))
+    if parameters.get("validation") is not None:
+        cv = check_cv(parameters["validation"], y, classifier=True)
+        found.append(("validation", *next(iter(cv.split(samples, y, groups)))))
+    if is_search(estimator):
+        cv = check_cv(parameters["cv"], y, classifier=True)
+        found += [("cv", *split) for split in cv.split(samples, y, groups)]
+    return found
 
 
 def _with_altered(X, test):

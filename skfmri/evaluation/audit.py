@@ -16,7 +16,9 @@ MOST_SHOWN = 5
 
 @dataclass(frozen=True, repr=False)
 class LeakageReport:
-    """What `audit_leakage` found; ``print`` shows it, and so does a failed assertion.
+    """What `audit_leakage` found.
+
+    ``print`` shows all of it; ``assert report.ok`` shows the first offender of each check.
 
     Attributes
     ----------
@@ -52,25 +54,37 @@ class LeakageReport:
         ]
         return pd.DataFrame(rows, columns=["check", "split", "message", "n_train", "n_test"])
 
+    def _messages(self):
+        found = {}
+        for finding in self.findings:
+            found.setdefault(finding.check, []).append(finding.message)
+        return found
+
     def __str__(self):
         lines = [f"{name}: passed" for name in self.passed]
         lines += [f"{name}: skipped, {reason}" for name, reason in self.skipped.items()]
-        for name in dict.fromkeys(item.check for item in self.findings):
-            messages = [item.message for item in self.findings if item.check == name]
+        for name, messages in self._messages().items():
             lines.append(f"{name}: {len(messages)} found")
             lines += [f"  {message}" for message in messages[:MOST_SHOWN]]
             if len(messages) > MOST_SHOWN:
                 lines.append(f"  and {len(messages) - MOST_SHOWN} more")
         return "\n".join(lines)
 
-    __repr__ = __str__
+    def __repr__(self):
+        # One line with the offenders first, since pytest shows no more than 240 characters.
+        found = [
+            f"{name}: {len(messages)} found, {messages[0]}"
+            for name, messages in self._messages().items()
+        ]
+        return f"<{' '.join(found)}>" if found else f"<no leak; passed {', '.join(self.passed)}>"
 
 
 def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
     """Look for ways in which test samples reach what is fitted.
 
     A leak raises no error and makes every curve look better. This is meant for a test of your
-    own: ``assert audit_leakage(pipe, samples, cv=cv).ok`` fails with the list of offenders.
+    own: ``assert report.ok`` fails with the first offender of each check, ``print(report)`` lists
+    more.
 
     Parameters
     ----------
