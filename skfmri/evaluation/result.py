@@ -1,6 +1,6 @@
 """What an evaluation found, as tables."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,21 @@ class DecodingResult:
         Of all intervals.
     random_state : int
         Seed that repeats the evaluation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skfmri import evaluate_decoder
+    >>> X, y = np.tile([[0.0], [1.0], [0.2], [0.3]], (4, 1)), np.tile([0, 1], 8)
+    >>> result = evaluate_decoder(
+    ...     LogisticRegression(), X, y, groups=np.repeat([1, 2, 3, 4], 4), baseline=None
+    ... )
+    >>> result.confusion()
+    predicted  0  1
+    label
+    0          8  0
+    1          4  4
     """
 
     folds: pd.DataFrame
@@ -64,7 +79,6 @@ class DecodingResult:
     classes: list
     confidence: float
     random_state: int
-    settings: dict = field(default_factory=dict)
 
     def confusion(self, model=DECODER, *, normalize=None):
         """Return the confusion matrix, summed over folds.
