@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 
 FORMAT = "skfmri ledger 1"
 MAGIC = f'{{"format": "{FORMAT}"'.encode()
-PACKAGES = "skfmri scikit-learn tensorflow keras scikeras nilearn nibabel numpy scipy".split()
+PACKAGES = ("skfmri", "scikit-learn", "tensorflow", "keras", "scikeras")
+PACKAGES += ("nilearn", "nibabel", "numpy", "scipy")
 # Parameters that change how a result is computed or shown, but not the result.
 WITHOUT_EFFECT = ("memory", "n_jobs", "pre_dispatch", "verbose")
 

@@ -131,13 +131,13 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(
-            f"The validation samples hold the class {unknown[0]!r}, which no training sample has. "
+            f"The validation samples hold the class {unknown.tolist()[0]!r}, which no training sample has. "
             f"The classes trained on are {', '.join(map(repr, classes.tolist()))}."
         )
     shared = () if groups is None or own_groups is None else np.intersect1d(groups, own_groups)
     if len(shared):
         raise ValueError(
-            f"Group {shared[0]!r} is in the training and in the validation samples, so training "
+            f"Group {shared[0]} is in the training and in the validation samples, so training "
             "would stop by what it has learnt by heart. Hold out whole groups."
         )
     return X, np.searchsorted(classes, y), total_weight(len(X), y, None, weight)

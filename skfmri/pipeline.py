@@ -8,7 +8,7 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
-from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
+from sklearn.utils.metadata_routing import UNUSED, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
 from skfmri._validation import check_per_volume
@@ -85,6 +85,8 @@ class DecodingPipeline(Pipeline):
 
     # Read by scikit-learn where metadata routing is on.
     __metadata_request__fit: ClassVar = {"groups": True}
+    # Its own score asks for nothing; the last step's does.
+    __metadata_request__score: ClassVar = {"sample_weight": UNUSED}
 
     def __init__(
         self,
@@ -204,7 +206,11 @@ class DecodingPipeline(Pipeline):
             )
         missing = np.setdiff1d(y, y[train])
         if len(missing) or not len(held_out):
-            found = f"class {missing[0]!r} without training" if len(missing) else "no validation"
+            found = (
+                f"class {missing.tolist()[0]!r} without training"
+                if len(missing)
+                else "no validation"
+            )
             raise ValueError(
                 f"validation={self.validation!r} leaves {found} samples. There are "
                 f"{len(np.unique(groups))} groups; hold out others, or fewer of them."

@@ -351,7 +351,9 @@ class TestTransformers:
 
 class TestInput:
     def test_an_unknown_check_is_refused(self, samples):
-        with pytest.raises(ValueError, match=r"There is no check 'magic'\. The checks are 'groups'"):
+        with pytest.raises(
+            ValueError, match=r"There is no check 'magic'\. The checks are 'groups'"
+        ):
             audit_leakage(None, samples, checks=["magic"])
 
     @pytest.mark.parametrize(("missing", "message"), [("y", "no labels"), ("groups", "no groups")])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn import config_context
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
@@ -383,6 +384,23 @@ class TestSearches:
         folds = of_decoder(result.folds)
         np.testing.assert_allclose(folds["accuracy"], by_hand)
         assert set(folds["best_params"]) <= {"C=0.0001", "C=1.0"}
+
+    def test_a_search_over_a_pipeline_with_validation_takes_arrays(self, slabs, tiny):
+        X, y = slabs[0], np.arange(20) % 2
+        pipeline = DecodingPipeline(
+            [("zscore", VoxelZScorer()), ("cnn", SlabCNNClassifier(**tiny | {"patience": 1}))],
+            validation=GroupShuffleSplit(1, test_size=1, random_state=0),
+        )
+        search = GridSearchCV(
+            pipeline, {"cnn__filters": [2, 3]}, cv=GroupKFold(2), error_score="raise"
+        )
+        groups = np.arange(20) // 2
+        for mode in (False, True):
+            with config_context(enable_metadata_routing=mode):
+                result = evaluate_decoder(
+                    search, X, y, groups=groups, cv=GroupKFold(2), baseline=None, random_state=0
+                )
+            assert of_decoder(result.folds)["best_params"].str.startswith("cnn__filters=").all()
 
     def test_a_search_whose_folds_cut_through_groups_is_refused(self, problem):
         X, y, groups = problem

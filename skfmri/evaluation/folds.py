@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import LeaveOneGroupOut, check_cv
 from sklearn.utils import _safe_indexing
@@ -86,10 +87,15 @@ def fit_and_predict(estimator, X, y, groups, train, test, ledger=None):
     start = time.perf_counter()
     if is_search(estimator):
         grouped_splits(X_train, y_train, groups_train, estimator.cv, "the cv of the search")
+        params = {"groups": groups_train}
+        inner = estimator.estimator
+        if not get_config()["enable_metadata_routing"] and hasattr(inner, "validation"):
+            # Without routing a search keeps the groups to itself.
+            params[f"{inner.steps[-1][0]}__groups"] = groups_train
         if ledger is None:
-            estimator.fit(X_train, y_train, groups=groups_train)
+            estimator.fit(X_train, y_train, **params)
         else:
-            fit_search(estimator, X_train, y_train, groups=groups_train, ledger=ledger)
+            fit_search(estimator, X_train, y_train, **params, ledger=ledger)
     elif has_fit_parameter(estimator, "groups"):
         estimator.fit(X_train, y_train, groups=groups_train)
     else:
