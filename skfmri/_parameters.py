@@ -131,8 +131,8 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(
-            f"The validation samples hold the class {unknown.tolist()[0]!r}, which no training sample has. "
-            f"The classes trained on are {', '.join(map(repr, classes.tolist()))}."
+            f"The validation samples hold the class {unknown.tolist()[0]!r}, which no training "
+            f"sample has. The classes trained on are {', '.join(map(repr, classes.tolist()))}."
         )
     shared = () if groups is None or own_groups is None else np.intersect1d(groups, own_groups)
     if len(shared):

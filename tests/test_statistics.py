@@ -50,10 +50,20 @@ class TestBootstrapInterval:
         equal = bootstrap_interval([0.5, 0.6, 0.9], [2, 2, 2], random_state=1)
         assert equal == bootstrap_interval([0.5, 0.6, 0.9], random_state=1)
 
+    def test_skew_moves_both_ends_outwards_where_the_long_tail_is(self):
+        # Most groups score near 1: the truth may lie far below, but not far above.
+        scores = np.array([0.55, 0.9, 0.95, 0.95, 1.0, 1.0, 1.0, 1.0])
+        low, high = bootstrap_interval(scores, random_state=0)
+        means = np.random.default_rng(0).choice(scores, size=(20_000, 8)).mean(axis=1)
+        reach = np.sqrt(8 / 7) * stats.t.ppf(0.975, 7)
+        expanded = np.quantile(means, stats.norm.cdf([-reach, reach]))
+        assert low < expanded[0] - 0.01
+        assert high < expanded[1]
+
     def test_the_memory_of_many_groups_is_bounded_without_a_change(self, monkeypatch):
         scores = np.random.default_rng(0).normal(size=20)
         whole = bootstrap_interval(scores, random_state=0)
-        monkeypatch.setattr("skfmri.statistics.N_COUNTS", 1000)
+        monkeypatch.setattr("skfmri.statistics.N_DRAWN", 1000)
         assert bootstrap_interval(scores, random_state=0) == whole
 
     def test_95_percent_of_the_intervals_hold_the_truth(self):
@@ -73,7 +83,7 @@ class TestBootstrapInterval:
             ([0.5, 0.6], {"weights": [1]}, r"weights has shape \(1,\) for 2 groups"),
             ([0.5, 0.6], {"weights": [1, 0]}, "one number above 0"),
             ([0.5, 0.6], {"confidence": 95}, "confidence must lie between 0 and 1, but is 95"),
-            ([0.5, 0.6], {"n_bootstraps": 0}, "n_bootstraps must be an integer of at least 1"),
+            ([0.5, 0.6], {"n_bootstraps": 0}, "n_bootstraps must be an integer of at least 100"),
         ],
     )
     def test_bad_input_says_what_is_wrong(self, scores, options, message):

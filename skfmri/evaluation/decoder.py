@@ -26,7 +26,7 @@ from skfmri.evaluation.tables import (
     prediction_table,
     summary_table,
 )
-from skfmri.statistics import permute_labels, sequential_permutation_test
+from skfmri.statistics import FEWEST_BOOTSTRAPS, permute_labels, sequential_permutation_test
 
 
 def evaluate_decoder(
@@ -82,7 +82,7 @@ def evaluate_decoder(
         Largest number of label permutations within groups; each costs as much as the
         cross-validation. A clearly null result ends earlier.
     n_bootstraps : int, default=10000
-        Number of times that groups are drawn for the intervals.
+        Number of times that groups are drawn for the intervals; at least 100.
     confidence : float, default=0.95
         Of all intervals.
     ledger : path-like, default=None
@@ -136,7 +136,7 @@ def evaluate_decoder(
     """
     y, groups = find_labels_and_groups(X, y, groups)
     check_count(n_permutations, "n_permutations", least=0)
-    check_count(n_bootstraps, "n_bootstraps")
+    check_count(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     splits = grouped_splits(X, y, groups, cv)
     score, metrics = make_scorer_of(scoring)
     models = {DECODER: estimator, **_baselines(baseline, estimator), DUMMY: DummyClassifier()}
