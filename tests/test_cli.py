@@ -283,6 +283,18 @@ def test_training_stops_early_on_groups_that_are_held_out(study, tmp_path):
     assert read(tmp_path / "out" / "folds.csv")["n_epochs"].between(1, 4).all()
 
 
+def test_neighbours_in_time_across_groups_are_a_leak_where_the_run_is_named(
+    study, tmp_path, capsys
+):
+    table = pd.read_csv(study / "labels.csv").assign(run="the only one")
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    argv = arguments(study, tmp_path / "out", "--labels", str(tmp_path / "labels.csv"))
+    argv += ["--drop", "rest", "--folds", "3"]
+    assert main([*argv, "--run-column", "run"]) == 2
+    assert "within 5 volumes of a training volume of their own run" in capsys.readouterr().err
+    assert main([*argv, "--epochs", "1", "--quiet"]) == 0
+
+
 def test_what_looks_like_a_leak_stops_the_run_unless_it_is_accepted(study, tmp_path, capsys):
     volumes = np.asarray(nibabel.load(study / "two.nii.gz").dataobj)
     volumes[..., 12] = volumes[..., 0]  # one volume stands in two runs
