@@ -57,6 +57,8 @@ class Ledger:
         self._records = None
 
     def __enter__(self):
+        if self.path.is_dir():
+            raise ValueError(f"{self.path} is a directory. Name a file for the ledger.")
         self._lock = FileLock(f"{self.path}.lock", timeout=0)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -306,6 +306,18 @@ class TestComparisons:
 
 
 class TestPermutations:
+    def test_labels_that_cannot_be_exchanged_are_refused_before_any_fit(self, problem):
+        X, _, groups = problem
+        with pytest.raises(ValueError, match="Every group holds one label only"):
+            evaluate_decoder(
+                LogisticRegression(),
+                X,
+                groups,
+                groups=groups,
+                n_permutations=1,
+                on_fold=pytest.fail,
+            )
+
     def test_each_permuted_score_is_a_cross_validation_of_shuffled_labels(self, problem):
         X, y, groups = problem
         result = evaluate_decoder(

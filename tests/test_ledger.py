@@ -243,6 +243,10 @@ class TestFullDisk:
         with Ledger(path, {"a": 1}) as ledger:
             assert ledger.n_found == int(number) + 1
 
+    def test_a_directory_is_no_ledger(self, tmp_path):
+        with pytest.raises(ValueError, match=r"is a directory\. Name a file"), Ledger(tmp_path, {}):
+            pass
+
     def test_a_directory_that_cannot_be_written_is_named(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(OSError, match=r"No ledger can be kept at .*run.jsonl"):

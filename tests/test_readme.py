@@ -14,5 +14,7 @@ def test_the_example_runs_as_it_stands_but_shorter(capsys):
     assert len({example, shorter}) == 2
     exec(shorter, {})
     shown = capsys.readouterr().out
-    assert re.search(r"^accuracy 0\.\d{3}, 95% interval .* over 6 groups; chance 0\.500\.$", shown, re.M)
+    assert re.search(
+        r"^accuracy 0\.\d{3}, 95% interval .* over 6 groups; chance 0\.500\.$", shown, re.M
+    )
     assert "linear" in shown

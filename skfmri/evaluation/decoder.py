@@ -135,7 +135,9 @@ def evaluate_decoder(
     accuracy 1.000, 95% interval 1.000 to 1.000 over 3 groups; chance 0.500.
     """
     y, groups = find_labels_and_groups(X, y, groups)
-    check_count(n_permutations, "n_permutations", least=0)
+    if check_count(n_permutations, "n_permutations", least=0):
+        # Labels that cannot be exchanged are noticed before hours of work.
+        permute_labels(y, groups, blocks=blocks)
     check_count(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     splits = grouped_splits(X, y, groups, cv)
     score, metrics = make_scorer_of(scoring)
