@@ -141,6 +141,8 @@ class DecodingPipeline(Pipeline):
         own_groups = params.pop(f"{name}__groups", None)
         for source in (own_groups, getattr(X, "groups", None)):
             groups = source if groups is None else groups
+        if y is None:
+            raise ValueError("There are no classes. Pass y: the classifier learns them.")
         y = np.asarray(y)
         train, held_out = self._split(X, y, groups)
         groups = np.asarray(groups)

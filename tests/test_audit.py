@@ -350,6 +350,13 @@ class TestTransformers:
 
 
 class TestInput:
+    def test_a_list_of_images_is_taken_as_samples(self, samples):
+        images = [samples[i] for i in range(80)]
+        options = {"y": samples.y, "groups": samples.groups}
+        assert audit_leakage(PIPELINE, images, **options).skipped == {}
+        images[70] = images[3]
+        assert found(audit_leakage(None, images, **options)) == {"duplicates"}
+
     def test_an_unknown_check_is_refused(self, samples):
         with pytest.raises(
             ValueError, match=r"There is no check 'magic'\. The checks are 'groups'"

@@ -437,6 +437,10 @@ class TestMistakes:
         with pytest.raises(ValueError, match=r"there are none\. Pass fit\(groups=\)"):
             pipeline.fit(X, samples.y)
 
+    def test_classes_are_asked_for(self, samples):
+        with pytest.raises(ValueError, match="There are no classes"):
+            make_pipeline().fit(samples)
+
     def test_too_few_groups_are_counted(self, samples):
         with pytest.raises(ValueError, match="48"):
             make_pipeline().fit(samples, samples.y, groups=samples.groups[:-1])

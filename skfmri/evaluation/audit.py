@@ -1,13 +1,16 @@
 """A search for leaks before a score is believed."""
 
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 import pandas as pd
+from nibabel.spatialimages import SpatialImage
 from sklearn.model_selection import LeaveOneGroupOut, check_cv
 
 from skfmri._validation import find_labels_and_groups
 from skfmri.evaluation._leaks import CHEAP_CHECKS, CHECKS, Context, Finding, Skip
+from skfmri.samples import NiftiSamples
 
 __all__ = ["CHEAP_CHECKS", "Finding", "LeakageReport", "audit_leakage"]
 
@@ -90,7 +93,7 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
     ----------
     estimator : classifier, pipeline, search or None
         Never fitted itself; None leaves out what concerns it.
-    X : NiftiSamples or array-like of shape (n_samples, ...)
+    X : NiftiSamples, list of images or array-like of shape (n_samples, ...)
         Samples.
     y : array-like of shape (n_samples,), default=None
         Labels; None takes ``X.y``.
@@ -149,6 +152,8 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
     >>> print(report.findings[0].message)
     Split 0 has group 2 on both sides.
     """
+    if isinstance(X, list) and isinstance(X[0], str | PathLike | SpatialImage):
+        X = NiftiSamples(X, groups=groups)
     y, groups = find_labels_and_groups(X, y, groups)
     unknown = [name for name in checks or () if name not in CHECKS]
     if unknown:
