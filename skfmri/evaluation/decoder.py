@@ -248,7 +248,9 @@ class _Run:
         kept.
         """
         missing = []
-        for fold, (name, model) in product(range(len(self.splits)), models.items()):
+        # The decoder comes first: a worker that loads TensorFlow later than its first task seems to
+        # joblib to leak memory, and is replaced.
+        for (name, model), fold in product(models.items(), range(len(self.splits))):
             key = fingerprint([parameters_of(model), fold, *tag])
             known = None if self.ledger is None else self.ledger.get(key)
             if known is None:
