@@ -100,7 +100,7 @@ def find_shared_groups(context):
         if len(shared):
             yield Finding(
                 "groups",
-                f"Split {number} has group {_list(shared)} on both sides.",
+                f"Split {number} has {_named('group', 'groups', shared)} on both sides.",
                 number,
                 train[np.isin(context.groups[train], shared)],
                 test[np.isin(context.groups[test], shared)],
@@ -166,7 +166,7 @@ def find_missing_classes(context):
         if len(missing):
             yield Finding(
                 "classes",
-                f"Split {number} trains without class {_list(missing)}.",
+                f"Split {number} trains without {_named('class', 'classes', missing)}.",
                 number,
                 test=test[np.isin(context.y[test], missing)],
             )
@@ -223,8 +223,9 @@ def find_inner_leaks(context):
                 if len(shared):
                     yield Finding(
                         "inner",
-                        f"In split {number} the {role} of {name} puts group {_list(shared)} into "
-                        "what it fits and into what it validates with.",
+                        f"In split {number} the {role} of {name} puts "
+                        f"{_named('group', 'groups', shared)} into what it fits and into what it "
+                        "validates with.",
                         number,
                         train[fitted[np.isin(groups[fitted], shared)]],
                         train[held_out[np.isin(groups[held_out], shared)]],
@@ -362,6 +363,8 @@ def _differ(values, others):
     return not np.allclose(values, others, rtol=0, atol=1e-4 * size, equal_nan=True)
 
 
-def _list(names, most=5):
+def _named(singular, plural, names, most=5):
     text = ", ".join(map(str, names[:most]))
-    return f"{text} and {len(names) - most} more" if len(names) > most else text
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return f"{singular if len(names) == 1 else plural} {text}"
