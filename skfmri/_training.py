@@ -35,7 +35,7 @@ class CompiledNetwork:
         self.model = model
         self.reusable = True
         model.optimizer.build(model.trainable_variables)
-        kernels = {id(layer.kernel) for layer in model.layers if hasattr(layer, "kernel")}
+        kernels = {id(layer.kernel) for layer in model.layers if _is_random(layer)}
         variables = [*model.variables, *model.optimizer.variables]
         self._start = [(v, _start_value(v)) for v in variables if id(v) not in kernels]
 
@@ -67,7 +67,7 @@ class CompiledNetwork:
             variable.assign(np.broadcast_to(value, variable.shape))
         for layer in self.model.layers:
             seed = int(seeds.integers(2**31 - 1))
-            if hasattr(layer, "kernel"):
+            if _is_random(layer):
                 initializer = layer.kernel_initializer
                 seeded = type(initializer).from_config({**initializer.get_config(), "seed": seed})
                 layer.kernel.assign(seeded(layer.kernel.shape, dtype=layer.kernel.dtype))
@@ -75,6 +75,10 @@ class CompiledNetwork:
                 layer.seed_generator.state.assign([seed, 0])
         if learning_rate is not None:
             self.model.optimizer.learning_rate = learning_rate
+
+
+def _is_random(layer):
+    return hasattr(layer, "kernel") and "seed" in layer.kernel_initializer.get_config()
 
 
 def _traced(function, shapes, dtypes):

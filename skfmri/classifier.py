@@ -314,6 +314,13 @@ class SlabCNNClassifier(_CNNClassifier):
         Units of the dense layers; may be empty.
     dropout : float, default=0.5
         Fraction dropped before and after each dense layer, in [0, 1).
+    batch_norm_momentum : float, default=0.99
+        Share of the running mean and variance that a training step keeps. A fit of a few hundred
+        steps leaves the default far behind the data; 0.9 follows them.
+    linear_path : float or None, default=None
+        Where not None, a linear model of all voxels is added to the output of the network and
+        trained with it. It starts at zero, and this is the factor of its L2 penalty in the loss,
+        such as 0.01. For samples too few for a network alone.
     optimizer : str or keras.optimizers.Optimizer, default="adam"
         Name of a Keras optimizer, or an instance, of which a copy made from its configuration is
         trained with the instance's own learning rate.
@@ -346,8 +353,8 @@ class SlabCNNClassifier(_CNNClassifier):
     n_classes_ : int
         Number of classes.
     history_ : dict of str to list of float
-        "loss" and "accuracy" of each epoch, means over its training batches, and "val_loss" and
-        "val_accuracy" where there are validation data.
+        "loss", with the penalty of `linear_path`, and "accuracy" of each epoch, means over its
+        training batches; "val_loss", without, and "val_accuracy" where there are validation data.
     n_epochs_ : int
         Epochs that the weights have seen: the best one where `patience` is set.
     model_ : keras.Model
@@ -377,7 +384,16 @@ class SlabCNNClassifier(_CNNClassifier):
     1.0
     """
 
-    _architecture = ("filters", "kernel_size", "n_blocks", "padding", "dense_units", "dropout")
+    _architecture = (
+        "filters",
+        "kernel_size",
+        "n_blocks",
+        "padding",
+        "dense_units",
+        "dropout",
+        "batch_norm_momentum",
+        "linear_path",
+    )
 
     def __init__(
         self,
@@ -387,6 +403,8 @@ class SlabCNNClassifier(_CNNClassifier):
         padding="valid",
         dense_units=(1024, 256, 64),
         dropout=0.5,
+        batch_norm_momentum=0.99,
+        linear_path=None,
         optimizer="adam",
         learning_rate=0.001,
         epochs=125,
@@ -403,6 +421,8 @@ class SlabCNNClassifier(_CNNClassifier):
         self.padding = padding
         self.dense_units = dense_units
         self.dropout = dropout
+        self.batch_norm_momentum = batch_norm_momentum
+        self.linear_path = linear_path
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.epochs = epochs
@@ -444,6 +464,13 @@ class VolumeCNNClassifier(_CNNClassifier):
         Whether a batch normalization follows each dense layer.
     dropout : float, default=0.5
         Fraction dropped before and after each dense layer, in [0, 1).
+    batch_norm_momentum : float, default=0.99
+        Share of the running mean and variance that a training step keeps. A fit of a few hundred
+        steps leaves the default far behind the data; 0.9 follows them.
+    linear_path : float or None, default=None
+        Where not None, a linear model of all voxels is added to the output of the network and
+        trained with it. It starts at zero, and this is the factor of its L2 penalty in the loss,
+        such as 0.01. For samples too few for a network alone.
     optimizer : str or keras.optimizers.Optimizer, default="adam"
         Name of a Keras optimizer, or an instance, of which a copy made from its configuration is
         trained with the instance's own learning rate.
@@ -476,8 +503,8 @@ class VolumeCNNClassifier(_CNNClassifier):
     n_classes_ : int
         Number of classes.
     history_ : dict of str to list of float
-        "loss" and "accuracy" of each epoch, means over its training batches, and "val_loss" and
-        "val_accuracy" where there are validation data.
+        "loss", with the penalty of `linear_path`, and "accuracy" of each epoch, means over its
+        training batches; "val_loss", without, and "val_accuracy" where there are validation data.
     n_epochs_ : int
         Epochs that the weights have seen: the best one where `patience` is set.
     model_ : keras.Model
@@ -517,6 +544,8 @@ class VolumeCNNClassifier(_CNNClassifier):
         "dense_units",
         "dense_batch_norm",
         "dropout",
+        "batch_norm_momentum",
+        "linear_path",
     )
 
     def __init__(
@@ -530,6 +559,8 @@ class VolumeCNNClassifier(_CNNClassifier):
         dense_units=(256, 64),
         dense_batch_norm=True,
         dropout=0.5,
+        batch_norm_momentum=0.99,
+        linear_path=None,
         optimizer="adam",
         learning_rate=0.001,
         epochs=125,
@@ -549,6 +580,8 @@ class VolumeCNNClassifier(_CNNClassifier):
         self.dense_units = dense_units
         self.dense_batch_norm = dense_batch_norm
         self.dropout = dropout
+        self.batch_norm_momentum = batch_norm_momentum
+        self.linear_path = linear_path
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.epochs = epochs

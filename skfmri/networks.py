@@ -25,6 +25,8 @@ def convolutional_network(
     dense_units=(1024, 256, 64),
     dense_batch_norm=True,
     dropout=0.5,
+    batch_norm_momentum=0.99,
+    linear_path=None,
 ):
     """Return convolution blocks followed by dense layers and a softmax.
 
@@ -60,6 +62,11 @@ def convolutional_network(
         Whether a batch normalization follows each dense layer.
     dropout : float, default=0.5
         Fraction dropped after the flattening and after each dense layer.
+    batch_norm_momentum : float, default=0.99
+        Share of the running mean and variance that a training step keeps.
+    linear_path : float or None, default=None
+        Where not None, a layer without a bias leads from all inputs to the softmax beside the
+        network. It starts at zero, and this is the factor of its L2 penalty in the loss.
 
     Returns
     -------
@@ -86,15 +93,31 @@ def convolutional_network(
     )
     inputs = x = keras.Input(tuple(input_shape), name="input")
     for number, block in enumerate(blocks, start=1):
-        x = _convolution_block(x, **block, padding=padding, name=f"block{number}")
+        x = _convolution_block(
+            x, **block, padding=padding, momentum=batch_norm_momentum, name=f"block{number}"
+        )
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dropout(dropout, seed=0, name="flatten_dropout")(x)
     for number, units in enumerate(dense_units, start=1):
         x = _dense(units, "relu", f"dense{number}")(x)
         if dense_batch_norm:
-            x = layers.BatchNormalization(name=f"dense{number}_norm")(x)
+            x = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"dense{number}_norm")(
+                x
+            )
         x = layers.Dropout(dropout, seed=0, name=f"dense{number}_dropout")(x)
-    outputs = _dense(n_classes, "softmax", "probabilities")(x)
+    if linear_path is None:
+        outputs = _dense(n_classes, "softmax", "probabilities")(x)
+    else:
+        voxels = layers.Flatten(name="voxels")(inputs)
+        linear = layers.Dense(
+            n_classes,
+            use_bias=False,
+            kernel_initializer="zeros",
+            kernel_regularizer=keras.regularizers.L2(linear_path),
+            name="linear_path",
+        )(voxels)
+        x = layers.Add(name="logits")([_dense(n_classes, None, "network_path")(x), linear])
+        outputs = layers.Softmax(name="probabilities")(x)
     return keras.Model(inputs, outputs, name="convolutional_network")
 
 
@@ -184,6 +207,8 @@ def check_architecture(
     dense_units=(),
     dense_batch_norm=True,
     dropout=0.5,
+    batch_norm_momentum=0.99,
+    linear_path=None,
 ):
     """Raise ValueError or TypeError unless :func:`convolutional_network` can take the settings.
 
@@ -198,6 +223,9 @@ def check_architecture(
     """
     check_number(n_blocks, "n_blocks", Integral, least=0)
     check_number(dropout, "dropout", Real, least=0, below=1)
+    check_number(batch_norm_momentum, "batch_norm_momentum", Real, least=0, below=1)
+    if linear_path is not None:
+        check_number(linear_path, "linear_path", Real, least=0)
     named = {"filters": filters, "kernel_size": kernel_size, "pool_size": pool_size}
     for name, value in {**named, "strides": strides, "dense_units": dense_units}.items():
         for number in _flatten(value):
@@ -260,7 +288,7 @@ def _check_size(grid, kernels, pools, steps, padding):
         )
 
 
-def _convolution_block(x, *, filters, kernel, pool, strides, padding, name):
+def _convolution_block(x, *, filters, kernel, pool, strides, padding, momentum, name):
     rank = len(kernel)
     convolution = {2: layers.Conv2D, 3: layers.Conv3D}[rank]
     pooling = {2: layers.MaxPooling2D, 3: layers.MaxPooling3D}[rank]
@@ -274,7 +302,7 @@ def _convolution_block(x, *, filters, kernel, pool, strides, padding, name):
         kernel_initializer=keras.initializers.GlorotUniform(seed=0),
         name=f"{name}_convolution",
     )(x)
-    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    x = layers.BatchNormalization(momentum=momentum, name=f"{name}_norm")(x)
     return pooling(pool, padding=padding, data_format="channels_last", name=f"{name}_pooling")(x)
 
 

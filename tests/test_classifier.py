@@ -311,6 +311,29 @@ def test_an_int_seed_gives_equal_bits_for_a_new_and_a_used_network(slabs, tiny):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_used_network_forgets_its_linear_path(slabs, tiny):
+    X, y = slabs
+    options = {**tiny, "linear_path": 0.01, "random_state": 0}
+    first = SlabCNNClassifier(**options).fit(X, y)
+    assert np.any(first._network().model.get_layer("linear_path").kernel)
+    expected = weights_of(first)
+    del first
+    for again in range(2):
+        decoder = SlabCNNClassifier(**options).fit(X, y)
+        for one, other in zip(weights_of(decoder), expected, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=f"fit {again}")
+        del decoder
+
+
+def test_a_strong_penalty_keeps_the_linear_path_at_zero(slabs, tiny):
+    X, y = slabs
+    sizes = []
+    for penalty in (0.0, 1e4):
+        decoder = SlabCNNClassifier(**{**tiny, "epochs": 30, "linear_path": penalty}).fit(X, y)
+        sizes.append(np.abs(decoder._network().model.get_layer("linear_path").kernel).mean())
+    assert sizes[1] < sizes[0] / 5
+
+
 def test_seeds_differ_and_none_differs_each_time(slabs, tiny):
     losses = [
         SlabCNNClassifier(random_state=seed, **tiny).fit(*slabs).history_["loss"][-1]
@@ -511,6 +534,8 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
         ({"learning_rate": 0}, ValueError, "learning_rate must be a number above 0"),
         ({"optimizer": "adams"}, ValueError, "optimizer='adams' is no Keras optimizer"),
         ({"optimizer": 3}, TypeError, "optimizer must be a name or a keras"),
+        ({"linear_path": -1}, ValueError, "linear_path must be a number at least 0"),
+        ({"batch_norm_momentum": 1}, ValueError, "batch_norm_momentum must be a number at least 0"),
         ({"callbacks": ["stop"]}, TypeError, "callbacks holds 'stop'"),
         ({"n_blocks": 3}, ValueError, "6 x 7 voxels, but n_blocks=3 .* 22 x 22. Choose n_blocks=1"),
     ],

@@ -165,3 +165,42 @@ def test_settings_out_of_range_are_refused(options, message):
 def test_settings_of_a_wrong_type_are_refused(options, message):
     with pytest.raises(TypeError, match=message):
         check_architecture(**options)
+
+
+class TestLinearPath:
+    def test_it_adds_one_weight_per_voxel_and_class(self):
+        network = convolutional_network((40, 56, 3), 2, linear_path=0.01)
+        assert network.count_params() == 2345602 + 40 * 56 * 3 * 2
+
+    def test_at_first_the_network_is_what_it_was_without(self):
+        x = np.random.default_rng(0).normal(size=(5, 6, 7, 3)).astype("float32")
+        options = {"filters": 2, "n_blocks": 1, "dense_units": (4,)}
+        plain = convolutional_network((6, 7, 3), 3, **options)
+        with_path = convolutional_network((6, 7, 3), 3, linear_path=0.01, **options)
+        kernel = with_path.get_layer("linear_path").kernel
+        assert not np.asarray(kernel).any()
+        for one, other in zip(plain.variables, with_path.variables, strict=False):
+            assert one.shape == other.shape
+            other.assign(one)
+        np.testing.assert_allclose(with_path(x), plain(x), rtol=1e-6)
+
+    def test_it_adds_a_linear_model_of_the_voxels_to_the_logits(self):
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(5, 6, 7, 3)).astype("float32")
+        network = convolutional_network(
+            (6, 7, 3), 3, filters=2, n_blocks=1, dense_units=(4,), linear_path=0.5
+        )
+        before = np.log(network(x))
+        kernel = rng.normal(size=(6 * 7 * 3, 3)).astype("float32")
+        network.get_layer("linear_path").kernel.assign(kernel)
+        logits = before + x.reshape(5, -1) @ kernel
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(network(x), expected, rtol=1e-4, atol=1e-7)
+        penalty = float(sum(map(float, network.losses)))
+        assert penalty == pytest.approx(0.5 * (kernel**2).sum(), rel=1e-5)
+
+
+def test_every_batch_normalization_gets_the_momentum():
+    network = convolutional_network((10, 10, 3), 2, n_blocks=1, batch_norm_momentum=0.9)
+    momenta = [layer.momentum for layer in network.layers if hasattr(layer, "momentum")]
+    assert momenta == [0.9] * 4
