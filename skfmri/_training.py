@@ -4,6 +4,7 @@ import json
 import threading
 import weakref
 from functools import cached_property
+from itertools import zip_longest
 from numbers import Real
 
 import numpy as np
@@ -26,14 +27,10 @@ class CompiledNetwork:
     ----------
     model : keras.Model
         The model.
-    reusable : bool
-        Whether another estimator may train this network later. An owner who lets a reference to
-        the model out of its hands sets this to False.
     """
 
     def __init__(self, model):
         self.model = model
-        self.reusable = True
         model.optimizer.build(model.trainable_variables)
         kernels = {id(layer.kernel) for layer in model.layers if _is_random(layer)}
         variables = [*model.variables, *model.optimizer.variables]
@@ -136,8 +133,8 @@ class NetworkPool:
         Returns
         -------
         Lease
-            Its ``network`` is in an unknown state: call ``reset``. It comes back to the pool by
-            itself when nobody holds the lease any more.
+            Its ``network`` is in an unknown state: call ``reset``, or set all weights. It comes
+            back to the pool by itself when nobody holds the lease any more.
         """
         lease = Lease(self._take(key) or CompiledNetwork(build()))
         weakref.finalize(lease, self._give_back, key, lease.network).atexit = False
@@ -152,10 +149,9 @@ class NetworkPool:
         return None
 
     def _give_back(self, key, network):
-        if network.reusable:
-            with self._lock:
-                self._idle.append((key, network))
-                del self._idle[: -self.most_idle]
+        with self._lock:
+            self._idle.append((key, network))
+            del self._idle[: -self.most_idle]
 
     def clear(self):
         """Forget all idle networks."""
@@ -249,6 +245,19 @@ def train(
         for callback in calls.callbacks:
             keras.callbacks.Callback.set_model(callback, None)
     return history.history, epoch + 1
+
+
+def mean_history(histories):
+    """Return the mean over histories, of each epoch over those that reached it."""
+    if len(histories) == 1:
+        return histories[0]
+    return {
+        name: [
+            float(np.mean([value for value in values if value is not None]))
+            for values in zip_longest(*(history[name] for history in histories))
+        ]
+        for name in histories[0]
+    }
 
 
 def train_epoch(network, X, y, sample_weight, order, batch_size, calls):

@@ -6,12 +6,13 @@ from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.metrics import accuracy_score
 from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfmri._backend import wrappers
+from skfmri._backend import keras, wrappers
 from skfmri._parameters import (
     check_finite,
     check_number,
@@ -22,7 +23,14 @@ from skfmri._parameters import (
     total_weight,
     warn_if_diverged,
 )
-from skfmri._training import POOL, callback_list, optimizer_settings, predict, train
+from skfmri._training import (
+    POOL,
+    callback_list,
+    mean_history,
+    optimizer_settings,
+    predict,
+    train,
+)
 from skfmri._validation import check_fitted_shape
 from skfmri.networks import check_architecture, convolutional_network
 
@@ -42,7 +50,24 @@ class _Recipe:
     optimizer_config: str
 
     def compiled_model(self):
-        model = convolutional_network(self.input_shape, self.n_classes, **dict(self.architecture))
+        return self._compiled(
+            convolutional_network(self.input_shape, self.n_classes, **dict(self.architecture))
+        )
+
+    def fitted_model(self, members):
+        """Return a model with these weights, or, of several lists of weights, their average."""
+        models = [self.compiled_model() for _ in members]
+        for number, (model, weights) in enumerate(zip(models, members, strict=True), start=1):
+            model.set_weights(weights)
+            model.name = f"member{number}"
+        if len(models) == 1:
+            models[0].name = "convolutional_network"
+            return models[0]
+        inputs = keras.Input(models[0].input_shape[1:], name="input")
+        outputs = keras.layers.Average(name="probabilities")([model(inputs) for model in models])
+        return self._compiled(keras.Model(inputs, outputs, name="average"))
+
+    def _compiled(self, model):
         model.compile(
             self.optimizer.from_config(json.loads(self.optimizer_config)),
             "sparse_categorical_crossentropy",
@@ -51,6 +76,15 @@ class _Recipe:
             jit_compile=False,
         )
         return model
+
+
+def _train_member(recipe, learning_rate, seeds, data, options):
+    """Return the weights of one trained network, its history and its number of epochs."""
+    lease = POOL.borrow(recipe, recipe.compiled_model)
+    initial, order = map(np.random.default_rng, seeds)
+    lease.network.reset(initial, learning_rate)
+    history, n_epochs = train(lease.network, *data, order=order, **options)
+    return lease.network.model.get_weights(), history, n_epochs
 
 
 class _CNNClassifier(wrappers.KerasClassifier):
@@ -111,7 +145,7 @@ class _CNNClassifier(wrappers.KerasClassifier):
         """Train a network on samples and their classes.
 
         Every fit starts from newly drawn weights. A compiled network of the same architecture that
-        no estimator holds any more is used again, which saves seconds and changes no result.
+        lies idle is used again, which saves seconds and changes no result.
 
         Parameters
         ----------
@@ -166,29 +200,30 @@ class _CNNClassifier(wrappers.KerasClassifier):
         if validation_data is not None:
             name = type(self).__name__
             validation = check_validation(validation_data, X.shape[1:], classes, groups, name)
-        # A network is large: the one of an earlier fit goes back before the next is asked for.
-        for name in ("_lease", "_weights", *_LEARNT):
+        for name in ("_model", "_members", *_LEARNT):
             vars(self).pop(name, None)
         recipe = self._recipe(X.shape[1:], len(classes), optimizer)
-        lease = POOL.borrow(recipe, recipe.compiled_model)
-        initial, order = map(np.random.default_rng, seed_sequence(self.random_state).spawn(2))
-        lease.network.reset(initial, learning_rate)
         kept = weight > 0
-        self.history_, self.n_epochs_ = train(
-            lease.network,
-            X if kept.all() else X[kept],
-            positions[kept].astype(np.int32),
-            weight[kept],
-            epochs=epochs,
-            batch_size=self.batch_size,
-            order=order,
-            validation=validation,
-            patience=patience,
-            callbacks=callbacks,
-            verbose=self.verbose,
+        data = (X if kept.all() else X[kept], positions[kept].astype(np.int32), weight[kept])
+        options = {
+            "epochs": epochs,
+            "batch_size": self.batch_size,
+            "validation": validation,
+            "patience": patience,
+            "callbacks": callbacks,
+            "verbose": self.verbose,
+        }
+        seeds = seed_sequence(self.random_state).spawn(2 * self.n_members)
+        # A single network never pays for a worker process.
+        members = Parallel(1 if self.n_members == 1 else None)(
+            delayed(_train_member)(recipe, learning_rate, pair, data, options)
+            for pair in zip(seeds[::2], seeds[1::2], strict=True)
         )
+        self._members, histories, n_epochs = zip(*members, strict=True)
+        self.history_ = mean_history(histories)
         warn_if_diverged(self.history_["loss"])
-        self._lease, self._fitted_recipe = lease, recipe
+        self.n_epochs_ = round(np.mean(n_epochs))
+        self._fitted_recipe = recipe
         self.classes_, self.n_classes_, self.X_shape_ = classes, len(classes), X.shape
         return self
 
@@ -212,7 +247,12 @@ class _CNNClassifier(wrappers.KerasClassifier):
         X = validate_data(self, X, allow_nd=True, ensure_all_finite=False, reset=False)
         check_fitted_shape(X.shape[1:], self.X_shape_[1:], type(self).__name__)
         check_finite(X)
-        return predict(self._network(), X, self.batch_size)
+        lease = POOL.borrow(self._fitted_recipe, self._fitted_recipe.compiled_model)
+        outputs = []
+        for weights in self._members:
+            lease.network.model.set_weights(weights)
+            outputs.append(predict(lease.network, X, self.batch_size))
+        return np.mean(outputs, axis=0)
 
     def predict(self, X):
         """Return the most probable class.
@@ -250,28 +290,21 @@ class _CNNClassifier(wrappers.KerasClassifier):
 
     @property
     def model_(self):
-        """The trained ``keras.Model``, compiled; no other estimator trains it once it was seen."""
+        """The trained network as a compiled ``keras.Model``, for a look inside.
+
+        A copy: whatever is done to it, the decoder predicts as before. Of several members it is a
+        model that averages theirs, which are its layers ``member1``, ``member2`` and so on.
+        """
         check_is_fitted(self, "classes_")
-        network = self._network()
-        network.reusable = False
-        return network.model
+        if "_model" not in vars(self):
+            self._model = self._fitted_recipe.fitted_model(self._members)
+        return self._model
 
     def __getstate__(self):
-        # A network and its graphs cannot be pickled; its weights can, and rebuild it on demand.
+        # A model and its graphs cannot be pickled; the weights can, and rebuild it on demand.
         state = dict(super().__getstate__())
-        lease = state.pop("_lease", None)
-        if lease is not None:
-            state["_weights"] = lease.network.model.get_weights()
+        state.pop("_model", None)
         return state
-
-    def _network(self):
-        if "_lease" not in vars(self):
-            lease = POOL.borrow(self._fitted_recipe, self._fitted_recipe.compiled_model)
-            lease.network.reset(np.random.default_rng(0))
-            lease.network.model.set_weights(self._weights)
-            self._lease = lease
-            del self._weights
-        return self._lease.network
 
     def _recipe(self, sample_shape, n_classes, optimizer):
         architecture = tuple((name, freeze(getattr(self, name))) for name in self._architecture)
@@ -282,6 +315,7 @@ class _CNNClassifier(wrappers.KerasClassifier):
         check_architecture(**{name: getattr(self, name) for name in self._architecture})
         check_number(self.batch_size, "batch_size", Integral, least=1)
         check_number(self.epochs, "epochs", Integral, least=1)
+        check_number(self.n_members, "n_members", Integral, least=1)
         if self.patience is not None:
             check_number(self.patience, "patience", Integral, least=1)
         check_number(self.verbose, "verbose", Integral, least=0)
@@ -321,6 +355,9 @@ class SlabCNNClassifier(_CNNClassifier):
         Where not None, a linear model of all voxels is added to the output of the network and
         trained with it. It starts at zero, and this is the factor of its L2 penalty in the loss,
         such as 0.01. For samples too few for a network alone.
+    n_members : int, default=1
+        Networks that are trained, each from a seed of its own; their probabilities are averaged.
+        ``joblib.parallel_config(n_jobs=2)`` trains two at a time.
     optimizer : str or keras.optimizers.Optimizer, default="adam"
         Name of a Keras optimizer, or an instance, of which a copy made from its configuration is
         trained with the instance's own learning rate.
@@ -355,10 +392,12 @@ class SlabCNNClassifier(_CNNClassifier):
     history_ : dict of str to list of float
         "loss", with the penalty of `linear_path`, and "accuracy" of each epoch, means over its
         training batches; "val_loss", without, and "val_accuracy" where there are validation data.
+        Of several members the mean of those that trained so long.
     n_epochs_ : int
-        Epochs that the weights have seen: the best one where `patience` is set.
+        Epochs that the weights have seen: the best one where `patience` is set. Each member stops
+        by itself; this is their mean, rounded.
     model_ : keras.Model
-        The trained network. Who looks at it keeps it: it is then never used for another fit.
+        A copy of the trained network for a look inside; of several members their average.
     X_shape_ : tuple of int
         Shape of the training samples.
     n_features_in_ : int
@@ -405,6 +444,7 @@ class SlabCNNClassifier(_CNNClassifier):
         dropout=0.5,
         batch_norm_momentum=0.99,
         linear_path=None,
+        n_members=1,
         optimizer="adam",
         learning_rate=0.001,
         epochs=125,
@@ -423,6 +463,7 @@ class SlabCNNClassifier(_CNNClassifier):
         self.dropout = dropout
         self.batch_norm_momentum = batch_norm_momentum
         self.linear_path = linear_path
+        self.n_members = n_members
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.epochs = epochs
@@ -471,6 +512,9 @@ class VolumeCNNClassifier(_CNNClassifier):
         Where not None, a linear model of all voxels is added to the output of the network and
         trained with it. It starts at zero, and this is the factor of its L2 penalty in the loss,
         such as 0.01. For samples too few for a network alone.
+    n_members : int, default=1
+        Networks that are trained, each from a seed of its own; their probabilities are averaged.
+        ``joblib.parallel_config(n_jobs=2)`` trains two at a time.
     optimizer : str or keras.optimizers.Optimizer, default="adam"
         Name of a Keras optimizer, or an instance, of which a copy made from its configuration is
         trained with the instance's own learning rate.
@@ -505,10 +549,12 @@ class VolumeCNNClassifier(_CNNClassifier):
     history_ : dict of str to list of float
         "loss", with the penalty of `linear_path`, and "accuracy" of each epoch, means over its
         training batches; "val_loss", without, and "val_accuracy" where there are validation data.
+        Of several members the mean of those that trained so long.
     n_epochs_ : int
-        Epochs that the weights have seen: the best one where `patience` is set.
+        Epochs that the weights have seen: the best one where `patience` is set. Each member stops
+        by itself; this is their mean, rounded.
     model_ : keras.Model
-        The trained network. Who looks at it keeps it: it is then never used for another fit.
+        A copy of the trained network for a look inside; of several members their average.
     X_shape_ : tuple of int
         Shape of the training samples.
     n_features_in_ : int
@@ -561,6 +607,7 @@ class VolumeCNNClassifier(_CNNClassifier):
         dropout=0.5,
         batch_norm_momentum=0.99,
         linear_path=None,
+        n_members=1,
         optimizer="adam",
         learning_rate=0.001,
         epochs=125,
@@ -582,6 +629,7 @@ class VolumeCNNClassifier(_CNNClassifier):
         self.dropout = dropout
         self.batch_norm_momentum = batch_norm_momentum
         self.linear_path = linear_path
+        self.n_members = n_members
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.epochs = epochs

@@ -22,13 +22,17 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from skfmri._parameters import seed_sequence
-from skfmri._training import POOL
+from skfmri._training import POOL, mean_history
 from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.networks import convolutional_network
 
 
 def weights_of(decoder):
-    return decoder._network().model.get_weights()
+    return decoder.model_.get_weights()
+
+
+def as_batch(X):
+    return np.asarray(X, np.float32)
 
 
 def assert_same_weights(one, other):
@@ -301,21 +305,17 @@ def test_an_int_seed_gives_equal_bits_for_a_new_and_a_used_network(slabs, tiny):
     X, y = slabs
     POOL.clear()
     fresh = SlabCNNClassifier(random_state=3, **tiny).fit(X, y)
-    expected = weights_of(fresh)
-    network = fresh._network()
-    del fresh
     SlabCNNClassifier(random_state=4, learning_rate=0.1, **tiny).fit(X, y)
     used = SlabCNNClassifier(random_state=3, **tiny).fit(X, y)
-    assert used._network() is network
-    for a, b in zip(expected, weights_of(used), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert len(POOL) == 1
+    assert_same_weights(fresh, used)
 
 
 def test_a_used_network_forgets_its_linear_path(slabs, tiny):
     X, y = slabs
     options = {**tiny, "linear_path": 0.01, "random_state": 0}
     first = SlabCNNClassifier(**options).fit(X, y)
-    assert np.any(first._network().model.get_layer("linear_path").kernel)
+    assert np.any(first.model_.get_layer("linear_path").kernel)
     expected = weights_of(first)
     del first
     for again in range(2):
@@ -330,7 +330,7 @@ def test_a_strong_penalty_keeps_the_linear_path_at_zero(slabs, tiny):
     sizes = []
     for penalty in (0.0, 1e4):
         decoder = SlabCNNClassifier(**{**tiny, "epochs": 30, "linear_path": penalty}).fit(X, y)
-        sizes.append(np.abs(decoder._network().model.get_layer("linear_path").kernel).mean())
+        sizes.append(np.abs(decoder.model_.get_layer("linear_path").kernel).mean())
     assert sizes[1] < sizes[0] / 5
 
 
@@ -350,8 +350,11 @@ def test_dropout_follows_the_seed_and_changes_from_step_to_step(slabs):
     )
     assert one.history_ == other.history_
     assert len(set(one.history_["loss"])) == 3
-    third = SlabCNNClassifier(random_state=1, **options).fit(X, y)
-    seeds = [d._network().model.layers[2].seed_generator.state.numpy()[0] for d in (one, third)]
+    seeds = []
+    for random_state in (0, 1):
+        SlabCNNClassifier(random_state=random_state, **options).fit(X, y)
+        _, network = POOL._idle[-1]
+        seeds.append(network.model.layers[2].seed_generator.state.numpy()[0])
     assert seeds[0] != seeds[1]
 
 
@@ -433,42 +436,115 @@ def test_tensorflow_takes_the_share_of_cores_of_a_joblib_worker(other_process):
 # Sharing of networks
 
 
-def test_a_living_decoder_keeps_its_network_to_itself(slabs, tiny):
+def test_decoders_that_share_a_network_keep_their_own_weights(slabs, tiny):
     X, y = slabs
-    SlabCNNClassifier(**tiny).fit(X, y)
+    POOL.clear()
     first = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
     before = first.predict_proba(X)
     second = SlabCNNClassifier(random_state=1, **tiny).fit(X, y)
-    assert second._network() is not first._network()
+    assert len(POOL) == 1
+    assert np.abs(second.predict_proba(X) - before).max() > 1e-3
     np.testing.assert_array_equal(first.predict_proba(X), before)
 
 
-def test_a_model_somebody_looked_at_is_never_trained_by_another_decoder(slabs, tiny):
+def test_threads_that_predict_at_once_do_not_disturb_each_other(slabs, tiny):
+    X, y = slabs
+    decoders = [SlabCNNClassifier(random_state=seed, **tiny).fit(X, y) for seed in range(3)]
+    expected = [decoder.predict_proba(X) for decoder in decoders]
+    tasks = [joblib.delayed(decoder.predict_proba)(X) for decoder in decoders * 10]
+    found = joblib.Parallel(n_jobs=3, backend="threading")(tasks)
+    for one, other in zip(found, expected * 10, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_model_is_a_copy_that_stays_as_it_is_and_changes_no_prediction(slabs, tiny):
     X, y = slabs
     decoder = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
     model = decoder.model_
+    assert decoder.model_ is model
+    np.testing.assert_array_equal(model.predict_on_batch(as_batch(X)), decoder.predict_proba(X))
     before = model.get_weights()
-    decoder.fit(X, y)
-    del decoder
-    other = SlabCNNClassifier(random_state=1, **tiny).fit(X, y)
-    assert other._network().model is not model
+    SlabCNNClassifier(random_state=1, **tiny).fit(X, y)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+    expected = decoder.predict_proba(X)
+    model.set_weights([0 * weight for weight in before])
+    np.testing.assert_array_equal(decoder.predict_proba(X), expected)
+    assert decoder.fit(X, y).model_ is not model
 
 
 def test_idle_networks_are_few_and_the_longest_idle_goes_first(slabs, tiny):
     X, y = slabs
     POOL.clear()
     options = {**tiny, "n_blocks": 0, "dense_units": (), "epochs": 1}
-    networks = []
+
+    def idle_after(dropout):
+        SlabCNNClassifier(**{**options, "dropout": dropout}).fit(X, y)
+        return [network for _, network in POOL._idle]
+
     for dropout in (0, 0.1, 0.2, 0.3, 0.4):
-        decoder = SlabCNNClassifier(**{**options, "dropout": dropout}).fit(X, y)
-        networks.append(decoder._network())
-        del decoder
-    assert len(POOL) == 4
-    again = [SlabCNNClassifier(**{**options, "dropout": d}).fit(X, y) for d in (0.1, 0)]
-    assert again[0]._network() is networks[1]
-    assert again[1]._network() is not networks[0]
+        idle = idle_after(dropout)
+    assert len(idle) == 4
+    assert idle_after(0.1) == [*idle[1:], idle[0]]
+    assert idle_after(0)[-1] not in idle
+
+
+# Several members
+
+
+def test_members_are_single_networks_whose_probabilities_are_averaged(slabs, tiny):
+    X, y = slabs
+    decoder = SlabCNNClassifier(random_state=0, n_members=3, **tiny).fit(X, y)
+    single = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    members = [decoder.model_.get_layer(f"member{number}") for number in (1, 2, 3)]
+    for a, b in zip(members[0].get_weights(), weights_of(single), strict=True):
+        np.testing.assert_array_equal(a, b)
+    outputs = np.array([member.predict_on_batch(as_batch(X)) for member in members])
+    assert np.ptp(outputs, axis=0).max() > 1e-3
+    np.testing.assert_allclose(decoder.predict_proba(X), outputs.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        decoder.model_.predict_on_batch(as_batch(X)), outputs.mean(axis=0), rtol=1e-5
+    )
+    np.testing.assert_array_equal(decoder.predict(X), decoder.classes_[outputs.mean(0).argmax(1)])
+    assert decoder.model_.evaluate(X, np.searchsorted(decoder.classes_, y), verbose=0)
+
+
+def test_members_are_reproducible_and_survive_pickling(slabs, tiny):
+    X, y = slabs
+    decoder = SlabCNNClassifier(random_state=0, n_members=2, **tiny).fit(X, y)
+    expected = decoder.predict_proba(X)
+    np.testing.assert_array_equal(clone(decoder).fit(X, y).predict_proba(X), expected)
+    assert len(decoder.model_.layers) == 4
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(decoder)).predict_proba(X), expected)
+
+
+def test_members_are_trained_in_the_workers_that_joblib_is_told_to_use(slabs, tiny):
+    X, y = slabs
+    decoder = SlabCNNClassifier(random_state=0, n_members=2, **tiny)
+    expected = decoder.fit(X, y).predict_proba(X)
+    POOL.clear()
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        decoder.fit(X, y)
+    assert len(POOL) == 0
+    # Workers have threads of their own number, which add in another order.
+    np.testing.assert_allclose(decoder.predict_proba(X), expected, atol=1e-4)
+
+
+def test_a_single_network_is_trained_here_whatever_joblib_is_told(slabs, tiny):
+    POOL.clear()
+    with joblib.parallel_config(n_jobs=2):
+        SlabCNNClassifier(**tiny).fit(*slabs)
+    assert len(POOL) == 1
+
+
+def test_the_history_of_members_is_their_mean(slabs, tiny):
+    X, y = slabs
+    single = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    decoder = SlabCNNClassifier(random_state=0, n_members=2, **tiny).fit(X, y)
+    assert decoder.n_epochs_ == single.n_epochs_ == len(decoder.history_["loss"])
+    assert decoder.history_["loss"] != single.history_["loss"]
+    histories = [{"loss": [3.0, 2.0, 1.0]}, {"loss": [5.0]}]
+    assert mean_history(histories) == {"loss": [4.0, 2.0, 1.0]}
 
 
 # Parameters
@@ -489,7 +565,7 @@ def test_grid_search_over_filters_and_dropout(slabs, tiny):
     search = GridSearchCV(SlabCNNClassifier(random_state=0, **tiny), grid, cv=2).fit(X, y)
     assert len(search.cv_results_["params"]) == 4
     assert search.best_estimator_.filters == search.best_params_["filters"]
-    first = search.best_estimator_._network().model.layers[1]
+    first = search.best_estimator_.model_.layers[1]
     assert first.filters == search.best_params_["filters"]
 
 
@@ -551,7 +627,7 @@ def test_optimizers_by_name_and_as_instances(slabs, tiny, optimizer):
     decoder = SlabCNNClassifier(optimizer=optimizer, random_state=0, **tiny)
     fitted = clone(decoder).fit(X, y)
     assert_same_weights(fitted, clone(decoder).fit(X, y))
-    used = fitted._network().model.optimizer
+    used = fitted.model_.optimizer
     assert type(used) is keras.optimizers.SGD
     assert used is not decoder.optimizer
     if optimizer != "sgd":
@@ -611,8 +687,9 @@ def test_early_stopping_and_learning_rate_schedules_work(slabs, tiny):
     decoder = SlabCNNClassifier(callbacks=[stop, halve], **options).fit(*slabs)
     assert len(decoder.history_["loss"]) == 2
     assert decoder.history_["learning_rate"] == [0.25, 0.125]
-    again = SlabCNNClassifier(**{**options, "epochs": 1}).fit(*slabs)
-    assert float(again._network().model.optimizer.learning_rate) == 0.5
+    keep = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate)
+    again = SlabCNNClassifier(callbacks=keep, **{**options, "epochs": 1}).fit(*slabs)
+    assert again.history_["learning_rate"] == [0.5]
 
 
 def test_a_failing_callback_leaves_the_decoder_unfitted_and_the_next_fit_untouched(slabs, tiny):
@@ -716,7 +793,7 @@ def test_default_blocks_of_the_volume_network_fit_a_slab_of_three_slices():
     decoder = VolumeCNNClassifier(filters=2, dense_units=(4,), epochs=1, random_state=0)
     probabilities = decoder.fit(X, y).predict_proba(X)
     assert probabilities.shape == (12, 2)
-    convolution = decoder._network().model.layers[1]
+    convolution = decoder.model_.layers[1]
     assert type(convolution).__name__ == "Conv3D"
     assert convolution.kernel.shape == (3, 3, 3, 1, 2)
     assert_same_weights(decoder, clone(decoder).fit(X, y))

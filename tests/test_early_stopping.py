@@ -19,7 +19,7 @@ def make(tiny, **options):
 
 
 def weights_of(decoder):
-    return decoder._network().model.get_weights()
+    return decoder.model_.get_weights()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
