@@ -3,6 +3,8 @@
 import argparse
 import importlib.metadata
 
+from skfmri._parameters import SMALL_SAMPLE
+
 DEMO_DIRECTORY = "skfmri-demo"
 
 
@@ -11,6 +13,14 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args=None, namespace=None):
+        found = super().parse_known_args(args, namespace)
+        if getattr(found[0], "small_sample", False):
+            # Parsed again with other defaults, so what is given beside the option still counts.
+            self.set_defaults(**SMALL_SAMPLE)
+            found = super().parse_known_args(args, namespace)
+        return found
 
 
 def make_parser(run_decode, run_demo):
@@ -87,6 +97,12 @@ def _add_method_arguments(parser, epochs):
     slab.add_argument("--mean-threshold", type=_threshold, default=0.05, help="or 'none'")
     network = parser.add_argument_group("network")
     network.add_argument("--network", choices=("2d", "3d"), default="2d", help="convolutions")
+    network.add_argument(
+        "--small-sample",
+        action="store_true",
+        help="other defaults for fewer than some hundred volumes: "
+        + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in SMALL_SAMPLE.items()),
+    )
     network.add_argument("--filters", type=int, default=32, help="of the first block")
     network.add_argument("--n-blocks", type=int, default=3, help="convolution blocks")
     network.add_argument("--kernel-size", type=int, default=3, help="voxels along each axis")
@@ -98,6 +114,22 @@ def _add_method_arguments(parser, epochs):
         help="of each layer",
     )
     network.add_argument("--dropout", type=float, default=0.5, help="share of units")
+    network.add_argument(
+        "--batch-norm-momentum", type=float, default=0.99, help="share that a step keeps"
+    )
+    network.add_argument(
+        "--linear-path",
+        type=_threshold,
+        metavar="L2",
+        help="penalty of a linear model of all voxels beside the network, or 'none'",
+    )
+    network.add_argument(
+        "--members",
+        dest="n_members",
+        type=int,
+        default=1,
+        help="networks whose probabilities are averaged",
+    )
     network.add_argument("--learning-rate", type=float, default=0.001, help="of Adam")
     network.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
     network.add_argument("--batch-size", type=int, default=32, help="samples per step")

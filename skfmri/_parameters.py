@@ -11,6 +11,17 @@ from sklearn.utils.validation import check_array, check_consistent_length, colum
 
 from skfmri._validation import check_fitted_shape
 
+# Chosen and measured by benchmarks/accuracy.py.
+SMALL_SAMPLE = {
+    "filters": 16,
+    "n_blocks": 2,
+    "dense_units": (64,),
+    "batch_norm_momentum": 0.9,
+    "linear_path": 0.01,
+    "n_members": 3,
+    "epochs": 30,
+}
+
 
 def check_number(value, name, kind, *, least=None, above=None, below=None):
     """Raise TypeError for a wrong kind of number, ValueError for one out of range.

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._backend import keras, wrappers
 from skfmri._parameters import (
+    SMALL_SAMPLE,
     check_finite,
     check_number,
     check_samples,
@@ -101,6 +102,27 @@ class _CNNClassifier(wrappers.KerasClassifier):
     validation_batch_size = None
     shuffle = True
     run_eagerly = False
+
+    @classmethod
+    def for_small_samples(cls, **parameters):
+        """Return a classifier set up for fewer than some hundred training samples.
+
+        The defaults of the class have far more weights than such samples can determine. This has
+        few, in two blocks, a penalised linear path beside them, batch normalization that follows
+        the data within a fit, and averages three members. The page "Few samples" of the
+        documentation shows what each of these gains.
+
+        Parameters
+        ----------
+        **parameters : dict
+            Parameters of the constructor, which go before those set here.
+
+        Returns
+        -------
+        classifier : SlabCNNClassifier or VolumeCNNClassifier
+            Unfitted; all parameters can be read, searched and set as usual.
+        """
+        return cls(**{**SMALL_SAMPLE, **parameters})
 
     # BaseWrapper replaces these by versions that collect parameters from __dict__.
     @classmethod

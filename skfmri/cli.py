@@ -35,6 +35,19 @@ RESULT_FILES = (
     "comparisons.csv",
     "settings.json",
 )
+NETWORK_PARAMETERS = (
+    "filters",
+    "kernel_size",
+    "n_blocks",
+    "dense_units",
+    "dropout",
+    "batch_norm_momentum",
+    "linear_path",
+    "n_members",
+    "learning_rate",
+    "epochs",
+    "batch_size",
+)
 USER_MISTAKE, INTERRUPTED = 2, 130
 
 
@@ -102,8 +115,7 @@ def build_pipeline(args):
     # Keras takes seconds to load: not before the input has been checked.
     from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
 
-    names = ("filters", "kernel_size", "n_blocks", "dense_units", "dropout", "learning_rate")
-    network = {name: getattr(args, name) for name in (*names, "epochs", "batch_size")}
+    network = {name: getattr(args, name) for name in NETWORK_PARAMETERS}
     classifier = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}[args.network]
     validation = None
     if args.patience is not None:
