@@ -1,8 +1,9 @@
-"""Compare networks for small samples with linear models, all on the same four folds of whole groups.
+"""Compare networks for small samples with linear models, all on the same folds.
 
-Haxby et al. 2001, subject 1, whose runs are the groups: one slice, and ventral temporal cortex as a
-slab of four slices and as a volume. Simulated maps of eyes open against closed, whose subjects are
-the groups. Each seed draws other weights; the linear models know no chance.
+Four folds of whole groups. Haxby et al. 2001, subject 1, whose runs are the groups: one slice, and
+ventral temporal cortex as a slab of four slices and as a volume. Simulated maps of eyes open
+against closed, whose subjects are the groups. Each seed draws other weights; the linear models know
+no chance.
 
 The configuration for small samples was chosen on the tasks marked "choice"; each addition is shown
 there by itself. The others only report what it does.
@@ -130,7 +131,8 @@ def networks(task, epochs):
     small = task.classifier.for_small_samples(epochs=epochs)
     found = {NOTEBOOK: notebook, SMALL_SAMPLE: small}
     if task.role == "choice":
-        fewer = clone(notebook).set_params(filters=small.filters, dense_units=small.dense_units)
+        size = {name: getattr(small, name) for name in ("filters", "n_blocks", "dense_units")}
+        fewer = clone(notebook).set_params(**size)
         momentum = {"batch_norm_momentum": small.batch_norm_momentum}
         linear_path = {"linear_path": small.linear_path}
         variants = {

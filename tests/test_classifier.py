@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
-from skfmri._parameters import seed_sequence
+from skfmri._parameters import SMALL_SAMPLE, seed_sequence
 from skfmri._training import POOL, mean_history
 from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.networks import convolutional_network
@@ -537,6 +537,36 @@ def test_a_single_network_is_trained_here_whatever_joblib_is_told(slabs, tiny):
     assert len(POOL) == 1
 
 
+@pytest.mark.parametrize("n_members", [0, -1, 1.5, True, "3"])
+def test_a_wrong_number_of_members_is_refused(slabs, tiny, n_members):
+    with pytest.raises((TypeError, ValueError), match="n_members must be an integer at least 1"):
+        SlabCNNClassifier(n_members=n_members, **tiny).fit(*slabs)
+
+
+def test_members_stop_early_each_by_itself(slabs, tiny):
+    X, y = slabs
+    options = {**tiny, "epochs": 40, "patience": 1, "learning_rate": 0.05, "n_members": 3}
+    decoder = SlabCNNClassifier(random_state=0, **options).fit(X, y, validation_data=(X, y))
+    alone = [len(history) for history in stopped_histories(decoder, X, y)]
+    assert len(decoder.history_["val_loss"]) == max(alone)
+    assert min(alone) <= decoder.n_epochs_ + 1 <= max(alone)
+
+
+def stopped_histories(decoder, X, y):
+    """Return the loss of each member, recorded by a callback."""
+    losses = []
+
+    class Recorder(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            losses.append([])
+
+        def on_epoch_end(self, epoch, logs=None):
+            losses[-1].append(logs["loss"])
+
+    clone(decoder).set_params(callbacks=Recorder()).fit(X, y, validation_data=(X, y))
+    return losses
+
+
 def test_the_history_of_members_is_their_mean(slabs, tiny):
     X, y = slabs
     single = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
@@ -545,6 +575,50 @@ def test_the_history_of_members_is_their_mean(slabs, tiny):
     assert decoder.history_["loss"] != single.history_["loss"]
     histories = [{"loss": [3.0, 2.0, 1.0]}, {"loss": [5.0]}]
     assert mean_history(histories) == {"loss": [4.0, 2.0, 1.0]}
+
+
+# Few samples
+
+
+@pytest.mark.parametrize("classifier", [SlabCNNClassifier, VolumeCNNClassifier])
+def test_the_configuration_for_small_samples_is_a_set_of_parameters(classifier):
+    decoder = classifier.for_small_samples(random_state=3)
+    assert type(decoder) is classifier
+    changed = {
+        name: value
+        for name, value in decoder.get_params().items()
+        if value != classifier().get_params()[name]
+    }
+    assert changed.pop("random_state") == 3
+    assert changed.items() <= SMALL_SAMPLE.items()
+    assert decoder.linear_path > 0
+    assert decoder.n_members > 1
+    assert clone(decoder).get_params() == decoder.get_params()
+
+
+def test_what_is_passed_goes_before_the_configuration_for_small_samples():
+    decoder = SlabCNNClassifier.for_small_samples(filters=4, epochs=2, dropout=0.1)
+    assert (decoder.filters, decoder.epochs, decoder.dropout) == (4, 2, 0.1)
+    assert decoder.n_blocks == SMALL_SAMPLE["n_blocks"]
+    with pytest.raises(TypeError, match="filter_count"):
+        SlabCNNClassifier.for_small_samples(filter_count=4)
+
+
+def test_the_network_for_small_samples_has_few_weights_and_learns():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 12, 14, 3)), np.arange(40) % 2
+    X[y == 1, 4:7, 5:9] += 1.5
+    decoder = SlabCNNClassifier.for_small_samples(n_members=2, random_state=0).fit(X[:30], y[:30])
+    assert decoder.score(X[30:], y[30:]) == 1
+    sizes = [
+        convolutional_network(
+            (40, 56, 3),
+            2,
+            **{name: estimator.get_params()[name] for name in estimator._architecture},
+        ).count_params()
+        for estimator in (decoder, SlabCNNClassifier())
+    ]
+    assert sizes == [215_778, 2_345_602]
 
 
 # Parameters

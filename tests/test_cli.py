@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skfmri._parameters import SMALL_SAMPLE
 from skfmri.cli import main
 
 SHAPE = (12, 13, 10)
@@ -366,3 +367,37 @@ def test_single_slice_data_with_drift_are_decoded_after_cleaning(real_data, tmp_
     record = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert record["data"]["n_volumes"] == 216
     assert record["scores"][0]["score"] > 0.75
+
+
+class TestSmallSample:
+    def parameters(self, *options):
+        from skfmri._arguments import make_parser
+        from skfmri.cli import build_pipeline
+
+        argv = ["decode", "x.nii", "--labels", "x.csv", "--out", "x", *options]
+        classifier = build_pipeline(make_parser(None, None).parse_args(argv)).steps[-1][1]
+        return classifier, classifier.get_params()
+
+    @pytest.mark.parametrize("network", ["2d", "3d"])
+    def test_it_sets_the_configuration_for_small_samples(self, network):
+        classifier, found = self.parameters("--small-sample", "--network", network)
+        expected = type(classifier).for_small_samples(random_state=0).get_params()
+        assert found == expected
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_options_beside_it_still_count(self, order):
+        options = ["--small-sample", "--filters=4", "--linear-path=none", "--members=2"][::order]
+        _, found = self.parameters(*options)
+        assert (found["filters"], found["linear_path"], found["n_members"]) == (4, None, 2)
+        assert found["batch_norm_momentum"] == SMALL_SAMPLE["batch_norm_momentum"]
+
+    def test_without_it_the_notebook_network_is_built(self):
+        _, found = self.parameters()
+        assert (found["filters"], found["n_members"], found["epochs"]) == (32, 1, 125)
+
+    def test_it_decodes_and_is_kept_in_the_settings(self, study, tmp_path):
+        argv = arguments(study, tmp_path / "out", "--drop", "rest", "--quiet", "--small-sample")
+        assert main(argv) == 0
+        settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+        assert "small_sample" in json.dumps(settings)
+        assert "n_members" in json.dumps(settings)
