@@ -120,8 +120,8 @@ def _add_method_arguments(parser, epochs):
     network.add_argument(
         "--linear-path",
         type=_threshold,
-        metavar="L2",
-        help="penalty of a linear model of all voxels beside the network, or 'none'",
+        metavar="C",
+        help="of a logistic regression of all voxels beside the network, or 'none'",
     )
     network.add_argument(
         "--members",

@@ -17,7 +17,7 @@ SMALL_SAMPLE = {
     "n_blocks": 2,
     "dense_units": (64,),
     "batch_norm_momentum": 0.9,
-    "linear_path": 0.01,
+    "linear_path": 100.0,
     "n_members": 3,
     "epochs": 30,
 }

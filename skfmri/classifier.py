@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import check_classification_targets
@@ -79,11 +80,48 @@ class _Recipe:
         return model
 
 
-def _train_member(recipe, learning_rate, seeds, data, options):
+def _linear_weights(X, y, sample_weight, n_classes, C):
+    """Fit a logistic regression; return kernel and bias of a layer whose softmax it is.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Samples, flattened here.
+    y : ndarray of shape (n_samples,), int
+        Positions of the classes.
+    sample_weight : ndarray of shape (n_samples,)
+        Weight of each sample in the loss.
+    n_classes : int
+        Number of classes, of which some may have no sample.
+    C : float
+        Inverse strength of the L2 penalty.
+
+    Returns
+    -------
+    kernel : ndarray of shape (n_features, n_classes), float32
+    bias : ndarray of shape (n_classes,), float32
+    """
+    X = np.asarray(X, np.float32).reshape(len(X), -1)
+    kernel = np.zeros((X.shape[1], n_classes), np.float32)
+    bias = np.zeros(n_classes, np.float32)
+    found = np.unique(y)
+    if len(found) > 1:
+        model = LogisticRegression(C=C, max_iter=1000).fit(X, y, sample_weight=sample_weight)
+        # Of two classes scikit-learn keeps the difference.
+        halves = np.array([[-0.5], [0.5]], np.float32)
+        binary = len(model.coef_) == 1
+        kernel[:, found] = (halves @ model.coef_ if binary else model.coef_).T
+        bias[found] = halves @ model.intercept_ if binary else model.intercept_
+    return kernel, bias
+
+
+def _train_member(recipe, learning_rate, linear, seeds, data, options):
     """Return the weights of one trained network, its history and its number of epochs."""
     lease = POOL.borrow(recipe, recipe.compiled_model)
     initial, order = map(np.random.default_rng, seeds)
     lease.network.reset(initial, learning_rate)
+    if linear is not None:
+        lease.network.model.get_layer("linear_path").set_weights(linear)
     history, n_epochs = train(lease.network, *data, order=order, **options)
     return lease.network.model.get_weights(), history, n_epochs
 
@@ -108,8 +146,8 @@ class _CNNClassifier(wrappers.KerasClassifier):
         """Return a classifier set up for fewer than some hundred training samples.
 
         The defaults of the class have far more weights than such samples can determine. This has
-        few, in two blocks, a penalised linear path beside them, batch normalization that follows
-        the data within a fit, and averages three members. The page "Few samples" of the
+        few, in two blocks, a linear model of all voxels to start from, batch normalization that
+        follows the data within a fit, and averages three members. The page "Few samples" of the
         documentation shows what each of these gains.
 
         Parameters
@@ -235,10 +273,13 @@ class _CNNClassifier(wrappers.KerasClassifier):
             "callbacks": callbacks,
             "verbose": self.verbose,
         }
+        linear = None
+        if self.linear_path is not None:
+            linear = _linear_weights(*data, len(classes), C=self.linear_path)
         seeds = seed_sequence(self.random_state).spawn(2 * self.n_members)
         # A single network never pays for a worker process.
         members = Parallel(1 if self.n_members == 1 else None)(
-            delayed(_train_member)(recipe, learning_rate, pair, data, options)
+            delayed(_train_member)(recipe, learning_rate, linear, pair, data, options)
             for pair in zip(seeds[::2], seeds[1::2], strict=True)
         )
         self._members, histories, n_epochs = zip(*members, strict=True)
@@ -330,6 +371,7 @@ class _CNNClassifier(wrappers.KerasClassifier):
 
     def _recipe(self, sample_shape, n_classes, optimizer):
         architecture = tuple((name, freeze(getattr(self, name))) for name in self._architecture)
+        architecture += (("linear_path", self.linear_path is not None),)
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
         return _Recipe(tuple(input_shape), n_classes, architecture, *optimizer)
 
@@ -338,6 +380,8 @@ class _CNNClassifier(wrappers.KerasClassifier):
         check_number(self.batch_size, "batch_size", Integral, least=1)
         check_number(self.epochs, "epochs", Integral, least=1)
         check_number(self.n_members, "n_members", Integral, least=1)
+        if self.linear_path is not None:
+            check_number(self.linear_path, "linear_path", Real, above=0)
         if self.patience is not None:
             check_number(self.patience, "patience", Integral, least=1)
         check_number(self.verbose, "verbose", Integral, least=0)
@@ -374,9 +418,10 @@ class SlabCNNClassifier(_CNNClassifier):
         Share of the running mean and variance that a training step keeps. A fit of a few hundred
         steps leaves the default far behind the data; 0.9 follows them.
     linear_path : float or None, default=None
-        Where not None, a linear model of all voxels is added to the output of the network and
-        trained with it. It starts at zero, and this is the factor of its L2 penalty in the loss,
-        such as 0.01. For samples too few for a network alone.
+        Where not None, a logistic regression of all voxels is fitted first, and this is its C: the
+        larger, the weaker the penalty. Its decision values are added to the output of the network,
+        which starts at zero and learns what the linear model leaves. For samples too few for a
+        network alone; they must fit into memory.
     n_members : int, default=1
         Networks that are trained, each from a seed of its own; their probabilities are averaged.
         ``joblib.parallel_config(n_jobs=2)`` trains two at a time.
@@ -412,8 +457,8 @@ class SlabCNNClassifier(_CNNClassifier):
     n_classes_ : int
         Number of classes.
     history_ : dict of str to list of float
-        "loss", with the penalty of `linear_path`, and "accuracy" of each epoch, means over its
-        training batches; "val_loss", without, and "val_accuracy" where there are validation data.
+        "loss" and "accuracy" of each epoch, means over its training batches; "val_loss" and
+        "val_accuracy" where there are validation data.
         Of several members the mean of those that trained so long.
     n_epochs_ : int
         Epochs that the weights have seen: the best one where `patience` is set. Each member stops
@@ -453,7 +498,6 @@ class SlabCNNClassifier(_CNNClassifier):
         "dense_units",
         "dropout",
         "batch_norm_momentum",
-        "linear_path",
     )
 
     def __init__(
@@ -531,9 +575,10 @@ class VolumeCNNClassifier(_CNNClassifier):
         Share of the running mean and variance that a training step keeps. A fit of a few hundred
         steps leaves the default far behind the data; 0.9 follows them.
     linear_path : float or None, default=None
-        Where not None, a linear model of all voxels is added to the output of the network and
-        trained with it. It starts at zero, and this is the factor of its L2 penalty in the loss,
-        such as 0.01. For samples too few for a network alone.
+        Where not None, a logistic regression of all voxels is fitted first, and this is its C: the
+        larger, the weaker the penalty. Its decision values are added to the output of the network,
+        which starts at zero and learns what the linear model leaves. For samples too few for a
+        network alone; they must fit into memory.
     n_members : int, default=1
         Networks that are trained, each from a seed of its own; their probabilities are averaged.
         ``joblib.parallel_config(n_jobs=2)`` trains two at a time.
@@ -569,8 +614,8 @@ class VolumeCNNClassifier(_CNNClassifier):
     n_classes_ : int
         Number of classes.
     history_ : dict of str to list of float
-        "loss", with the penalty of `linear_path`, and "accuracy" of each epoch, means over its
-        training batches; "val_loss", without, and "val_accuracy" where there are validation data.
+        "loss" and "accuracy" of each epoch, means over its training batches; "val_loss" and
+        "val_accuracy" where there are validation data.
         Of several members the mean of those that trained so long.
     n_epochs_ : int
         Epochs that the weights have seen: the best one where `patience` is set. Each member stops
@@ -613,7 +658,6 @@ class VolumeCNNClassifier(_CNNClassifier):
         "dense_batch_norm",
         "dropout",
         "batch_norm_momentum",
-        "linear_path",
     )
 
     def __init__(

@@ -26,7 +26,7 @@ def convolutional_network(
     dense_batch_norm=True,
     dropout=0.5,
     batch_norm_momentum=0.99,
-    linear_path=None,
+    linear_path=False,
 ):
     """Return convolution blocks followed by dense layers and a softmax.
 
@@ -64,9 +64,10 @@ def convolutional_network(
         Fraction dropped after the flattening and after each dense layer.
     batch_norm_momentum : float, default=0.99
         Share of the running mean and variance that a training step keeps.
-    linear_path : float or None, default=None
-        Where not None, a layer without a bias leads from all inputs to the softmax beside the
-        network. It starts at zero, and this is the factor of its L2 penalty in the loss.
+    linear_path : bool, default=False
+        Whether the layer "linear_path" leads from all inputs to the softmax beside the network. It
+        is for the weights of a fitted linear model and not trained. The network's own share of the
+        output starts at zero, so that it learns what the linear model leaves.
 
     Returns
     -------
@@ -105,19 +106,15 @@ def convolutional_network(
                 x
             )
         x = layers.Dropout(dropout, seed=0, name=f"dense{number}_dropout")(x)
-    if linear_path is None:
-        outputs = _dense(n_classes, "softmax", "probabilities")(x)
-    else:
+    if linear_path:
         voxels = layers.Flatten(name="voxels")(inputs)
         linear = layers.Dense(
-            n_classes,
-            use_bias=False,
-            kernel_initializer="zeros",
-            kernel_regularizer=keras.regularizers.L2(linear_path),
-            name="linear_path",
+            n_classes, kernel_initializer="zeros", trainable=False, name="linear_path"
         )(voxels)
-        x = layers.Add(name="logits")([_dense(n_classes, None, "network_path")(x), linear])
-        outputs = layers.Softmax(name="probabilities")(x)
+        own = layers.Dense(n_classes, kernel_initializer="zeros", name="network_path")(x)
+        outputs = layers.Softmax(name="probabilities")(layers.Add(name="logits")([own, linear]))
+    else:
+        outputs = _dense(n_classes, "softmax", "probabilities")(x)
     return keras.Model(inputs, outputs, name="convolutional_network")
 
 
@@ -208,7 +205,7 @@ def check_architecture(
     dense_batch_norm=True,
     dropout=0.5,
     batch_norm_momentum=0.99,
-    linear_path=None,
+    linear_path=False,
 ):
     """Raise ValueError or TypeError unless :func:`convolutional_network` can take the settings.
 
@@ -224,8 +221,6 @@ def check_architecture(
     check_number(n_blocks, "n_blocks", Integral, least=0)
     check_number(dropout, "dropout", Real, least=0, below=1)
     check_number(batch_norm_momentum, "batch_norm_momentum", Real, least=0, below=1)
-    if linear_path is not None:
-        check_number(linear_path, "linear_path", Real, least=0)
     named = {"filters": filters, "kernel_size": kernel_size, "pool_size": pool_size}
     for name, value in {**named, "strides": strides, "dense_units": dense_units}.items():
         for number in _flatten(value):

@@ -311,29 +311,6 @@ def test_an_int_seed_gives_equal_bits_for_a_new_and_a_used_network(slabs, tiny):
     assert_same_weights(fresh, used)
 
 
-def test_a_used_network_forgets_its_linear_path(slabs, tiny):
-    X, y = slabs
-    options = {**tiny, "linear_path": 0.01, "random_state": 0}
-    first = SlabCNNClassifier(**options).fit(X, y)
-    assert np.any(first.model_.get_layer("linear_path").kernel)
-    expected = weights_of(first)
-    del first
-    for again in range(2):
-        decoder = SlabCNNClassifier(**options).fit(X, y)
-        for one, other in zip(weights_of(decoder), expected, strict=True):
-            np.testing.assert_array_equal(one, other, err_msg=f"fit {again}")
-        del decoder
-
-
-def test_a_strong_penalty_keeps_the_linear_path_at_zero(slabs, tiny):
-    X, y = slabs
-    sizes = []
-    for penalty in (0.0, 1e4):
-        decoder = SlabCNNClassifier(**{**tiny, "epochs": 30, "linear_path": penalty}).fit(X, y)
-        sizes.append(np.abs(decoder.model_.get_layer("linear_path").kernel).mean())
-    assert sizes[1] < sizes[0] / 5
-
-
 def test_seeds_differ_and_none_differs_each_time(slabs, tiny):
     losses = [
         SlabCNNClassifier(random_state=seed, **tiny).fit(*slabs).history_["loss"][-1]
@@ -577,6 +554,85 @@ def test_the_history_of_members_is_their_mean(slabs, tiny):
     assert mean_history(histories) == {"loss": [4.0, 2.0, 1.0]}
 
 
+# The linear path
+
+
+@pytest.mark.parametrize("classes", [["cat", "face"], ["cat", "face", "house"]])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_training_starts_from_logistic_regression(slabs, tiny, classes, weighted):
+    X, y = slabs
+    X, y = X[np.isin(y, classes)], y[np.isin(y, classes)]
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(y)) if weighted else None
+    still = {**tiny, "epochs": 1, "learning_rate": 1e-12, "linear_path": 0.3}
+    decoder = SlabCNNClassifier(**still).fit(X, y, sample_weight=weights)
+    linear = LogisticRegression(C=0.3, max_iter=1000)
+    linear.fit(X.reshape(len(X), -1), y, sample_weight=weights)
+    expected = linear.predict_proba(X.reshape(len(X), -1))
+    np.testing.assert_allclose(decoder.predict_proba(X), expected, atol=1e-5)
+
+
+def test_training_leaves_the_linear_model_alone_and_moves_the_network(slabs, tiny):
+    X, y = slabs
+    before, after = (
+        SlabCNNClassifier(
+            **{**tiny, "epochs": n, "learning_rate": 0.01}, linear_path=0.001, random_state=0
+        ).fit(X, y)
+        for n in (1, 30)
+    )
+    for one, other in zip(
+        before.model_.get_layer("linear_path").get_weights(),
+        after.model_.get_layer("linear_path").get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(after.predict_proba(X) - before.predict_proba(X)).max() > 0.05
+    assert after.history_["loss"][-1] < after.history_["loss"][0]
+
+
+def test_the_network_learns_what_no_linear_model_can():
+    rng = np.random.default_rng(0)
+    signs, y = rng.choice([-1, 1], size=(2, 60)), np.empty(60, int)
+    y[:] = signs[0] == signs[1]
+    X = 0.3 * rng.normal(size=(60, 8, 8, 1))
+    X[:, 2] += signs[0][:, None, None]
+    X[:, 5] += signs[1][:, None, None]
+    options = {"filters": 8, "n_blocks": 1, "dense_units": (16,), "dropout": 0, "epochs": 60}
+    decoder = SlabCNNClassifier(
+        linear_path=0.001, batch_norm_momentum=0.9, random_state=0, **options
+    )
+    flat = X.reshape(60, -1)
+    assert LogisticRegression(C=0.001).fit(flat[:40], y[:40]).score(flat[40:], y[40:]) < 0.75
+    assert decoder.fit(X[:40], y[:40]).score(X[40:], y[40:]) > 0.9
+
+
+def test_a_used_network_forgets_its_linear_model(slabs, tiny):
+    X, y = slabs
+    options = {**tiny, "linear_path": 1.0, "random_state": 0}
+    first = SlabCNNClassifier(**options).fit(X, y)
+    SlabCNNClassifier(**{**options, "linear_path": 100.0}).fit(X[::-1], y)
+    assert_same_weights(first, SlabCNNClassifier(**options).fit(X, y))
+
+
+def test_a_class_of_no_weight_has_no_linear_model(slabs, tiny):
+    X, y = slabs
+    weights = (y != "house").astype(float)
+    decoder = SlabCNNClassifier(**tiny, linear_path=1.0).fit(X, y, sample_weight=weights)
+    kernel, bias = decoder.model_.get_layer("linear_path").get_weights()
+    assert (np.abs(kernel).max(axis=0) > 0).tolist() == [True, True, False]
+    assert bias[2] == 0
+    only_cats = SlabCNNClassifier(**tiny, linear_path=1.0)
+    only_cats.fit(X, y, sample_weight=(y == "cat").astype(float))
+    assert not only_cats.model_.get_layer("linear_path").kernel.numpy().any()
+
+
+def test_the_linear_path_takes_features_and_volumes(slabs, tiny):
+    X, y = slabs
+    flat = X.reshape(len(X), -1)
+    for classifier, samples in ((SlabCNNClassifier, flat), (VolumeCNNClassifier, X)):
+        decoder = classifier(**tiny, linear_path=1.0).fit(samples, y)
+        assert decoder.predict_proba(samples).shape == (20, 3)
+
+
 # Few samples
 
 
@@ -609,16 +665,20 @@ def test_the_network_for_small_samples_has_few_weights_and_learns():
     X, y = rng.normal(size=(40, 12, 14, 3)), np.arange(40) % 2
     X[y == 1, 4:7, 5:9] += 1.5
     decoder = SlabCNNClassifier.for_small_samples(n_members=2, random_state=0).fit(X[:30], y[:30])
-    assert decoder.score(X[30:], y[30:]) == 1
+    linear = LogisticRegression(C=decoder.linear_path, max_iter=1000)
+    linear.fit(X[:30].reshape(30, -1), y[:30])
+    assert decoder.score(X[:30], y[:30]) == 1
+    assert decoder.score(X[30:], y[30:]) >= linear.score(X[30:].reshape(10, -1), y[30:])
     sizes = [
         convolutional_network(
             (40, 56, 3),
             2,
+            linear_path=estimator.linear_path is not None,
             **{name: estimator.get_params()[name] for name in estimator._architecture},
         ).count_params()
         for estimator in (decoder, SlabCNNClassifier())
     ]
-    assert sizes == [215_778, 2_345_602]
+    assert sizes == [215_780, 2_345_602]
 
 
 # Parameters
@@ -684,7 +744,7 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
         ({"learning_rate": 0}, ValueError, "learning_rate must be a number above 0"),
         ({"optimizer": "adams"}, ValueError, "optimizer='adams' is no Keras optimizer"),
         ({"optimizer": 3}, TypeError, "optimizer must be a name or a keras"),
-        ({"linear_path": -1}, ValueError, "linear_path must be a number at least 0"),
+        ({"linear_path": 0}, ValueError, "linear_path must be a number above 0"),
         ({"batch_norm_momentum": 1}, ValueError, "batch_norm_momentum must be a number at least 0"),
         ({"callbacks": ["stop"]}, TypeError, "callbacks holds 'stop'"),
         ({"n_blocks": 3}, ValueError, "6 x 7 voxels, but n_blocks=3 .* 22 x 22. Choose n_blocks=1"),
