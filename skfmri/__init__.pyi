@@ -1,6 +1,7 @@
 from . import (
     datasets as datasets,
     evaluation as evaluation,
+    inspection as inspection,
     model_selection as model_selection,
     networks as networks,
     preprocessing as preprocessing,

@@ -1,0 +1,316 @@
+import nibabel
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+
+from skfmri import (
+    NiftiSamples,
+    NiftiSlabRotator,
+    SlabCNNClassifier,
+    VolumeCNNClassifier,
+    VoxelZScorer,
+)
+from skfmri.datasets import make_eyes_open_closed
+from skfmri.inspection import (
+    layer_activations,
+    randomization_check,
+    saliency,
+    saliency_image,
+    sign_consistency_image,
+)
+
+METHODS = (
+    "gradient",
+    "gradient_x_input",
+    "integrated_gradients",
+    "smoothgrad",
+    "occlusion",
+    "grad_cam",
+)
+TINY = {"filters": 2, "n_blocks": 1, "dense_units": (4,), "epochs": 3, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def decoder(slabs):
+    """Its convolution leaves 4 x 5 voxels, of which the pooling drops the last column."""
+    return SlabCNNClassifier(**TINY).fit(*slabs)
+
+
+@pytest.fixture(scope="module")
+def linear(slabs):
+    return SlabCNNClassifier(n_blocks=0, dense_units=(), epochs=3, random_state=0).fit(*slabs)
+
+
+@pytest.fixture(scope="module")
+def members(slabs):
+    return SlabCNNClassifier(**TINY, n_members=2, linear_path=1.0).fit(*slabs)
+
+
+@pytest.fixture(scope="module")
+def volumes(slabs):
+    return VolumeCNNClassifier(**TINY).fit(*slabs)
+
+
+def logits(decoder, X, classes):
+    """Return the output before the softmax, up to what is the same for all classes."""
+    proba = np.log(decoder.predict_proba(X).astype(float))
+    return proba[np.arange(len(X)), np.searchsorted(decoder.classes_, classes)]
+
+
+class TestActivations:
+    def test_the_last_layer_gives_the_probabilities(self, decoder, slabs):
+        found = layer_activations(decoder, slabs[0], "probabilities")
+        np.testing.assert_allclose(found, decoder.predict_proba(slabs[0]), rtol=1e-6)
+        np.testing.assert_array_equal(layer_activations(decoder, slabs[0], -1), found)
+
+    def test_a_convolution_is_what_its_kernel_gives(self, decoder, slabs):
+        kernel, bias = decoder.model_.get_layer("block1_convolution").get_weights()
+        patch = slabs[0][:, 2:5, 1:4]
+        expected = np.maximum(np.einsum("nxyc,xycf->nf", patch, kernel) + bias, 0)
+        found = layer_activations(decoder, slabs[0], 1)
+        assert found.shape == (20, 4, 5, 2)
+        np.testing.assert_allclose(found[:, 2, 1], expected, rtol=1e-4, atol=1e-5)
+
+    def test_3d_networks_keep_three_axes(self, volumes, slabs):
+        assert layer_activations(volumes, slabs[0], "block1_convolution").shape == (20, 6, 7, 3, 2)
+
+    def test_members_are_told_apart(self, members, slabs):
+        first, second = (layer_activations(members, slabs[0], f"member{n}/dense1") for n in (1, 2))
+        assert np.abs(first - second).max() > 1e-3
+        np.testing.assert_array_equal(layer_activations(members, slabs[0], "dense1"), first)
+
+    @pytest.mark.parametrize("layer", ["dense2", 10, -11, "member2/dense1"])
+    def test_a_wrong_layer_gets_the_list_of_layers(self, decoder, slabs, layer):
+        with pytest.raises(ValueError, match=f"no layer {layer!r}.*block1_convolution.*0 to 9"):
+            layer_activations(decoder, slabs[0], layer)
+
+    def test_members_are_named_where_there_are_several(self, members, slabs):
+        with pytest.raises(ValueError, match="member1/ to member2/"):
+            layer_activations(members, slabs[0], "member3/dense1")
+
+
+class TestKnownAnswers:
+    def test_the_gradient_of_a_linear_network_is_its_weights(self, linear, slabs):
+        X, y = slabs
+        kernel = linear.model_.get_layer("probabilities").kernel.numpy()
+        expected = kernel.T[np.searchsorted(linear.classes_, y)].reshape(X.shape)
+        for method in ("gradient", "smoothgrad"):
+            found = saliency(linear, X, y, method=method, n_steps=3)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+        shares = expected * X
+        for method in ("gradient_x_input", "integrated_gradients", "occlusion"):
+            found = saliency(linear, X, y, method=method, patch_size=1)
+            np.testing.assert_allclose(found, shares, rtol=1e-3, atol=1e-5)
+
+    def test_the_gradient_is_that_of_small_steps(self, decoder, slabs):
+        X, _ = slabs
+        found = saliency(decoder, X, "cat", method="gradient")
+        other = saliency(decoder, X, "face", method="gradient")
+        at, step = (slice(None), 3, 2, 1), 1e-2
+        shifted = X.copy()
+        shifted[at] += step
+        # Probabilities know the outputs only up to a constant: compare a difference of two.
+        before, after = (
+            logits(decoder, x, ["cat"] * 20) - logits(decoder, x, ["face"] * 20)
+            for x in (X, shifted)
+        )
+        slope = (found - other)[at]
+        close = np.isclose((after - before) / step, slope, rtol=0.05, atol=2e-3)
+        assert np.abs(slope).max() > 0.01
+        # A step may cross the edge of a ReLU.
+        assert close.mean() >= 0.8
+
+    @pytest.mark.parametrize("name", ["decoder", "members", "volumes"])
+    def test_integrated_gradients_sum_to_the_difference_of_outputs(self, request, slabs, name):
+        X, _ = slabs
+        decoder = request.getfixturevalue(name)
+        maps = [
+            saliency(decoder, X, label, n_steps=200).reshape(20, -1).sum(axis=1, dtype=float)
+            for label in ("cat", "face")
+        ]
+        models = [decoder.model_]
+        if decoder.n_members > 1:
+            models = [decoder.model_.get_layer(f"member{n}") for n in (1, 2)]
+
+        def gap(x):
+            proba = [
+                np.log(np.asarray(model(x.reshape(-1, *model.input_shape[1:])), float))
+                for model in models
+            ]
+            return np.mean([p[:, 0] - p[:, 1] for p in proba], axis=0)
+
+        expected = gap(X) - gap(np.zeros_like(X))
+        error = np.abs(maps[0] - maps[1] - expected)
+        assert error.max() < 0.01 * np.abs(expected).max()
+
+    @pytest.mark.parametrize("method", METHODS[:-1])
+    def test_a_voxel_that_the_network_ignores_counts_for_nothing(self, decoder, slabs, method):
+        maps = saliency(decoder, slabs[0], slabs[1], method=method, patch_size=1, n_steps=8)
+        assert not maps[:, :, 6].any()
+        assert np.abs(maps[:, 1:5, 1:5]).max() > 1e-3
+
+    def test_members_count_by_their_mean(self, members, slabs):
+        X, y = slabs
+        found = saliency(members, X, y, method="gradient")
+        parts = []
+        for n in (1, 2):
+            one = members.model_.get_layer(f"member{n}")
+            kernel = one.get_layer("linear_path").kernel.numpy()
+            parts.append(kernel.T[np.searchsorted(members.classes_, y)].reshape(X.shape))
+        # Three epochs hardly move the network away from the linear model it starts from.
+        assert np.corrcoef(found.ravel(), np.mean(parts, axis=0).ravel())[0, 1] > 0.9
+
+    def test_grad_cam_is_positive_and_the_same_in_all_slices(self, decoder, volumes, slabs):
+        maps = saliency(decoder, *slabs, method="grad_cam")
+        assert maps.min() == 0
+        assert maps.max() > 0
+        np.testing.assert_array_equal(maps[..., 0], maps[..., 2])
+        assert np.ptp(saliency(volumes, *slabs, method="grad_cam"), axis=-1).max() > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["decoder", "members", "volumes"])
+def test_all_methods_take_all_networks(request, slabs, name, method):
+    maps = saliency(request.getfixturevalue(name), slabs[0], method=method, n_steps=4)
+    assert maps.shape == slabs[0].shape
+    assert maps.dtype == np.float32
+    assert np.isfinite(maps).all()
+
+
+def test_none_explains_the_predicted_class(decoder, slabs):
+    X, _ = slabs
+    np.testing.assert_array_equal(saliency(decoder, X), saliency(decoder, X, decoder.predict(X)))
+
+
+def test_smoothgrad_follows_its_seed(decoder, slabs):
+    maps = [
+        saliency(decoder, *slabs, method="smoothgrad", n_steps=2, random_state=seed)
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(maps[0], maps[1])
+    assert np.abs(maps[0] - maps[2]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "magic"}, "method must be one of gradient, .* but is 'magic'"),
+        ({"y": "dog"}, "the class 'dog'.*'cat', 'face', 'house'"),
+        ({"y": ["cat", "face"]}, "y has 2 classes for 20 samples"),
+        ({"n_steps": 0}, "n_steps must be an integer at least 1"),
+        ({"patch_size": 0, "method": "occlusion"}, "patch_size must be"),
+        ({"noise": -1.0, "method": "smoothgrad"}, "noise must be"),
+    ],
+)
+def test_bad_options_are_refused(decoder, slabs, options, message):
+    with pytest.raises(ValueError, match=message):
+        saliency(decoder, slabs[0], **options)
+
+
+def test_bad_estimators_and_samples_are_refused(decoder, linear, slabs):
+    X, y = slabs
+    with pytest.raises(TypeError, match="no network in LogisticRegression"):
+        saliency(LogisticRegression(), X)
+    with pytest.raises(NotFittedError):
+        saliency(SlabCNNClassifier(), X)
+    with pytest.raises(ValueError, match=r"fitted on volumes of shape \(6, 7, 3\)"):
+        saliency(decoder, X[:, :5])
+    with pytest.raises(ValueError, match="needs a convolution"):
+        saliency(linear, X, y, method="grad_cam")
+    with pytest.raises(TypeError, match="no NiftiSlabRotator"):
+        saliency_image(make_pipeline(VoxelZScorer(), decoder), X)
+
+
+class TestRandomizationCheck:
+    def test_maps_of_a_shuffled_network_differ(self, decoder, slabs):
+        X, y = slabs
+        before = decoder.predict_proba(X)
+        weights = decoder.model_.get_weights()
+        table = randomization_check(decoder, X, y, method="gradient", random_state=0)
+        assert table["layer"].tolist() == [
+            "probabilities",
+            "dense1_norm",
+            "dense1",
+            "block1_norm",
+            "block1_convolution",
+        ]
+        assert table["correlation"].between(-1, 1).all()
+        assert table["correlation"].iloc[-1] < 0.8
+        np.testing.assert_array_equal(decoder.predict_proba(X), before)
+        for one, other in zip(decoder.model_.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(one, other)
+        again = randomization_check(decoder, X, y, method="gradient", random_state=0)
+        assert table.equals(again)
+
+    def test_a_map_that_ignores_the_network_would_be_noticed(self, members, slabs):
+        X, y = slabs
+        table = randomization_check(members, X, y, method="gradient", random_state=0)
+        # The linear path makes these maps, and shuffled it makes others.
+        assert table.loc[table["layer"] == "linear_path", "correlation"].item() < 0.5
+
+
+@pytest.fixture(scope="module")
+def study():
+    data = make_eyes_open_closed(24, random_state=0)
+    samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
+    pipeline = make_pipeline(
+        NiftiSlabRotator(),
+        VoxelZScorer(),
+        SlabCNNClassifier.for_small_samples(n_members=1, random_state=0),
+    )
+    found = cross_validate(
+        pipeline,
+        samples,
+        data.labels,
+        groups=data.chunks,
+        cv=GroupKFold(3),
+        return_estimator=True,
+    )
+    assert found["test_score"].mean() > 0.75
+    return data, samples, found["estimator"]
+
+
+class TestImages:
+    @pytest.mark.parametrize("method", ["integrated_gradients", "gradient_x_input"])
+    def test_the_map_finds_the_true_effect(self, study, method):
+        data, samples, estimators = study
+        image = saliency_image(estimators, samples, data.labels, method=method, n_steps=8)
+        assert image.shape == (40, 51, 41)
+        np.testing.assert_array_equal(image.affine, data.images.affine)
+        rotator = estimators[0].steps[0][1]
+        # The transpose of a spline reaches far, but hardly.
+        inside = rotator.back_project(np.ones(rotator.slab_shape_)).get_fdata() > 0.05
+        effect = np.abs(data.effect.get_fdata())[inside]
+        true = effect > 0.25 * effect.max()
+        assert 0.02 < true.mean() < 0.2
+        assert roc_auc_score(true, np.abs(image.get_fdata())[inside]) > 0.85
+
+    def test_the_gradient_has_the_sign_of_the_effect(self, study):
+        data, samples, estimators = study
+        # Opening the eyes raises the values in the eyes and lowers them in visual cortex.
+        image = saliency_image(estimators, samples[:16], "open", method="gradient")
+        effect = data.effect.get_fdata()
+        strong = np.abs(effect) > 0.5 * np.abs(effect).max()
+        strong &= image.get_fdata() != 0
+        agree = np.sign(image.get_fdata()[strong]) == np.sign(effect[strong])
+        weights = np.abs(image.get_fdata()[strong])
+        assert np.average(agree, weights=weights) > 0.8
+
+    def test_agreement_lies_between_minus_one_and_one(self, study):
+        _, samples, estimators = study
+        image = sign_consistency_image(estimators, samples[:8], "open", method="gradient")
+        assert isinstance(image, nibabel.Nifti1Image)
+        assert set(np.round(np.unique(image.get_fdata()) * 3).astype(int)) <= set(range(-3, 4))
+        with pytest.raises(ValueError, match="two or more"):
+            sign_consistency_image(estimators[:1], samples)
+
+    def test_one_pipeline_gives_the_transpose_of_its_mean_map(self, study):
+        _, samples, estimators = study
+        image = saliency_image(estimators[0], samples[:8], "open", method="gradient")
+        mean = saliency(estimators[0], samples[:8], "open", method="gradient").mean(axis=0)
+        expected = estimators[0].steps[0][1].back_project(mean)
+        np.testing.assert_allclose(image.get_fdata(), expected.get_fdata(), rtol=1e-6)
