@@ -141,10 +141,10 @@ def networks(task, epochs):
             "fewer weights": (fewer, {}),
             "fewer, momentum": (fewer, momentum),
             "fewer, linear path": (fewer, linear_path),
-            "fewer, members": (fewer, {"n_members": small.n_members}),
+            "fewer, 3 members": (fewer, {"n_members": 3}),
             # Keras' own default, times the learning rate.
             "fewer, weight decay": (fewer, {"optimizer": keras.optimizers.AdamW(0.001, 0.004)}),
-            "small-sample, 1 member": (small, {"n_members": 1}),
+            "small-sample, 3 members": (small, {"n_members": 3}),
         }
         found |= {name: clone(base).set_params(**more) for name, (base, more) in variants.items()}
         found["fewer, shifts"] = Augmented(fewer, max_shift=1)

@@ -18,7 +18,6 @@ SMALL_SAMPLE = {
     "dense_units": (64,),
     "batch_norm_momentum": 0.9,
     "linear_path": 100.0,
-    "n_members": 3,
     "epochs": 30,
 }
 

@@ -146,9 +146,9 @@ class _CNNClassifier(wrappers.KerasClassifier):
         """Return a classifier set up for fewer than some hundred training samples.
 
         The defaults of the class have far more weights than such samples can determine. This has
-        few, in two blocks, a linear model of all voxels to start from, batch normalization that
-        follows the data within a fit, and averages three members. The page "Few samples" of the
-        documentation shows what each of these gains.
+        few, in two blocks, a linear model of all voxels to start from, and batch normalization that
+        follows the data within a fit. The page "Few samples" of the documentation shows what each
+        of these gains.
 
         Parameters
         ----------

@@ -260,7 +260,7 @@ def study():
     pipeline = make_pipeline(
         NiftiSlabRotator(),
         VoxelZScorer(),
-        SlabCNNClassifier.for_small_samples(n_members=1, random_state=0),
+        SlabCNNClassifier.for_small_samples(random_state=0),
     )
     found = cross_validate(
         pipeline,
