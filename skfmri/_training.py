@@ -32,9 +32,11 @@ class CompiledNetwork:
     def __init__(self, model):
         self.model = model
         model.optimizer.build(model.trainable_variables)
-        kernels = {id(layer.kernel) for layer in model.layers if _is_random(layer)}
+        self._layers = list(_leaf_layers(model))
+        drawn = {id(v) for layer in self._layers for v, _ in _drawn_weights(layer)}
         variables = [*model.variables, *model.optimizer.variables]
-        self._start = [(v, _start_value(v)) for v in variables if id(v) not in kernels]
+        self._start = [(v, _start_value(v)) for v in variables if id(v) not in drawn]
+        _check_start(model, self._start)
 
     @cached_property
     def train_step(self):
@@ -62,20 +64,55 @@ class CompiledNetwork:
         """
         for variable, value in self._start:
             variable.assign(np.broadcast_to(value, variable.shape))
-        for layer in self.model.layers:
+        for layer in self._layers:
             seed = int(seeds.integers(2**31 - 1))
-            if _is_random(layer):
-                initializer = layer.kernel_initializer
-                seeded = type(initializer).from_config({**initializer.get_config(), "seed": seed})
-                layer.kernel.assign(seeded(layer.kernel.shape, dtype=layer.kernel.dtype))
-            if hasattr(layer, "seed_generator"):
-                layer.seed_generator.state.assign([seed, 0])
+            for number, (variable, initializer) in enumerate(_drawn_weights(layer)):
+                config = {**initializer.get_config(), "seed": seed + number}
+                seeded = type(initializer).from_config(config)
+                variable.assign(seeded(variable.shape, dtype=variable.dtype))
+            for generator in _seed_generators(layer):
+                generator.state.assign([seed, 0])
         if learning_rate is not None:
             self.model.optimizer.learning_rate = learning_rate
 
 
-def _is_random(layer):
-    return hasattr(layer, "kernel") and "seed" in layer.kernel_initializer.get_config()
+def _leaf_layers(model):
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaf_layers(layer)
+        else:
+            yield layer
+
+
+def _drawn_weights(layer):
+    """Return the weights of a layer that are drawn at random, each with its initializer."""
+    found = []
+    for variable in layer.weights:
+        # Keras calls the initializer of "depthwise_kernel" "depthwise_initializer", and in a layer
+        # that is depthwise as a whole that of "kernel" too.
+        names = (variable.name, variable.name.removesuffix("_kernel"))
+        names += ("depthwise",) if variable.name == "kernel" else ()
+        named = [getattr(layer, f"{name}_initializer", None) for name in names]
+        initializer = next((item for item in named if item is not None), None)
+        if hasattr(initializer, "get_config") and "seed" in initializer.get_config():
+            found.append((variable, initializer))
+    return found
+
+
+def _seed_generators(layer):
+    return [v for v in vars(layer).values() if isinstance(v, keras.random.SeedGenerator)]
+
+
+def _check_start(model, start):
+    """Refuse weights that differ at the start, but would be the same in every fit."""
+    trained = {id(variable): variable for variable in model.trainable_variables}
+    for variable, value in start:
+        if id(variable) in trained and np.ndim(value):
+            raise ValueError(
+                f"The network draws its weight {variable.path!r} in a way that cannot be repeated "
+                "from a seed, so all fits would start alike. Use layers that name an initializer "
+                "for it, as Dense, the convolutions, Embedding and recurrent layers do."
+            )
 
 
 def _traced(function, shapes, dtypes):

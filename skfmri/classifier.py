@@ -1,19 +1,18 @@
 """Keras networks as scikit-learn classifiers."""
 
-import json
-from dataclasses import dataclass
+import inspect
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfmri._backend import keras, wrappers
+from skfmri._backend import wrappers
+from skfmri._members import Recipe, linear_weights, train_member
 from skfmri._parameters import (
     SMALL_SAMPLE,
     check_finite,
@@ -31,7 +30,6 @@ from skfmri._training import (
     mean_history,
     optimizer_settings,
     predict,
-    train,
 )
 from skfmri._validation import check_fitted_shape
 from skfmri.networks import check_architecture, convolutional_network
@@ -41,94 +39,13 @@ __all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]
 _LEARNT = ("classes_", "n_classes_", "n_epochs_", "history_", "X_shape_")
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    """Everything that shapes a compiled network: the key under which fits share one."""
-
-    input_shape: tuple
-    n_classes: int
-    architecture: tuple
-    optimizer: type
-    optimizer_config: str
-
-    def compiled_model(self):
-        return self._compiled(
-            convolutional_network(self.input_shape, self.n_classes, **dict(self.architecture))
-        )
-
-    def fitted_model(self, members):
-        """Return a model with these weights, or, of several lists of weights, their average."""
-        models = [self.compiled_model() for _ in members]
-        for number, (model, weights) in enumerate(zip(models, members, strict=True), start=1):
-            model.set_weights(weights)
-            model.name = f"member{number}"
-        if len(models) == 1:
-            models[0].name = "convolutional_network"
-            return models[0]
-        inputs = keras.Input(models[0].input_shape[1:], name="input")
-        outputs = keras.layers.Average(name="probabilities")([model(inputs) for model in models])
-        return self._compiled(keras.Model(inputs, outputs, name="average"))
-
-    def _compiled(self, model):
-        model.compile(
-            self.optimizer.from_config(json.loads(self.optimizer_config)),
-            "sparse_categorical_crossentropy",
-            metrics=["accuracy"],
-            # On a CPU, XLA costs more in compilation than it ever gains.
-            jit_compile=False,
-        )
-        return model
-
-
-def _linear_weights(X, y, sample_weight, n_classes, C):
-    """Fit a logistic regression; return kernel and bias of a layer whose softmax it is.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, ...)
-        Samples, flattened here.
-    y : ndarray of shape (n_samples,), int
-        Positions of the classes.
-    sample_weight : ndarray of shape (n_samples,)
-        Weight of each sample in the loss.
-    n_classes : int
-        Number of classes, of which some may have no sample.
-    C : float
-        Inverse strength of the L2 penalty.
-
-    Returns
-    -------
-    kernel : ndarray of shape (n_features, n_classes), float32
-    bias : ndarray of shape (n_classes,), float32
-    """
-    X = np.asarray(X, np.float32).reshape(len(X), -1)
-    kernel = np.zeros((X.shape[1], n_classes), np.float32)
-    bias = np.zeros(n_classes, np.float32)
-    found = np.unique(y)
-    if len(found) > 1:
-        model = LogisticRegression(C=C, max_iter=1000).fit(X, y, sample_weight=sample_weight)
-        # Of two classes scikit-learn keeps the difference.
-        halves = np.array([[-0.5], [0.5]], np.float32)
-        binary = len(model.coef_) == 1
-        kernel[:, found] = (halves @ model.coef_ if binary else model.coef_).T
-        bias[found] = halves @ model.intercept_ if binary else model.intercept_
-    return kernel, bias
-
-
-def _train_member(recipe, learning_rate, linear, seeds, data, options):
-    """Return the weights of one trained network, its history and its number of epochs."""
-    lease = POOL.borrow(recipe, recipe.compiled_model)
-    initial, order = map(np.random.default_rng, seeds)
-    lease.network.reset(initial, learning_rate)
-    if linear is not None:
-        lease.network.model.get_layer("linear_path").set_weights(linear)
-    history, n_epochs = train(lease.network, *data, order=order, **options)
-    return lease.network.model.get_weights(), history, n_epochs
-
-
 class _CNNClassifier(wrappers.KerasClassifier):
     # Read by scikit-learn where metadata routing is on. Scores stay unweighted, as without it.
     __metadata_request__fit: ClassVar = {"groups": True, "sample_weight": True}
+
+    # What builds the network: input shape and number of classes to an uncompiled keras.Model. Its
+    # keywords that are parameters of the class are passed on.
+    network_function = staticmethod(convolutional_network)
 
     # What skfmri decides for its networks; BaseWrapper reads these as attributes.
     model = None
@@ -161,6 +78,35 @@ class _CNNClassifier(wrappers.KerasClassifier):
             Unfitted; all parameters can be read, searched and set as usual.
         """
         return cls(**{**SMALL_SAMPLE, **parameters})
+
+    def build_network(self, sample_shape, n_classes):
+        """Return the network as it is before training, for a look at its layers.
+
+        Parameters
+        ----------
+        sample_shape : tuple of int
+            Shape of one sample: ``(x, y, z)``, or ``(n_features,)``.
+        n_classes : int
+            Number of classes.
+
+        Returns
+        -------
+        network : keras.Model
+            Neither compiled nor trained; its weights are not those that `fit` starts from.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or the network has more blocks than the grid allows.
+
+        Examples
+        --------
+        >>> from skfmri import SlabCNNClassifier
+        >>> SlabCNNClassifier().build_network((40, 56, 3), n_classes=2).count_params()
+        2345602
+        """
+        check_number(n_classes, "n_classes", Integral, least=2)
+        return self._recipe(tuple(sample_shape), n_classes, self._check_parameters()[0]).model()
 
     # BaseWrapper replaces these by versions that collect parameters from __dict__.
     @classmethod
@@ -275,11 +221,11 @@ class _CNNClassifier(wrappers.KerasClassifier):
         }
         linear = None
         if self.linear_path is not None:
-            linear = _linear_weights(*data, len(classes), C=self.linear_path)
+            linear = linear_weights(*data, len(classes), C=self.linear_path)
         seeds = seed_sequence(self.random_state).spawn(2 * self.n_members)
         # A single network never pays for a worker process.
         members = Parallel(1 if self.n_members == 1 else None)(
-            delayed(_train_member)(recipe, learning_rate, linear, pair, data, options)
+            delayed(train_member)(recipe, learning_rate, linear, pair, data, options)
             for pair in zip(seeds[::2], seeds[1::2], strict=True)
         )
         self._members, histories, n_epochs = zip(*members, strict=True)
@@ -370,13 +316,32 @@ class _CNNClassifier(wrappers.KerasClassifier):
         return state
 
     def _recipe(self, sample_shape, n_classes, optimizer):
-        architecture = tuple((name, freeze(getattr(self, name))) for name in self._architecture)
-        architecture += (("linear_path", self.linear_path is not None),)
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
-        return _Recipe(tuple(input_shape), n_classes, architecture, *optimizer)
+        keywords = tuple((name, freeze(value)) for name, value in self._keywords().items())
+        function = self.network_function
+        return Recipe(function, tuple(input_shape), n_classes, keywords, *optimizer)
+
+    def _keywords(self):
+        """Return the parameters that the network function takes."""
+        names, own = (
+            inspect.signature(self.network_function).parameters,
+            self.get_params(deep=False),
+        )
+        keywords = {name: own[name] for name in names if name in own}
+        if "linear_path" in names:
+            keywords["linear_path"] = self.linear_path is not None
+        elif self.linear_path is not None:
+            raise ValueError(
+                f"linear_path={self.linear_path} needs a network with a layer for it, but "
+                f"{self.network_function.__name__} has no keyword linear_path. Give it one, as "
+                "convolutional_network has, or set linear_path=None."
+            )
+        return keywords
 
     def _check_parameters(self):
-        check_architecture(**{name: getattr(self, name) for name in self._architecture})
+        keywords = self._keywords()
+        if self.network_function is convolutional_network:
+            check_architecture(**keywords)
         check_number(self.batch_size, "batch_size", Integral, least=1)
         check_number(self.epochs, "epochs", Integral, least=1)
         check_number(self.n_members, "n_members", Integral, least=1)
@@ -489,16 +454,6 @@ class SlabCNNClassifier(_CNNClassifier):
     >>> decoder.fit(X, y).score(X, y)
     1.0
     """
-
-    _architecture = (
-        "filters",
-        "kernel_size",
-        "n_blocks",
-        "padding",
-        "dense_units",
-        "dropout",
-        "batch_norm_momentum",
-    )
 
     def __init__(
         self,
@@ -646,19 +601,6 @@ class VolumeCNNClassifier(_CNNClassifier):
     >>> decoder.fit(X, y).predict_proba(X[:5]).shape
     (5, 2)
     """
-
-    _architecture = (
-        "filters",
-        "kernel_size",
-        "n_blocks",
-        "pool_size",
-        "strides",
-        "padding",
-        "dense_units",
-        "dense_batch_norm",
-        "dropout",
-        "batch_norm_momentum",
-    )
 
     def __init__(
         self,

@@ -344,12 +344,25 @@ def _maps(models, classifier, X, columns, method, options):
     return (maps / len(models)).astype(np.float32)
 
 
+def _softmax_layer(model):
+    last = model.layers[-1]
+    is_softmax = getattr(last, "activation", None) is keras.activations.softmax
+    if isinstance(last, keras.layers.Softmax) or (
+        is_softmax and isinstance(last, keras.layers.Dense | keras.layers.Activation)
+    ):
+        return last
+    raise TypeError(
+        f"The network ends in {last.name!r}, which is no softmax, so there is no output before it "
+        "to explain. End it in Dense(n_classes, 'softmax') or in a Softmax layer."
+    )
+
+
 class _Logits:
     """The output of a network before its softmax, of a class for each sample."""
 
     def __init__(self, model, batches, layer=None):
         self.model, self._batches = model, batches
-        last = model.get_layer("probabilities")
+        last = _softmax_layer(model)
         # A softmax layer of its own gets the logits; a dense one computes them first.
         self._weights = getattr(last, "kernel", None), getattr(last, "bias", None)
         features = last.input if layer is None else layer.output
@@ -361,7 +374,9 @@ class _Logits:
         logits, features = self._part(batch, training=False)
         kernel, bias = self._weights
         if kernel is not None:
-            logits = tf.matmul(logits, kernel) + bias
+            logits = tf.matmul(logits, kernel)
+        if bias is not None:
+            logits = logits + bias
         return tf.gather(logits, columns, axis=1, batch_dims=1), features
 
     def __call__(self, X, columns):

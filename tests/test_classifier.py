@@ -669,12 +669,7 @@ def test_the_network_for_small_samples_has_few_weights_and_learns():
     assert decoder.score(X[:30], y[:30]) == 1
     assert decoder.score(X[30:], y[30:]) >= linear.score(X[30:].reshape(10, -1), y[30:])
     sizes = [
-        convolutional_network(
-            (40, 56, 3),
-            2,
-            linear_path=estimator.linear_path is not None,
-            **{name: estimator.get_params()[name] for name in estimator._architecture},
-        ).count_params()
+        estimator.build_network((40, 56, 3), 2).count_params()
         for estimator in (decoder, SlabCNNClassifier())
     ]
     assert sizes == [215_780, 2_345_602]

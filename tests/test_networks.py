@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from skfmri import VolumeCNNClassifier
 from skfmri.networks import check_architecture, convolutional_network, per_block, smallest_input
 
 
@@ -15,11 +16,12 @@ def test_default_network_for_three_slices_has_the_parameters_of_the_notebook():
 
 
 @pytest.mark.parametrize(
-    ("input_shape", "options", "n_parameters"),
+    ("sample_shape", "options", "n_parameters"),
     [
         (
-            (30, 50, 18, 1),
+            (30, 50, 18),
             {
+                "filters": 32,
                 "kernel_size": 2,
                 "pool_size": [(2, 3, 2), (2, 3, 2), 2],
                 "dense_units": (256, 512),
@@ -27,7 +29,7 @@ def test_default_network_for_three_slices_has_the_parameters_of_the_notebook():
             347_234,
         ),
         (
-            (40, 66, 12, 1),
+            (40, 66, 12),
             {
                 "filters": (16, 32),
                 "n_blocks": 2,
@@ -40,9 +42,11 @@ def test_default_network_for_three_slices_has_the_parameters_of_the_notebook():
         ),
     ],
 )
-def test_two_older_volume_networks_can_be_rebuilt(input_shape, options, n_parameters):
-    model = convolutional_network(input_shape, 2, dense_batch_norm=False, **options)
+def test_two_older_volume_networks_can_be_rebuilt(sample_shape, options, n_parameters):
+    decoder = VolumeCNNClassifier(padding="valid", dense_batch_norm=False, **options)
+    model = decoder.build_network(sample_shape, 2)
     assert model.count_params() == n_parameters
+    assert model.input_shape == (None, *sample_shape, 1)
 
 
 def test_layers_stand_in_the_order_of_the_notebook():

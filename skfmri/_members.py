@@ -1,0 +1,123 @@
+"""Networks from recipes: built, trained, filled with weights again."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from skfmri._backend import keras
+from skfmri._training import POOL, train
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes a compiled network: the key under which fits share one.
+
+    Parameters
+    ----------
+    function : callable
+        Returns an uncompiled model, called with input shape, number of classes and keywords.
+    input_shape : tuple of int
+        Shape of one sample as the network takes it.
+    n_classes : int
+        Number of classes.
+    keywords : tuple of (str, object)
+        Settings of the function, hashable.
+    optimizer : type
+        Class of the optimizer.
+    optimizer_config : str
+        Its configuration as JSON.
+    """
+
+    function: object
+    input_shape: tuple
+    n_classes: int
+    keywords: tuple
+    optimizer: type
+    optimizer_config: str
+
+    def model(self):
+        """Return the network, neither compiled nor trained."""
+        model = self.function(self.input_shape, self.n_classes, **dict(self.keywords))
+        if not isinstance(model, keras.Model) or model.output_shape != (None, self.n_classes):
+            found = getattr(model, "output_shape", type(model).__name__)
+            raise ValueError(
+                f"{self.function.__name__} must return a keras.Model whose output has the shape "
+                f"(None, {self.n_classes}), one probability for each class, but it gave {found}. "
+                "End it in a Dense layer of n_classes units with softmax."
+            )
+        return model
+
+    def compiled_model(self):
+        """Return the network, compiled."""
+        return self._compiled(self.model())
+
+    def fitted_model(self, members):
+        """Return a model with these weights, or, of several lists of weights, their average."""
+        models = [self.compiled_model() for _ in members]
+        for number, (model, weights) in enumerate(zip(models, members, strict=True), start=1):
+            model.set_weights(weights)
+            if len(members) > 1:
+                model.name = f"member{number}"
+        if len(models) == 1:
+            return models[0]
+        inputs = keras.Input(models[0].input_shape[1:], name="input")
+        outputs = keras.layers.Average(name="probabilities")([model(inputs) for model in models])
+        return self._compiled(keras.Model(inputs, outputs, name="average"))
+
+    def _compiled(self, model):
+        model.compile(
+            self.optimizer.from_config(json.loads(self.optimizer_config)),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            # On a CPU, XLA costs more in compilation than it ever gains.
+            jit_compile=False,
+        )
+        return model
+
+
+def linear_weights(X, y, sample_weight, n_classes, C):
+    """Fit a logistic regression; return kernel and bias of a layer whose softmax it is.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Samples, flattened here.
+    y : ndarray of shape (n_samples,), int
+        Positions of the classes.
+    sample_weight : ndarray of shape (n_samples,)
+        Weight of each sample in the loss.
+    n_classes : int
+        Number of classes, of which some may have no sample.
+    C : float
+        Inverse strength of the L2 penalty.
+
+    Returns
+    -------
+    kernel : ndarray of shape (n_features, n_classes), float32
+    bias : ndarray of shape (n_classes,), float32
+    """
+    X = np.asarray(X, np.float32).reshape(len(X), -1)
+    kernel = np.zeros((X.shape[1], n_classes), np.float32)
+    bias = np.zeros(n_classes, np.float32)
+    found = np.unique(y)
+    if len(found) > 1:
+        model = LogisticRegression(C=C, max_iter=1000).fit(X, y, sample_weight=sample_weight)
+        # Of two classes scikit-learn keeps the difference.
+        halves = np.array([[-0.5], [0.5]], np.float32)
+        binary = len(model.coef_) == 1
+        kernel[:, found] = (halves @ model.coef_ if binary else model.coef_).T
+        bias[found] = halves @ model.intercept_ if binary else model.intercept_
+    return kernel, bias
+
+
+def train_member(recipe, learning_rate, linear, seeds, data, options):
+    """Return the weights of one trained network, its history and its number of epochs."""
+    lease = POOL.borrow(recipe, recipe.compiled_model)
+    initial, order = map(np.random.default_rng, seeds)
+    lease.network.reset(initial, learning_rate)
+    if linear is not None:
+        lease.network.model.get_layer("linear_path").set_weights(linear)
+    history, n_epochs = train(lease.network, *data, order=order, **options)
+    return lease.network.model.get_weights(), history, n_epochs

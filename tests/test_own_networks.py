@@ -1,0 +1,140 @@
+import pickle
+
+import keras
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from skfmri import SlabCNNClassifier
+from skfmri.inspection import layer_activations, saliency
+from skfmri.networks import convolutional_network
+
+layers = keras.layers
+
+
+def separable_network(input_shape, n_classes, *, width=3, dropout=0.5):
+    """Holds every kind of random part: two kernels in a layer, a nested model, dropouts."""
+    inputs = keras.Input(input_shape)
+    x = layers.SeparableConv2D(width, 3, activation="relu", name="separable")(inputs)
+    x = layers.DepthwiseConv2D(2, name="depthwise")(x)
+    nested = keras.Sequential([layers.Dense(4, "relu", name="inner"), layers.Dropout(dropout)])
+    x = nested(layers.Flatten()(x))
+    return keras.Model(inputs, layers.Dense(n_classes, "softmax", name="last")(x))
+
+
+def attention_network(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Reshape((-1, input_shape[-1]))(inputs)
+    x = layers.Flatten()(layers.MultiHeadAttention(1, 2)(x, x))
+    return keras.Model(inputs, layers.Dense(n_classes, "softmax")(x))
+
+
+def network_of_one_output(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Dense(1, "sigmoid")(layers.Flatten()(inputs)))
+
+
+class SeparableClassifier(SlabCNNClassifier):
+    network_function = staticmethod(separable_network)
+
+    def __init__(self, width=3, dropout=0.0, epochs=3, n_members=1, random_state=None):
+        super().__init__(
+            dropout=dropout, epochs=epochs, n_members=n_members, random_state=random_state
+        )
+        self.width = width
+
+
+class AttentionClassifier(SlabCNNClassifier):
+    network_function = staticmethod(attention_network)
+
+
+class OneOutputClassifier(SlabCNNClassifier):
+    network_function = staticmethod(network_of_one_output)
+
+
+@pytest.fixture(scope="module")
+def decoder(slabs):
+    return SeparableClassifier(random_state=0).fit(*slabs)
+
+
+def test_the_class_trains_its_own_network_with_its_own_parameters(decoder, slabs):
+    assert decoder.model_.get_layer("separable").filters == 3
+    assert decoder.get_params() == {
+        "width": 3,
+        "dropout": 0.0,
+        "epochs": 3,
+        "n_members": 1,
+        "random_state": 0,
+    }
+    assert decoder.predict_proba(slabs[0]).shape == (20, 3)
+    assert clone(decoder).set_params(width=2).build_network((6, 7, 3), 3).layers[1].filters == 2
+
+
+def test_a_seed_decides_every_weight_and_no_other_state_does(decoder, slabs):
+    # The pool lends the network that another fit has left behind.
+    other = SeparableClassifier(random_state=1).fit(*slabs)
+    again = SeparableClassifier(random_state=0).fit(*slabs)
+    for weights, first in zip(
+        again.model_.get_weights(), decoder.model_.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(weights, first)
+    kernels = [
+        [w for w in model.get_weights() if w.ndim > 1] for model in (decoder.model_, other.model_)
+    ]
+    assert len(kernels[0]) == 5
+    for one, two in zip(*kernels, strict=True):
+        assert np.abs(one - two).max() > 0.01
+
+
+def test_kernels_of_one_layer_are_drawn_apart():
+    from skfmri._training import CompiledNetwork
+
+    inputs = keras.Input((4,))
+    x = layers.SimpleRNN(4, recurrent_initializer="glorot_uniform")(layers.Reshape((1, 4))(inputs))
+    model = keras.Model(inputs, layers.Dense(2, "softmax")(x))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    network = CompiledNetwork(model)
+    network.reset(np.random.default_rng(0))
+    kernel, recurrent = model.layers[2].get_weights()[:2]
+    assert kernel.shape == recurrent.shape == (4, 4)
+    assert np.abs(kernel - recurrent).max() > 0.1
+
+
+def test_its_keywords_can_be_searched_and_members_averaged(slabs):
+    search = GridSearchCV(SeparableClassifier(epochs=1, random_state=0), {"width": [1, 2]}, cv=2)
+    assert search.fit(*slabs).best_params_["width"] in (1, 2)
+    averaged = SeparableClassifier(n_members=2, epochs=1, random_state=0).fit(*slabs)
+    assert averaged.model_.get_layer("member2").get_layer("separable").filters == 3
+
+
+def test_it_can_be_pickled_and_inspected(decoder, slabs):
+    X, _ = slabs
+    copy = pickle.loads(pickle.dumps(decoder))
+    np.testing.assert_array_equal(copy.predict_proba(X), decoder.predict_proba(X))
+    assert layer_activations(decoder, X, "separable").shape == (20, 4, 5, 3)
+    kernel = decoder.model_.get_layer("last").get_weights()[0]
+    hidden = layer_activations(decoder, X, -2)
+    at_zero = layer_activations(decoder, np.zeros_like(X), -2)
+    maps = saliency(decoder, X, "face", n_steps=200).reshape(20, -1).sum(axis=1)
+    expected = ((hidden - at_zero) @ kernel)[:, 1]
+    np.testing.assert_allclose(maps, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_weights_that_no_seed_can_draw_again_are_refused(slabs):
+    with pytest.raises(ValueError, match=r"weight '.*query.*' in a way that cannot be repeated"):
+        AttentionClassifier(epochs=1).fit(*slabs)
+
+
+def test_a_network_without_an_output_for_each_class_is_refused(slabs):
+    with pytest.raises(ValueError, match=r"network_of_one_output must .* \(None, 3\).*\(None, 1\)"):
+        OneOutputClassifier(epochs=1).fit(*slabs)
+
+
+def test_the_linear_path_needs_a_network_that_has_one(slabs):
+    with pytest.raises(ValueError, match="attention_network has no keyword linear_path"):
+        AttentionClassifier(linear_path=1.0).fit(*slabs)
+
+
+def test_the_default_function_is_public():
+    assert SlabCNNClassifier.network_function is convolutional_network
