@@ -305,6 +305,57 @@ class TestComparisons:
         np.testing.assert_allclose(baseline.fit(X, y).predict_proba(X), expected, atol=1e-4)
 
 
+class _CoefficientFile:
+    """Writes what it is shown: a list filled in a worker would be lost with it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, fold, decoder, X_test, y_test):
+        path = self.folder / f"{fold}.npz"
+        assert not path.exists()
+        np.savez(path, coef=decoder.coef_, X=X_test, y=y_test)
+
+
+class TestOnFitted:
+    @pytest.mark.parametrize("n_jobs", [None, 2])
+    def test_it_sees_each_fitted_decoder_once_with_its_held_out_samples(
+        self, problem, tmp_path, n_jobs
+    ):
+        X, y, groups = problem
+        evaluate_decoder(
+            LogisticRegression(),
+            X,
+            y,
+            groups=groups,
+            n_permutations=1,
+            n_jobs=n_jobs,
+            on_fitted=_CoefficientFile(tmp_path),
+        )
+        assert len(list(tmp_path.iterdir())) == 5
+        for fold, (train, test) in enumerate(LeaveOneGroupOut().split(X, y, groups)):
+            found = np.load(tmp_path / f"{fold}.npz")
+            np.testing.assert_array_equal(found["X"], X[test])
+            np.testing.assert_array_equal(found["y"], y[test])
+            expected = LogisticRegression().fit(X[train], y[train]).coef_
+            np.testing.assert_allclose(found["coef"], expected, rtol=1e-6)
+
+    def test_a_fold_counts_as_finished_only_after_it(self, problem, tmp_path):
+        X, y, groups = problem
+        calls = []
+
+        def fail_once(fold, *_):
+            calls.append(fold)
+            if calls == [0, 1]:
+                raise OSError("disk full")
+
+        options = {"groups": groups, "ledger": tmp_path / "run.jsonl", "on_fitted": fail_once}
+        with pytest.raises(OSError, match="disk full"):
+            evaluate_decoder(LogisticRegression(), X, y, **options)
+        evaluate_decoder(LogisticRegression(), X, y, **options)
+        assert calls == [0, 1, 1, 2, 3, 4]
+
+
 class TestPermutations:
     def test_labels_that_cannot_be_exchanged_are_refused_before_any_fit(self, problem):
         X, _, groups = problem

@@ -46,6 +46,7 @@ def evaluate_decoder(
     n_jobs=None,
     random_state=None,
     on_fold=None,
+    on_fitted=None,
 ):
     """Cross-validate a decoder by group, beside a linear model and a dummy on the same folds.
 
@@ -97,6 +98,11 @@ def evaluate_decoder(
     on_fold : callable, default=None
         Called after each fold with its row of `DecodingResult.folds`, a dict. Folds come in the
         order in which they are finished.
+    on_fitted : callable, default=None
+        Called in each fold as ``on_fitted(fold, decoder, X_test, y_test)``, with the fitted decoder
+        and the samples held out, for what scores do not tell, such as a map of its weights. It
+        runs where the fold was fitted, with `n_jobs` in a worker, so it should write files and not
+        fill lists. With a `ledger` it runs before the fold counts as finished, and not again after.
 
     Returns
     -------
@@ -155,7 +161,7 @@ def evaluate_decoder(
         if book is not None:
             random_state = book.identity["random_state"]
         row_of = partial(fold_row, splits=splits, y=y, groups=groups, score=score)
-        run = _Run(X, groups, splits, random_state, book, n_jobs)
+        run = _Run(X, groups, splits, random_state, book, n_jobs, on_fitted)
         outcomes = {name: [None] * len(splits) for name in models}
         for name, fold, outcome in run.outcomes(models, y):
             outcomes[name][fold] = outcome
@@ -235,8 +241,9 @@ def _flatten(X):
 class _Run:
     """The units of one evaluation: a model, a fold and labels, each computed at most once."""
 
-    def __init__(self, X, groups, splits, random_state, ledger, n_jobs):
+    def __init__(self, X, groups, splits, random_state, ledger, n_jobs, on_fitted):
         self.X, self.groups, self.splits = X, groups, splits
+        self.on_fitted = on_fitted
         self.random_state, self.ledger, self.n_jobs = random_state, ledger, n_jobs
         seeds = np.random.SeedSequence(random_state).generate_state(len(splits)) >> 1
         self.seeds = seeds.tolist()
@@ -258,7 +265,12 @@ class _Run:
             else:
                 yield name, fold, known
         tasks = (
-            delayed(_unit)(number, self._seeded(models[name], fold), *self._data(y, fold))
+            delayed(_unit)(
+                number,
+                self._seeded(models[name], fold),
+                *self._data(y, fold),
+                on_fitted=None if tag or name != DECODER else self._on_fitted(fold),
+            )
             for number, (name, fold, _) in enumerate(missing)
         )
         for number, outcome in Parallel(self.n_jobs, return_as="generator_unordered")(tasks):
@@ -291,9 +303,12 @@ class _Run:
     def _data(self, y, fold):
         return self.X, y, self.groups, *self.splits[fold], self.ledger
 
+    def _on_fitted(self, fold):
+        return None if self.on_fitted is None else partial(self.on_fitted, fold)
 
-def _unit(number, *arguments):
-    return number, fit_and_predict(*arguments)
+
+def _unit(number, *arguments, on_fitted):
+    return number, fit_and_predict(*arguments, on_fitted=on_fitted)
 
 
 def _baselines(baseline, estimator):

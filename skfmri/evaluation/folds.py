@@ -60,7 +60,7 @@ def with_seed(estimator, seed):
     return estimator
 
 
-def fit_and_predict(estimator, X, y, groups, train, test, ledger=None):
+def fit_and_predict(estimator, X, y, groups, train, test, ledger=None, on_fitted=None):
     """Fit an estimator on training samples, and return what it says about the test samples.
 
     Parameters
@@ -75,6 +75,8 @@ def fit_and_predict(estimator, X, y, groups, train, test, ledger=None):
         Indices of the split.
     ledger : Ledger, default=None
         Keeps the candidates of a search.
+    on_fitted : callable, default=None
+        Called with the fitted estimator, the test samples and their labels.
 
     Returns
     -------
@@ -110,6 +112,8 @@ def fit_and_predict(estimator, X, y, groups, train, test, ledger=None):
     outcome["classes"] = np.asarray(estimator.classes_)
     outcome["seconds_fit"] = fitted - start
     outcome["seconds_predict"] = time.perf_counter() - fitted
+    if on_fitted is not None:
+        on_fitted(estimator, X_test, y[test])
     return outcome | _training_record(estimator)
 
 
