@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
         return found
 
 
-def make_parser(run_decode, run_demo):
+def make_parser(run_decode, run_demo, run_report):
     """Return the parser, given the functions that run the commands."""
     parser = _Parser(
         prog="skfmri", description="Decode fMRI volumes with grouped cross-validation."
@@ -47,6 +47,13 @@ def make_parser(run_decode, run_demo):
     demo.set_defaults(run=run_demo)
     demo.add_argument("--out", metavar="DIR", default=DEMO_DIRECTORY, help="directory for results")
     _add_method_arguments(demo, epochs=20)
+    report = commands.add_parser("report", help="write results as one page of HTML once more")
+    report.set_defaults(run=run_report)
+    report.add_argument("results", metavar="RESULT_DIR", help="directory left by decode or demo")
+    report.add_argument("--out", metavar="FILE", help="else report.html in that directory")
+    _add_report_arguments(report)
+    report.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    report.add_argument("--traceback", action="store_true", help="show where an error arose")
     return parser
 
 
@@ -164,9 +171,22 @@ def _add_method_arguments(parser, epochs):
     run.add_argument(
         "--ignore-leaks", action="store_true", help="go on although the data look like a leak"
     )
+    run.add_argument(
+        "--no-maps",
+        dest="maps",
+        action="store_false",
+        help="do not map which voxels decide for the samples held out",
+    )
+    _add_report_arguments(run)
     run.add_argument("--jobs", type=int, default=1, help="folds at a time")
     run.add_argument("--quiet", action="store_true", help="print nothing but errors")
     run.add_argument("--traceback", action="store_true", help="show where an error arose")
+
+
+def _add_report_arguments(parser):
+    parser.add_argument(
+        "--anatomy", metavar="IMAGE", help="what the report draws on; else the mean volume"
+    )
 
 
 def _names(text):

@@ -5,8 +5,11 @@ import platform
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
+import pandas as pd
+from nibabel.affines import voxel_sizes
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -14,7 +17,17 @@ from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from skfmri._arguments import DEMO_DIRECTORY, make_parser
 from skfmri._ledger import versions
-from skfmri._records import claim_directory, read_labels, write_json, write_whole
+from skfmri._records import claim_directory, read_labels, write_json
+from skfmri._results import (
+    LEDGER,
+    NAMES,
+    SETTINGS,
+    remove_run,
+    save_fold_map,
+    write_anatomy,
+    write_mean_maps,
+    write_tables,
+)
 from skfmri._validation import describe_grid
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.evaluation import audit_leakage, evaluate_decoder
@@ -25,16 +38,6 @@ from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer, clean_runs
 from skfmri.samples import NiftiSamples
 
-LEDGER = "ledger.jsonl"
-RESULT_FILES = (
-    "folds.csv",
-    "predictions.csv",
-    "groups.csv",
-    "learning_curves.csv",
-    "summary.csv",
-    "comparisons.csv",
-    "settings.json",
-)
 NETWORK_PARAMETERS = (
     "filters",
     "kernel_size",
@@ -48,6 +51,7 @@ NETWORK_PARAMETERS = (
     "epochs",
     "batch_size",
 )
+SALIENCY = {"method": "integrated_gradients", "n_steps": 16}
 USER_MISTAKE, INTERRUPTED = 2, 130
 
 
@@ -68,7 +72,7 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = None
     try:
-        args = make_parser(run_decode, run_demo).parse_args(argv)
+        args = make_parser(run_decode, run_demo, run_report).parse_args(argv)
         args.run(args)
     except KeyboardInterrupt:
         print("skfmri: interrupted; --resume goes on where it stopped.", file=sys.stderr)
@@ -93,21 +97,44 @@ def run_decode(args):
             raise ValueError(
                 f"--{name} does nothing without --clean. Add --clean, or leave it out."
             )
+    _check_anatomy(args.anatomy)
     directory = _claim(args, args.overwrite)
-    samples, rows, blocks = _read_samples(args)
-    _decode(args, samples, rows, blocks, directory)
+    samples, raw, rows, blocks = _read_samples(args)
+    _decode(args, samples, raw, rows, blocks, directory)
 
 
 def run_demo(args):
     """Cross-validate a network on simulated data with a known answer."""
+    _check_anatomy(args.anatomy)
     directory = _claim(args, overwrite=args.out == DEMO_DIRECTORY)
     data = make_eyes_open_closed(random_state=args.seed)
     samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
-    _decode(args, samples, np.arange(len(samples)), None, directory)
+    _decode(args, samples, samples, np.arange(len(samples)), None, directory)
+
+
+def run_report(args):
+    """Write the report of results that are there."""
+    console = Console(quiet=args.quiet, markup=False, highlight=False)
+    console.print(f"Written: {_write_report(args.results, path=args.out, anatomy=args.anatomy)}")
+
+
+def _write_report(directory, **options):
+    # Matplotlib is optional, and takes a while to load.
+    try:
+        from skfmri.report import write_report
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    return write_report(directory, **options)
+
+
+def _check_anatomy(path):
+    """Raise ValueError before hours of work, not after them."""
+    if path is not None and len(NiftiSamples(path)) != 1:
+        raise ValueError(f"--anatomy needs one volume, but {path} has {len(NiftiSamples(path))}.")
 
 
 def _claim(args, overwrite):
-    return claim_directory(args.out, (*RESULT_FILES, LEDGER), overwrite or args.resume)
+    return claim_directory(args.out, (*NAMES, LEDGER), overwrite or args.resume)
 
 
 def build_pipeline(args):
@@ -142,7 +169,7 @@ def build_pipeline(args):
 
 
 def _read_samples(args):
-    """Return the samples to decode, the row of each in the table of labels, and its block."""
+    """Return the samples to decode, the same before cleaning, their rows in the table, blocks."""
     samples = NiftiSamples(args.images)
     columns = {"label": args.label_column, "group": args.group_column}
     for role, column in (("run", args.run_column), ("block", args.block_column)):
@@ -163,6 +190,7 @@ def _read_samples(args):
     names = table["group"] if args.run_column is None else table["run"]
     runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
     samples.groups, samples.runs = table["group"].to_numpy(dtype=str), np.array(runs)
+    raw = samples
     if args.clean:
         samples = clean_runs(samples, high_pass=args.high_pass, t_r=args.t_r)
     labels = table["label"]
@@ -193,7 +221,8 @@ def _read_samples(args):
     samples = samples[rows]
     samples.y = labels[rows].to_numpy(dtype=str)
     samples.groups = _as_numbers(table["group"][rows].to_numpy(dtype=str))
-    return samples, rows, None if args.block_column is None else table["block"][rows].to_numpy()
+    blocks = None if args.block_column is None else table["block"][rows].to_numpy()
+    return samples, raw[rows], rows, blocks
 
 
 def _as_numbers(names):
@@ -204,7 +233,7 @@ def _as_numbers(names):
     return names.astype(int) if is_number else names
 
 
-def _decode(args, samples, rows, blocks, directory):
+def _decode(args, samples, raw, rows, blocks, directory):
     # Labels and groups are shown as they are, brackets included.
     console = Console(quiet=args.quiet, markup=False, highlight=False)
     classes, counts = np.unique(samples.y, return_counts=True)
@@ -218,9 +247,8 @@ def _decode(args, samples, rows, blocks, directory):
     cv, n_folds = _splitter(args, groups)
     pipeline = build_pipeline(args)
     leaks = _look_for_leaks(args, pipeline, samples, cv, console)
-    ledger = directory / LEDGER
     if not args.resume:
-        ledger.unlink(missing_ok=True)
+        remove_run(directory)
     with _progress(console, n_folds) as on_fold:
         result = evaluate_decoder(
             pipeline,
@@ -229,39 +257,22 @@ def _decode(args, samples, rows, blocks, directory):
             baseline=args.baseline,
             blocks=blocks,
             n_permutations=args.permutations,
-            ledger=ledger,
+            ledger=directory / LEDGER,
             n_jobs=args.jobs,
             random_state=args.seed,
             on_fold=on_fold,
+            on_fitted=partial(save_fold_map, directory, SALIENCY) if args.maps else None,
         )
     _print_result(console, result)
-    predictions = result.predictions.assign(sample=rows[result.predictions["sample"]])
-    tables = {
-        "folds.csv": result.folds,
-        "predictions.csv": predictions,
-        "groups.csv": result.groups,
-        "learning_curves.csv": result.learning_curves,
-        "summary.csv": result.summary,
-        "comparisons.csv": result.comparisons,
-    }
-    for name, table in tables.items():
-        write_whole(directory / name, table.to_csv(index=False))
-    test = result.permutation_test
+    write_tables(directory, result, rows)
+    rotator = pipeline["slab"].fit(samples)
+    write_anatomy(directory, raw, rotator)
+    n_maps = write_mean_maps(directory, n_folds) if args.maps else 0
     record = {
         "settings": {name: value for name, value in vars(args).items() if name != "run"},
-        "data": {
-            "n_volumes": len(samples),
-            "grid_shape": samples.grid_shape,
-            "affine": samples.affine.tolist(),
-            "volumes_per_class": dict(zip(classes.tolist(), counts.tolist(), strict=True)),
-            "groups": groups.tolist(),
-        },
-        # JSON has no NaN.
-        "scores": result.summary.astype(object).replace(np.nan, None).to_dict("records"),
-        "permutation_test": None
-        if test is None
-        else {"p_value": test.pvalue, "n_permutations": test.n_permutations},
-        "sentences": result.sentences(),
+        **_describe(samples, pipeline, rotator),
+        "saliency": {**SALIENCY, "n_folds": n_maps} if n_maps else None,
+        **_describe_result(result),
         "leaks_ignored": leaks,
         "seconds": time.perf_counter() - start,
         "versions": {
@@ -270,8 +281,51 @@ def _decode(args, samples, rows, blocks, directory):
             "platform": platform.platform(),
         },
     }
-    write_json(directory / "settings.json", record)
-    console.print(f"Written to {directory}: {', '.join(RESULT_FILES)}")
+    write_json(directory / SETTINGS, record)
+    try:
+        _write_report(directory, anatomy=args.anatomy)
+    except ValueError as error:
+        # The scores have cost hours: a report that cannot be made does not make them a failure.
+        console.print(f"There is no report: {error}")
+    found = [name for name in (*NAMES, LEDGER) if (directory / name).exists()]
+    console.print(f"Written to {directory}: {', '.join(found)}")
+
+
+def _describe(samples, pipeline, rotator):
+    """Return data, slab and network in what JSON knows."""
+    counts = pd.crosstab(samples.groups, samples.y)
+    network = pipeline["cnn"].build_network(rotator.slab_shape_, counts.shape[1])
+    return {
+        "data": {
+            "n_volumes": len(samples),
+            "n_runs": len(np.unique(samples.runs)),
+            "grid_shape": samples.grid_shape,
+            "voxel_sizes_mm": voxel_sizes(samples.affine).tolist(),
+            "affine": samples.affine.tolist(),
+            "volumes_per_class": counts.sum().to_dict(),
+            "volumes_per_group": counts.to_dict("index"),
+            "groups": counts.index.tolist(),
+        },
+        "slab": {
+            "shape": rotator.slab_shape_,
+            "first_slice": rotator.slab_box_[2][0],
+            "affine": rotator.slab_affine_.tolist(),
+        },
+        "network": {"n_parameters": network.count_params()},
+    }
+
+
+def _describe_result(result):
+    """Return scores and tests in what JSON knows."""
+    test = result.permutation_test
+    return {
+        # JSON has no NaN.
+        "scores": result.summary.astype(object).replace(np.nan, None).to_dict("records"),
+        "permutation_test": None
+        if test is None
+        else {"p_value": test.pvalue, "n_permutations": test.n_permutations},
+        "sentences": result.sentences(),
+    }
 
 
 def _splitter(args, groups):

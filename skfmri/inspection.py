@@ -186,7 +186,8 @@ def saliency_image(estimators, X, y=None, **options):
     the sample's own class: all but "gradient" and "smoothgrad".
     """
     images = [_image(estimator, X, y, options) for estimator in _as_list(estimators)]
-    return _mean_image(images, [image.get_fdata(dtype=np.float32) for image in images])
+    mean = np.mean([image.get_fdata(dtype=np.float32) for image in images], axis=0)
+    return nibabel.Nifti1Image(mean, images[0].affine, images[0].header)
 
 
 def sign_consistency_image(estimators, X, y=None, **options):
@@ -207,7 +208,8 @@ def sign_consistency_image(estimators, X, y=None, **options):
     -------
     image : nibabel.Nifti1Image
         3-D, float32: the mean sign, from -1 where all maps are negative to 1 where all are
-        positive.
+        positive. Less than a thousandth of a map's largest value counts as 0, for the transpose of
+        a spline reaches far beyond the slab, but hardly.
 
     Raises
     ------
@@ -221,7 +223,25 @@ def sign_consistency_image(estimators, X, y=None, **options):
             "cross_validate(return_estimator=True)."
         )
     images = [_image(estimator, X, y, options) for estimator in estimators]
-    return _mean_image(images, [np.sign(image.get_fdata(dtype=np.float32)) for image in images])
+    agreement = mean_sign([image.get_fdata(dtype=np.float32) for image in images])
+    return nibabel.Nifti1Image(agreement, images[0].affine, images[0].header)
+
+
+def mean_sign(maps):
+    """Return the mean sign of maps, where next to nothing has none.
+
+    Parameters
+    ----------
+    maps : sequence of ndarray
+        Of one shape.
+
+    Returns
+    -------
+    agreement : ndarray, float32
+        From -1 to 1.
+    """
+    signs = [np.sign(m) * (np.abs(m) > 1e-3 * np.abs(m).max()) for m in np.asarray(maps)]
+    return np.mean(signs, axis=0, dtype=np.float32)
 
 
 def randomization_check(estimator, X, y=None, *, random_state=None, **options):
@@ -487,11 +507,6 @@ def _image(estimator, X, y, options):
             "Pass a fitted pipeline with one."
         )
     return rotators[0].back_project(saliency(estimator, X, y, **options).mean(axis=0))
-
-
-def _mean_image(images, arrays):
-    mean = np.mean(arrays, axis=0, dtype=np.float32)
-    return nibabel.Nifti1Image(mean, images[0].affine, images[0].header)
 
 
 def _mean_spearman(before, after):

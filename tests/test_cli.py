@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from skfmri._parameters import SMALL_SAMPLE
 from skfmri.cli import main
+from skfmri.networks import convolutional_network
 
 SHAPE = (12, 13, 10)
 RESULTS = [
@@ -21,8 +23,14 @@ RESULTS = [
     "groups.csv",
     "learning_curves.csv",
     "ledger.jsonl",
+    "maps",
+    "mean.nii.gz",
     "predictions.csv",
+    "report.html",
+    "saliency.nii.gz",
     "settings.json",
+    "sign_consistency.nii.gz",
+    "slab.nii.gz",
     "summary.csv",
 ]
 FAST = ["--filters", "2", "--n-blocks", "1", "--dense-units", "8", "--epochs", "4"]
@@ -100,6 +108,81 @@ def test_settings_and_versions_are_recorded(results):
     assert score["chance"] == 0.5
     assert record["leaks_ignored"] == []
     assert record["sentences"][0].startswith("accuracy ")
+
+
+def test_data_slab_and_network_are_recorded(results):
+    record = json.loads((results / "settings.json").read_text())
+    data = record["data"]
+    assert (data["n_volumes"], data["n_runs"], data["voxel_sizes_mm"]) == (12, 4, [3, 3, 3])
+    assert data["volumes_per_group"] == {str(n): {"cat": 2, "dog": 2} for n in (1, 2, 3)}
+    x, y, n_slices = record["slab"]["shape"]
+    assert n_slices == 3
+    expected = convolutional_network((x, y, 3), 2, filters=2, n_blocks=1, dense_units=(8,))
+    assert record["network"]["n_parameters"] == expected.count_params()
+    assert record["saliency"] == {"method": "integrated_gradients", "n_steps": 16, "n_folds": 3}
+
+
+def test_the_mean_volume_is_that_of_the_volumes_before_cleaning(study, tmp_path):
+    more = ["--drop", "rest", "--clean", "--quiet", "--no-maps"]
+    assert main(arguments(study, tmp_path / "out", *more)) == 0
+    volumes = [nibabel.load(study / name).get_fdata() for name in ("one.nii.gz", "two.nii.gz")]
+    kept = np.isin(pd.read_csv(study / "labels.csv")["label"], ["cat", "dog"])
+    mean = np.concatenate(volumes, axis=-1)[..., kept].mean(axis=-1)
+    found = nibabel.load(tmp_path / "out" / "mean.nii.gz").get_fdata()
+    np.testing.assert_allclose(found, mean, rtol=1e-5)
+
+
+def test_maps_are_the_mean_over_folds_and_show_the_blob(results):
+    maps = [nibabel.load(results / "maps" / f"fold00{n}.nii.gz").get_fdata() for n in (1, 2, 3)]
+    found = nibabel.load(results / "saliency.nii.gz").get_fdata()
+    np.testing.assert_allclose(found, np.mean(maps, axis=0), atol=1e-6)
+    inside = nibabel.load(results / "slab.nii.gz").get_fdata() > 0
+    blob = np.zeros(SHAPE, bool)
+    blob[4:8, 4:9, 2:8] = True
+    assert np.abs(found)[inside & blob].mean() > 1.5 * np.abs(found)[inside & ~blob].mean()
+
+
+def test_without_maps_there_are_none_and_none_of_an_earlier_run(study, results, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    assert main(arguments(study, out, "--drop", "rest", "--quiet", "--overwrite", "--no-maps")) == 0
+    left = {"maps", "saliency.nii.gz", "sign_consistency.nii.gz"}
+    assert sorted(path.name for path in out.iterdir()) == sorted(set(RESULTS) - left)
+    assert json.loads((out / "settings.json").read_text())["saliency"] is None
+
+
+def test_a_report_can_be_written_again_elsewhere(results, tmp_path, capsys):
+    assert main(["report", str(results), "--out", str(tmp_path / "other.html")]) == 0
+    assert "other.html" in capsys.readouterr().out
+    assert (tmp_path / "other.html").read_text() == (results / "report.html").read_text()
+    assert main(["report", str(tmp_path)]) == 2
+    assert "settings.json" in capsys.readouterr().err
+
+
+def test_without_matplotlib_scores_are_kept_and_the_extra_is_named(
+    study, tmp_path, capsys, monkeypatch
+):
+    for name in [n for n in sys.modules if n.startswith(("skfmri.report", "skfmri.plotting"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = tmp_path / "out"
+    assert main(arguments(study, out, "--drop", "rest", "--no-maps")) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "There is no report: " in shown
+    assert 'pip install "skfmri[plot]"' in shown
+    assert (out / "settings.json").exists()
+    assert not (out / "report.html").exists()
+    assert main(["report", str(out)]) == 2
+    assert "skfmri[plot]" in capsys.readouterr().err
+
+
+def test_an_anatomy_that_is_none_is_noticed_before_any_work(study, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(arguments(study, out, "--anatomy", "nowhere.nii")) == 2
+    assert "nowhere.nii" in capsys.readouterr().err
+    assert main(arguments(study, out, "--anatomy", str(study / "one.nii.gz"))) == 2
+    assert "needs one volume, but" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_the_same_seed_gives_the_same_files(study, results, tmp_path):

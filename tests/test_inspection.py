@@ -17,6 +17,7 @@ from skfmri import (
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.inspection import (
     layer_activations,
+    mean_sign,
     randomization_check,
     saliency,
     saliency_image,
@@ -307,6 +308,10 @@ class TestImages:
         assert set(np.round(np.unique(image.get_fdata()) * 3).astype(int)) <= set(range(-3, 4))
         with pytest.raises(ValueError, match="two or more"):
             sign_consistency_image(estimators[:1], samples)
+
+    def test_next_to_nothing_has_no_sign(self):
+        maps = [[2.0, -2.0, 1e-4, 0.0], [1.0, 3.0, -1e-4, 0.0]]
+        np.testing.assert_array_equal(mean_sign(maps), [1, 0, 0, 0])
 
     def test_one_pipeline_gives_the_transpose_of_its_mean_map(self, study):
         _, samples, estimators = study
