@@ -1,0 +1,117 @@
+"""Checks on tables of scores, each with its error message."""
+
+from numbers import Real
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+
+def listed(names):
+    """Return names as a list in words, for error messages."""
+    return ", ".join(map(repr, names)) or "none"
+
+
+def check_table(table, columns, name):
+    """Return a table that has rows and columns, or raise TypeError or ValueError."""
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"{name} must be a pandas.DataFrame, but is a {type(table).__name__}.")
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"{name} has no column {listed(missing)}, only {listed(table)}.")
+    if table.empty:
+        raise ValueError(f"{name} has the columns {listed(table)}, but no rows.")
+    return table
+
+
+def rows_of_model(predictions, model, columns):
+    """Return the predictions of one model, all of them where the table names no models."""
+    table = check_table(predictions, columns, "predictions")
+    if "model" not in table:
+        return table
+    rows = table[table["model"] == model]
+    if rows.empty:
+        raise ValueError(f"There is no model {model!r}, only {listed(table['model'].unique())}.")
+    return rows
+
+
+def probability_classes(rows, model):
+    """Return the names of the classes that predictions give a probability to."""
+    classes = [str(name)[2:] for name in rows if str(name).startswith("p_")]
+    if not classes or rows[[f"p_{name}" for name in classes]].isna().any(axis=None):
+        raise ValueError(
+            f"There are no probabilities of {model!r}: columns p_<class> are missing or have gaps; "
+            f"the columns are {listed(rows)}. Take a decoder with predict_proba."
+        )
+    return classes
+
+
+def curve_table(history, metric):
+    """Return one row per fold and epoch, with the metric among its columns."""
+    if isinstance(history, pd.DataFrame):
+        table = check_table(history, ["fold", "epoch"], "history")
+    elif isinstance(history, dict):
+        table = pd.DataFrame(history)
+        table = table.assign(fold=0, epoch=np.arange(1, 1 + len(table)))
+    else:
+        raise TypeError(
+            f"history must be a dict of lists or a table, but is a {type(history).__name__}. Pass "
+            "history_ of a fitted classifier, or learning_curves of a DecodingResult."
+        )
+    if table.empty:
+        raise ValueError("history holds no epochs. Pass that of a fitted network.")
+    names = [name for name in table if name not in ("fold", "epoch") and name[:4] != "val_"]
+    if metric not in names:
+        raise ValueError(f"There is no metric {metric!r} in history, only {listed(names)}.")
+    twice = table[table.duplicated(["fold", "epoch"])]
+    if len(twice):
+        raise ValueError(
+            f"history holds epoch {twice['epoch'].iloc[0]} of fold {twice['fold'].iloc[0]} twice. "
+            "Pass the table of one evaluation."
+        )
+    return table
+
+
+def search_table(search, metric):
+    """Return the results of a search as a table, and its column with the metric."""
+    if hasattr(search, "fit"):
+        check_is_fitted(search, "cv_results_")
+        search = search.cv_results_
+    if not isinstance(search, dict | pd.DataFrame):
+        raise TypeError(
+            "search must be a fitted GridSearchCV or its cv_results_, but is a "
+            f"{type(search).__name__}."
+        )
+    # Through lists, because masked arrays of parameters would lose their types.
+    table = pd.DataFrame({name: list(values) for name, values in search.items()}, dtype=object)
+    column = f"mean_test_{metric}"
+    if column not in table:
+        start = "mean_test_"
+        names = [name.removeprefix(start) for name in table if name.startswith(start)]
+        raise ValueError(f"There is no metric {metric!r} in the search, only {listed(names)}.")
+    if not np.isfinite(table[column].astype(float)).any():
+        raise ValueError(f"None of the {len(table)} values of {column} is finite: all fits failed.")
+    return table, column
+
+
+def parameter_columns(results, names):
+    """Return the columns of parameters that are named with or without "param_"."""
+    found = [column for column in results if column.startswith("param_")]
+    columns = [name if name in found else f"param_{name}" for name in names]
+    for name, column in zip(names, columns, strict=True):
+        if column not in found:
+            known = [text.removeprefix("param_") for text in found]
+            raise ValueError(f"The search has no parameter {name!r}, only {listed(known)}.")
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"x and y are both {names[0]!r}. Name two parameters.")
+    return columns
+
+
+def axis_of(values):
+    """Return the place of each value along an axis, and the texts of the places in order."""
+    texts = [str(value) for value in values]
+    numbers = dict(zip(texts, values, strict=True))
+    order = list(numbers)
+    if all(isinstance(value, Real) for value in numbers.values()):
+        order.sort(key=numbers.get)
+    return [order.index(text) for text in texts], order

@@ -1,0 +1,287 @@
+"""Slabs or maps on the anatomy, in world coordinates."""
+
+from numbers import Real
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from nibabel.affines import apply_affine
+from nilearn.plotting import plot_anat, plot_stat_map
+
+from skfmri.plotting._axes import make_axes
+from skfmri.plotting._depths import depth_in_box, depth_in_mask, inside_slab
+from skfmri.plotting._images import (
+    IN_PLANE,
+    as_finite,
+    check_cut_coords,
+    extent,
+    is_dark_around,
+    lay_out,
+    nearest_inside,
+    peak,
+    read_image,
+)
+from skfmri.preprocessing import NiftiSlabRotator
+
+FIGURE_SIZE = (8.0, 3.2)
+SLAB_COLOR = "#E69F00"
+OUTLINE_POINTS = 401
+INVISIBLE_SHARE = 0.01
+# Grey in the middle: on an anatomy, the white of other maps makes values near 0 stand out most.
+MAP_COLORS = LinearSegmentedColormap.from_list(
+    "skfmri_map", ["#78CBFF", "#1F7AC9", "#6E6E6E", "#CF3F2B", "#FFB84D"], N=257
+)
+
+
+def plot_slab(slab, anatomy, *, cut_coords=None, title=None, ax=None):
+    """Draw a slab on the anatomy, where it lies in native space.
+
+    An angle and slice numbers tell nobody what a slab holds. Look before training: does it pass
+    through the structure of interest?
+
+    Parameters
+    ----------
+    slab : NiftiSlabRotator, image or path
+        A fitted rotator, or a 3-D image that is not zero inside of the slab.
+    anatomy : image, path or NiftiSamples
+        A 3-D image, or samples, of which the mean volume is drawn.
+    cut_coords : sequence of 3 floats, default=None
+        Point ``(x, y, z)`` in mm through which the three planes are cut; None takes the centre of
+        the slab. Images of one slice show that slice whatever is given.
+    title : str, default=None
+        Text above the picture.
+    ax : matplotlib.axes.Axes, default=None
+        Axes whose place the picture takes; None makes a new figure.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        The axes; the planes are drawn in further axes of the figure, at the same place.
+
+    Raises
+    ------
+    ValueError
+        If an image is not 3-D, the slab is empty, or `cut_coords` lies outside of the anatomy.
+    TypeError
+        If something is neither an image nor a path.
+
+    Notes
+    -----
+    Left is left and marked by "L". Oblique images are resampled upright for display. An oblique
+    image of a single slice is drawn as it was acquired, with its tilt undone.
+
+    The outline of a rotator is that of the box of its voxels, so its edges are straight. It holds
+    the voxels where ``rotator.inverse_transform`` is finite. The outline of an image runs where
+    linear interpolation between inside and outside gives one half.
+
+    Examples
+    --------
+    >>> from skfmri import NiftiSamples, NiftiSlabRotator
+    >>> from skfmri.datasets import make_eyes_open_closed
+    >>> from skfmri.plotting import plot_slab
+    >>> samples = NiftiSamples(make_eyes_open_closed(2, n_chunks=2).images)
+    >>> rotator = NiftiSlabRotator(angle=0.35, slab=(12, 15)).fit(samples)
+    >>> ax = plot_slab(rotator, samples, title="Slab")
+    >>> ax.get_title()
+    'Slab'
+    """
+    anatomy = read_image(anatomy, "anatomy", takes_mean=True)
+    inside = inside_slab(slab)
+    upright, flat_inside, plane = lay_out(anatomy, inside)
+    if plane is not None:
+        depth = depth_in_mask(flat_inside)
+    elif isinstance(slab, NiftiSlabRotator):
+        depth = depth_in_box(slab.slab_affine_, slab.slab_shape_)
+    else:
+        depth = depth_in_mask(inside)
+    if cut_coords is None:
+        middle = np.argwhere(inside.get_fdata()).mean(axis=0).round()
+        cut_coords = nearest_inside(apply_affine(inside.affine, middle), upright)
+    cut_coords = check_cut_coords(cut_coords, plane, anatomy=upright)
+    ax = _frame(ax)
+    display = plot_anat(upright, colorbar=False, **_how(upright, cut_coords, plane, ax))
+    _place(display, ax, upright)
+    for cut in display.axes.values():
+        _outline(cut, depth, upright)
+    return _finish(display, ax, cut_coords, title)
+
+
+def plot_map(image, anatomy=None, *, threshold=None, cut_coords=None, title=None, ax=None):
+    """Draw a map on the anatomy: blue below zero, red above, grey at zero.
+
+    Parameters
+    ----------
+    image : image or path
+        3-D map, such as :func:`skfmri.inspection.saliency_image` gives it.
+    anatomy : image, path or NiftiSamples, default=None
+        A 3-D image, or samples, of which the mean volume is drawn; None draws on the grey of
+        zero.
+    threshold : float, default=None
+        Voxels whose absolute value is not above it are hidden, so 0 hides exact zeros alone. None
+        also hides values whose colour is hardly that of zero: up to 1 % of the largest.
+    cut_coords : sequence of 3 floats, default=None
+        Point ``(x, y, z)`` in mm through which the three planes are cut; None takes the voxel of
+        the largest absolute value. Images of one slice show that slice whatever is given.
+    title : str, default=None
+        Text above the picture.
+    ax : matplotlib.axes.Axes, default=None
+        Axes whose place the picture takes; None makes a new figure.
+
+    Returns
+    -------
+    ax : matplotlib.axes.Axes
+        The axes; the planes are drawn in further axes of the figure, at the same place.
+
+    Raises
+    ------
+    ValueError
+        If an image is not 3-D, `threshold` is negative, or `cut_coords` lies outside of an image.
+    TypeError
+        If something is neither an image nor a path.
+
+    Notes
+    -----
+    Colours reach from minus to plus the largest absolute value of the map. Voxels that are not
+    finite are hidden like zeros. Left is left and marked by "L". An oblique map is turned upright
+    without interpolation, so every value drawn is one of the map.
+
+    Maps carried back by the transpose of cubic splines fade out over many voxels around the slab;
+    without the rule for None they would cover the whole anatomy.
+
+    Examples
+    --------
+    >>> import nibabel
+    >>> import numpy as np
+    >>> from skfmri.plotting import plot_map
+    >>> data = np.zeros((6, 7, 8), dtype="float32")
+    >>> data[4:, 2:5, 3:6] = 2.0
+    >>> ax = plot_map(nibabel.Nifti1Image(data, np.diag([4, 4, 4, 1])), title="Right")
+    >>> colorbar = ax.figure.axes[-1]
+    >>> [float(limit) for limit in colorbar.get_ylim()]
+    [-2.0, 2.0]
+    """
+    threshold = _check_threshold(threshold)
+    image = as_finite(read_image(image, "image"))
+    anatomy = None if anatomy is None else read_image(anatomy, "anatomy", takes_mean=True)
+    anatomy, image, plane = lay_out(anatomy, image)
+    drawn = {"image": image} if anatomy is None else {"anatomy": anatomy, "image": image}
+    if cut_coords is None:
+        cut_coords = nearest_inside(peak(image), *drawn.values())
+    cut_coords = check_cut_coords(cut_coords, plane, **drawn)
+    largest = float(np.abs(image.get_fdata()).max())
+    limit = largest or 1.0
+    hidden = INVISIBLE_SHARE * limit if threshold is None else threshold
+    ax = _frame(ax)
+    display = plot_stat_map(
+        image,
+        bg_img=anatomy,
+        # nilearn warns about a map that its threshold empties, so an empty one is made invisible.
+        **({"threshold": hidden} if largest > hidden else {"threshold": None, "transparency": 0}),
+        cmap=MAP_COLORS,
+        vmin=-limit,
+        vmax=limit,
+        colorbar=False,
+        **_how(anatomy, cut_coords, plane, ax),
+    )
+    _place(display, ax, *drawn.values())
+    if anatomy is None:
+        _show_field_of_view(display, image)
+    _add_colorbar(ax, limit, threshold)
+    return _finish(display, ax, cut_coords, title)
+
+
+def _frame(ax):
+    """Return axes that nilearn can draw into."""
+    ax = make_axes(ax, FIGURE_SIZE)
+    if not isinstance(ax.figure, Figure):
+        raise ValueError(
+            f"ax lies in a {type(ax.figure).__name__}, but nilearn draws into whole figures alone. "
+            "Make the axes with Figure.subplots or subplot_mosaic."
+        )
+    return ax
+
+
+def _check_threshold(threshold):
+    if threshold is None:
+        return None
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    if not is_number or not threshold >= 0:
+        raise ValueError(f"threshold must be None or a number from 0 on, but is {threshold!r}.")
+    return float(threshold)
+
+
+def _how(anatomy, cut_coords, plane, ax):
+    return {
+        "black_bg": anatomy is not None and is_dark_around(anatomy),
+        "cut_coords": cut_coords,
+        "display_mode": plane or "ortho",
+        "axes": ax,
+        "annotate": False,
+        "draw_cross": False,
+    }
+
+
+def _place(display, ax, *images):
+    """Put images where their voxels lie, and the planes where `ax` lies."""
+    for cut in display.axes.values():
+        for drawn, image in zip(cut.ax.images[-len(images) :], images, strict=True):
+            place = extent(image, cut.direction)
+            # nilearn stretches an image over the centres of its outer voxels.
+            drawn.set_extent(place)
+            cut.add_object_bounds(place)
+        locate = cut.ax.get_axes_locator()
+
+        def follow(axes, renderer, locate=locate):
+            # A layout moves `ax` when the figure is drawn; nilearn has noted its place before.
+            box = ax.get_position()
+            display.rect = (box.x0, box.y0, box.x1, box.y1)
+            return locate(axes, renderer)
+
+        cut.ax.set_axes_locator(follow)
+
+
+def _show_field_of_view(display, image):
+    """Draw the ground of a map without anatomy, in the colour of zero."""
+    for cut in display.axes.values():
+        left, right, low, high = extent(image, cut.direction)
+        ground = Rectangle(
+            (left, low), right - left, high - low, facecolor=MAP_COLORS(0.5), zorder=-1
+        )
+        cut.ax.add_patch(ground)
+
+
+def _outline(cut, depth, image):
+    """Fill the slab in one plane of an upright image, and draw its outline."""
+    left, right, low, high = extent(image, cut.direction)
+    across, up = np.linspace(left, right, OUTLINE_POINTS), np.linspace(low, high, OUTLINE_POINTS)
+    points = np.full((OUTLINE_POINTS, OUTLINE_POINTS, 3), float(cut.coord))
+    points[..., "xyz".index(IN_PLANE[cut.direction][0])] = across
+    points[..., "xyz".index(IN_PLANE[cut.direction][1])] = up[:, np.newaxis]
+    depths = depth(points)
+    # A slab that reaches the rim of the image gets an outline there, too.
+    depths[[0, -1]] = depths[:, [0, -1]] = -1
+    if (depths > 0).any():
+        cut.ax.contourf(across, up, depths, levels=[0, np.inf], colors=SLAB_COLOR, alpha=0.3)
+        cut.ax.contour(across, up, depths, levels=[0], colors=SLAB_COLOR, linewidths=1.5)
+
+
+def _finish(display, ax, cut_coords, title):
+    is_whole = all(float(value).is_integer() for value in cut_coords)
+    display.annotate(size=9, decimals=0 if is_whole else 1)
+    for cut in display.axes.values():
+        # The last text is the position; its box would stick out of the picture.
+        cut.ax.texts[-1].set_position((0.02, 0.02))
+    if title is not None:
+        ax.set_title(title)
+    ax.figure.sca(ax)
+    return ax
+
+
+def _add_colorbar(ax, limit, threshold):
+    label = f"value (up to ±{threshold:g} hidden)" if threshold else "value"
+    colors = ScalarMappable(Normalize(-limit, limit), MAP_COLORS)
+    bar = ax.figure.colorbar(colors, ax=ax, label=label, shrink=0.8, pad=0.02)
+    if threshold:
+        bar.ax.axhspan(-min(threshold, limit), min(threshold, limit), color="white")

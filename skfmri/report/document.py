@@ -1,0 +1,252 @@
+"""One page that tells what a run of the command line found."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from skfmri._records import write_whole
+from skfmri._results import MEAN, REPORT
+from skfmri.report import pictures, tables
+from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
+from skfmri.report.references import cited
+from skfmri.report.results import IMAGES, read_image, read_results
+from skfmri.report.words import by, counted, exact, joined, number, ranged, upper, words_of
+
+MOST_NAMED = 3
+
+
+def write_report(directory, *, path=None, anatomy=None):
+    """Write a report of a result directory as one HTML file that needs nothing else.
+
+    The page holds its pictures and asks for no network, so it can be mailed, archived and opened
+    years later. It shows what was decoded, how well, compared with what, and says in a paragraph
+    for a paper what was done.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        What ``skfmri decode`` or ``skfmri demo`` wrote.
+    path : str or path-like, default=None
+        The file to write; None stands for ``report.html`` in the directory.
+    anatomy : image or path-like, default=None
+        What slab and maps are drawn on; None takes the mean of the volumes that were decoded.
+
+    Returns
+    -------
+    path : pathlib.Path
+        The file, which appears only when it is complete.
+
+    Raises
+    ------
+    ValueError
+        If the directory is none or lacks results, or if a file in it or the anatomy is damaged.
+
+    Notes
+    -----
+    Parts of a run that are absent, such as maps, are named in their place.
+
+    Examples
+    --------
+    >>> from skfmri.report import write_report
+    >>> write_report("results")  # doctest: +SKIP
+    PosixPath('results/report.html')
+    """
+    results = read_results(directory)
+    if anatomy is not None:
+        anatomy = read_image(anatomy)
+    path = results.directory / REPORT if path is None else Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no directory {path.parent} to write {path.name} to. Make it.")
+    write_whole(path, render(results, anatomy))
+    return path
+
+
+def render(results, anatomy=None):
+    """Return the page of some results.
+
+    Parameters
+    ----------
+    results : Results
+        From `read_results`.
+    anatomy : nibabel.Nifti1Image, default=None
+        As in `write_report`.
+
+    Returns
+    -------
+    page : str
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    paragraphs = methods_paragraphs(results)
+    slab, maps = _brains(results, anatomy)
+    return environment.get_template("template.html").render(
+        title=_title(results),
+        sentences=results.record["sentences"],
+        leaks=results.record.get("leaks_ignored") or [],
+        facts=_facts(results),
+        groups=tables.group_table(results),
+        slab=slab,
+        scores=[tables.score_table(results), tables.comparison_table(results)],
+        permutations=_permutations(results),
+        folds=tables.fold_table(results),
+        curves=_curves(results),
+        confusion=_confusion(results),
+        probabilities=_probabilities(results),
+        maps=maps,
+        paragraphs=paragraphs,
+        references=cited(" ".join(text for _, text in paragraphs) + " Nichols et al. 2017"),
+        settings=tables.settings_table(results),
+        versions=tables.version_table(results),
+        directory=results.directory.resolve().name,
+    )
+
+
+def _title(results):
+    classes = results.classes
+    if len(classes) > MOST_NAMED:
+        return f"Decoding {len(classes)} classes"
+    return f"Decoding {joined(classes, 'or')}"
+
+
+def _facts(results):
+    """Return what is known of the data, as names and values."""
+    settings, data, counts = results.settings, results.data, results.volumes_per_group()
+    sizes = results.voxel_sizes()
+    facts = {
+        "Volumes": exact(int(counts.to_numpy().sum())),
+        "Classes": joined(f"{name} ({n})" for name, n in counts.sum().items()),
+        "Groups": f"{len(counts)}, of {ranged(counts.sum(axis=1))} volumes",
+        "Grid": f"{by(data['grid_shape'])} voxels" if data.get("grid_shape") else None,
+        "Voxel size": f"{by(sizes)} mm" if sizes else None,
+    }
+    if results.is_simulated:
+        facts["Origin"] = "simulated by skfmri demo, with a known answer; nothing was measured"
+    else:
+        facts["Runs"] = exact(data["n_runs"]) if data.get("n_runs") else None
+        images = settings["images"]
+        facts["Images"] = ", ".join(images[:MOST_NAMED])
+        if len(images) > MOST_NAMED:
+            facts["Images"] += f" and {len(images) - MOST_NAMED} more"
+        facts["Labels"] = settings.get("labels")
+        facts["Dataset"] = settings.get("bids")
+    return {name: value for name, value in facts.items() if value}
+
+
+def _missing(results, names, anatomy=True):
+    """Return why something cannot be shown, None where it can."""
+    lacking = [IMAGES[name] for name in names if name not in results.images]
+    if not anatomy:
+        lacking.append(MEAN)
+    if not lacking:
+        return None
+    verb = "is" if len(lacking) == 1 else "are"
+    return (
+        f"Not shown: {joined(lacking)} {verb} not in the directory. Results of earlier versions of "
+        "skfmri have no images; run the command again to get them."
+    )
+
+
+def _brains(results, anatomy):
+    """Return what is shown of the slab and of the maps."""
+    if anatomy is None:
+        shown_on = "the mean of the volumes that were decoded"
+        mean = results.images.get("mean")
+        return _slab(results, mean, shown_on), _maps(results, mean, shown_on)
+    try:
+        return tuple(part(results, anatomy, "the given anatomy") for part in (_slab, _maps))
+    except ValueError as error:
+        raise ValueError(
+            f"The anatomy does not fit the results: {error} Pass an image of the same head in the "
+            "same space, or leave it out."
+        ) from error
+
+
+def _slab(results, anatomy, shown_on):
+    note = _missing(results, ["slab"], anatomy is not None)
+    if note:
+        return {"note": note}
+    about = results.record.get("slab") or {}
+    caption = f"The slab, where it lies in native space, on {shown_on}."
+    if about.get("shape"):
+        caption += f" It has {by(about['shape'])} voxels"
+        if about.get("first_slice") is not None:
+            grid = "rotated grid" if results.settings.get("angle") else "grid"
+            caption += f" and begins at slice {about['first_slice']} of the {grid}"
+        caption += "."
+    return {"picture": pictures.slab_picture(results, anatomy), "caption": caption}
+
+
+def _permutations(results):
+    test = results.record.get("permutation_test")
+    if not test:
+        return None
+    return (
+        f"Permutation test: {tables.p_value(test['p_value'])} after "
+        f"{counted(test['n_permutations'], 'permutation')} of the labels within groups, for "
+        f"{words_of(results.metrics[0])}."
+    )
+
+
+def _curves(results):
+    table = results.learning_curves
+    if not table[["accuracy", "loss"]].notna().any(axis=None):
+        return {"note": "The decoder left no learning curves."}
+    validated = "val_loss" in table and table["val_loss"].notna().any()
+    n_folds = table["fold"].nunique()
+    caption = f"Accuracy and loss on training volumes, mean of {counted(n_folds, 'fold')}"
+    caption += " with a band from the lowest to the highest" if n_folds > 1 else ""
+    caption += (
+        ", and on the groups held out of training for early stopping."
+        if validated
+        else ". No groups were held out for validation, so these curves do not tell when the "
+        "decoder began to learn by heart."
+    )
+    return {"pictures": pictures.curve_pictures(results), "caption": caption}
+
+
+def _confusion(results):
+    return {
+        "picture": pictures.confusion_picture(results),
+        "table": tables.confusion_table(results),
+    }
+
+
+def _probabilities(results):
+    picture = pictures.probability_picture(results)
+    if picture is None:
+        return {"note": "The decoder gave no probabilities."}
+    return {"picture": picture, "n_classes": len(results.classes)}
+
+
+def _maps(results, anatomy, shown_on):
+    about = results.record.get("saliency")
+    if "saliency" not in results.images and "saliency" in results.record and not about:
+        return {"note": "The run was made without maps."}
+    note = _missing(results, ["saliency"], anatomy is not None)
+    if note:
+        return {"note": note}
+    n_folds = counted(n_maps(results), "fold")
+    method = upper(saliency_words(about)) if about else "Saliency"
+    maps = [
+        (
+            pictures.saliency_picture(results, anatomy),
+            f"{method} of the output for the true class, mean over the volumes held out and over "
+            f"{n_folds}, on {shown_on}. Positive voxels spoke for the class that a volume belongs "
+            f"to, negative ones against it. Values below {pictures.SMALLEST:.0%} of the largest "
+            "are not drawn.",
+        )
+    ]
+    if "sign_consistency" in results.images:
+        maps.append(
+            (
+                pictures.sign_picture(results, anatomy),
+                f"Mean sign of the map over {n_folds}: 1 where all agree on positive, "
+                f"{number(-1, 0)} where all agree on negative, near 0 where they disagree.",
+            )
+        )
+    return {"maps": maps}

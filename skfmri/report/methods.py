@@ -1,0 +1,275 @@
+"""What was done in a run, in sentences that a paper can quote."""
+
+import inspect
+import math
+
+from skfmri.evaluation import evaluate_decoder
+from skfmri.evaluation.result import DECODER, DUMMY
+from skfmri.report.material import (
+    cleaning_sentences,
+    data_sentences,
+    network_sentences,
+    slab_sentences,
+    training_sentences,
+    zscore_sentences,
+)
+from skfmri.report.words import (
+    counted,
+    exact,
+    joined,
+    number,
+    p_value,
+    percent,
+    ranged,
+    upper,
+    words_of,
+)
+from skfmri.statistics import sequential_permutation_test
+
+
+def _default(function, name):
+    return inspect.signature(function).parameters[name].default
+
+
+# What the command leaves as it is, and so does not record.
+CONFIDENCE = percent(_default(evaluate_decoder, "confidence"))
+N_BOOTSTRAPS = _default(evaluate_decoder, "n_bootstraps")
+N_EXCEEDANCES = _default(sequential_permutation_test, "n_exceedances")
+LINEAR = "linear"
+MODEL_NAMES = {DECODER: "the decoder", LINEAR: "logistic regression", DUMMY: "the dummy"}
+SALIENCY = {
+    "gradient": "the gradient (Simonyan et al. 2013)",
+    "gradient_x_input": "the gradient times the input (Shrikumar et al. 2016)",
+    "integrated_gradients": "integrated gradients (Sundararajan et al. 2017; {n_steps} from a "
+    "baseline of 0)",
+    "smoothgrad": "SmoothGrad (Smilkov et al. 2017; {n_copies})",
+    "occlusion": "occlusion (Zeiler and Fergus 2014)",
+    "grad_cam": "Grad-CAM (Selvaraju et al. 2017)",
+}
+PACKAGES = {
+    "skfmri": ("skfmri", ""),
+    "tensorflow": ("TensorFlow", " (Abadi et al. 2016)"),
+    "keras": ("Keras", ""),
+    "scikit-learn": ("scikit-learn", " (Pedregosa et al. 2011)"),
+    "nilearn": ("nilearn", " (Abraham et al. 2014)"),
+    "nibabel": ("nibabel", ""),
+    "numpy": ("NumPy", ""),
+    "scipy": ("SciPy", ""),
+}
+
+
+def methods_paragraphs(results):
+    """Return what was done and found in a run, as titles and sentences.
+
+    Every number is that of the run. Citations are those of `skfmri.report.references`.
+
+    Parameters
+    ----------
+    results : Results
+        From `read_results`.
+
+    Returns
+    -------
+    paragraphs : list of (str, str)
+        Title and text of each paragraph.
+    """
+    parts = {
+        "Data": data_sentences(results),
+        "Preprocessing": [
+            *cleaning_sentences(results),
+            *slab_sentences(results),
+            *zscore_sentences(results.settings),
+        ],
+        "Decoder": [*network_sentences(results), *training_sentences(results)],
+        "Cross-validation": [*_folds(results), *_leaks(results), *_baselines(results)],
+        "Statistics": [*_statistics(results), *_permutations(results.settings)],
+        "Maps": _maps(results),
+        "Software": _software(results),
+        "Results": _scores(results),
+    }
+    return [(title, " ".join(sentences)) for title, sentences in parts.items() if sentences]
+
+
+def model_name(model):
+    """Return what a model is called in a sentence."""
+    return MODEL_NAMES.get(model, model)
+
+
+def _folds(results):
+    settings, folds = results.settings, results.of_model("folds", DECODER)
+    n_groups, n_folds = len(results.volumes_per_group()), settings["folds"]
+    if n_folds is None:
+        scheme = (
+            f"One group was left out at a time, so that each of the {n_groups} groups was tested "
+            "once"
+        )
+    elif settings["repeats"] == 1:
+        scheme = (
+            f"{counted(n_groups, 'group')} were divided at random into {n_folds} folds of whole "
+            "groups (GroupKFold), each tested once"
+        )
+    else:
+        scheme = (
+            f"{counted(n_groups, 'group')} were divided at random into {n_folds} folds of whole "
+            f"groups, {settings['repeats']} times and never twice alike ({len(folds)} tests in all)"
+        )
+    return [
+        f"{scheme}, by a decoder trained on the other groups: {ranged(folds['n_train'])} volumes "
+        f"for training and {ranged(folds['n_test'])} for testing in each fold.",
+        "No group was on both sides of a split, and "
+        + ("all steps but the cleaning of runs" if settings.get("clean") else "all steps")
+        + " were fitted on training volumes alone.",
+        f"Each fold had a random seed of its own, derived from seed {settings['seed']}.",
+    ]
+
+
+def _leaks(results):
+    leaks = results.record.get("leaks_ignored")
+    if leaks:
+        return [f"A check for leaks found the following and was overruled: {' '.join(leaks)}"]
+    if leaks is None:
+        return []
+    return ["A check found no volumes on both sides of a split that are alike or close in time."]
+
+
+def _baselines(results):
+    settings, models = results.settings, results.models
+    sentences = []
+    if LINEAR in models:
+        held = ", those held out for early stopping included" if settings["patience"] else ""
+        sentences.append(
+            "The decoder was compared with logistic regression (L2 penalty, C = 1) on the same "
+            "folds and voxels, z-scored in the same way and trained on all training volumes"
+            f"{held}."
+        )
+    if DUMMY in models:
+        sentences.append(
+            "A dummy on the same folds always names the most frequent class of the training "
+            "volumes."
+        )
+    return sentences
+
+
+def _statistics(results):
+    sentences = [
+        f"Scores ({joined(map(words_of, results.metrics))}) are means over folds. Their "
+        f"{CONFIDENCE} intervals come from drawing whole groups with replacement, "
+        f"{N_BOOTSTRAPS:,} times: bias-corrected and accelerated percentiles (Efron "
+        "1987), expanded for few groups (Hesterberg 2015). Variation with other training volumes "
+        "is not in them."
+    ]
+    if len(results.comparisons):
+        sentences.append(
+            "Differences between models were tested over folds by the corrected resampled t-test "
+            "(Nadeau and Bengio 2003), two-sided, which allows for training volumes shared by "
+            "folds. p values are not corrected for multiple comparisons."
+        )
+    return sentences
+
+
+def _permutations(settings):
+    if not settings.get("permutations"):
+        return []
+    column = settings.get("block_column")
+    unit = f"blocks (column {column!r}) as a whole" if column else "volumes one by one"
+    unit = "events as a whole" if settings.get("bids") else unit
+    return [
+        f"Chance was tested with labels shuffled within groups, {unit}, at most "
+        f"{settings['permutations']:,} times, ending when {N_EXCEEDANCES} of them reached the "
+        "score (Besag and Clifford 1991)."
+    ]
+
+
+def _maps(results):
+    saliency = results.record.get("saliency")
+    if not saliency or "saliency" not in results.images:
+        return []
+    sentences = [
+        "The output for the true class, before the softmax, was explained for each volume held out "
+        f"by {saliency_words(saliency)}; the maps were averaged over the volumes of a fold, "
+        "carried back to native space by the transpose of the resampling, and averaged over "
+        f"{counted(n_maps(results), 'fold')}."
+    ]
+    if "sign_consistency" in results.images:
+        sentences.append("Sign consistency is the mean sign of the maps of the folds.")
+    sentences.append(
+        "Such maps show what the decoder uses, not where information is (Haufe et al. 2014)."
+    )
+    return sentences
+
+
+def saliency_words(saliency):
+    """Return the method of a saliency map with its citation.
+
+    Parameters
+    ----------
+    saliency : dict
+        "method", "n_steps".
+
+    Returns
+    -------
+    words : str
+    """
+    method, n_steps = saliency["method"], saliency.get("n_steps") or 0
+    return SALIENCY.get(method, words_of(method)).format(
+        n_steps=counted(n_steps, "step"), n_copies=counted(n_steps, "noisy copy", "noisy copies")
+    )
+
+
+def n_maps(results):
+    """Return the number of folds whose maps went into the mean."""
+    saliency = results.record.get("saliency") or {}
+    return saliency.get("n_folds") or len(results.of_model("folds", DECODER))
+
+
+def _software(results):
+    versions = results.record.get("versions") or {}
+    used = [
+        f"{name} {versions[key]}{citation}"
+        for key, (name, citation) in PACKAGES.items()
+        if key in versions
+    ]
+    python = f", on Python {versions['python']}" if "python" in versions else ""
+    return [f"The analysis was run with {joined(used)}{python}."] if used else []
+
+
+def _scores(results):
+    metric = results.metrics[0]
+    own, name = results.score(DECODER), upper(words_of(metric))
+    text = f"{name} was {number(own['score'])}{_interval(own)}"
+    if math.isfinite(own["chance"]):
+        text += f", at a chance level of {number(own['chance'])}"
+    if not math.isfinite(own["score"]):
+        text = f"{name} has no mean, since it is not defined in every fold"
+    sentences = [f"{text}."]
+    comparisons = results.comparisons[results.comparisons["metric"] == metric]
+    for row in comparisons.to_dict("records"):
+        other = results.score(row["baseline"])
+        if not math.isfinite(row["difference"]):
+            continue
+        text = f"{model_name(row['baseline'])} reached {number(other.get('score'))}"
+        text += f"{_interval(other)}; the difference of the decoder to it is "
+        text += number(row["difference"], signed=True)
+        if math.isfinite(row["p_value"]):
+            text += (
+                f" ({_ends(row, signed=True)}; t({exact(row['df'])}) = {number(row['t'], 2)}, "
+                f"{p_value(row['p_value'])})"
+            )
+        sentences.append(upper(text) + ".")
+    test = results.record.get("permutation_test")
+    if test:
+        sentences.append(
+            f"With shuffled labels, {p_value(test['p_value'])} after "
+            f"{counted(test['n_permutations'], 'permutation')}."
+        )
+    return sentences
+
+
+def _interval(row):
+    low = row.get("low")
+    return f" ({_ends(row)})" if low is not None and math.isfinite(low) else ""
+
+
+def _ends(row, signed=False):
+    low, high = (number(row[end], signed=signed) for end in ("low", "high"))
+    return f"{CONFIDENCE} interval {low} to {high}"

@@ -1,0 +1,239 @@
+"""The pictures of a report, as data inside the page with words for those who cannot see them."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import nibabel
+import numpy as np
+from nibabel.affines import apply_affine
+
+from skfmri.evaluation.result import DECODER
+from skfmri.plotting import (
+    plot_confusion,
+    plot_learning_curves,
+    plot_map,
+    plot_probabilities,
+    plot_slab,
+)
+from skfmri.report.words import counted, joined, number, percent
+
+LONGEST_NAME = 18
+CHART = (5.6, 3.5)
+BRAIN = (7, 2.7)
+# Share of the largest value of a map below which nothing is drawn.
+SMALLEST = 0.05
+ROUNDING = 1e-3
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    # The same results give the same bytes.
+    "svg.hashsalt": "skfmri",
+    # A class may be called $5.
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image inside the page.
+
+    Attributes
+    ----------
+    source : str
+        Data URI.
+    alt : str
+        What it shows, in words.
+    """
+
+    source: str
+    alt: str
+
+
+def slab_picture(results, anatomy):
+    """Return the slab on an anatomy."""
+    slab = results.images["slab"]
+    inside = np.isfinite(slab.get_fdata()) & (slab.get_fdata() > 0)
+    alt = (
+        f"Sections through the volume with the slab marked: {counted(int(inside.sum()), 'voxel')}, "
+        f"{percent(inside.mean())} of the grid"
+    )
+    if inside.any():
+        places = apply_affine(slab.affine, np.argwhere(inside))
+        ends = zip("xyz", places.min(axis=0), places.max(axis=0), strict=True)
+        reach = [f"{axis} {number(low, 0)} to {number(high, 0)} mm" for axis, low, high in ends]
+        alt += f", from {joined(reach)}"
+    return _drawn(lambda ax: plot_slab(slab, anatomy, ax=ax), f"{alt}.", BRAIN, "png")
+
+
+def saliency_picture(results, anatomy):
+    """Return the saliency map on an anatomy."""
+    image, values, place = _map(results, "saliency")
+    largest = float(np.abs(values).max(initial=0))
+    # One digit, since the scale shows it.
+    threshold = float(f"{SMALLEST * largest:.0e}")
+    alt = "Saliency map, mean over folds"
+    if largest:
+        alt += (
+            f": values from {significant(values.min())} to {significant(values.max())} in "
+            f"{counted(values.size, 'voxel')} of the slab, {percent((values > 0).mean())} of them "
+            f"positive, the largest in size at {_point(place)}"
+        )
+    return _drawn(
+        lambda ax: plot_map(image, anatomy, threshold=threshold, cut_coords=place, ax=ax),
+        f"{alt}.",
+        BRAIN,
+        "png",
+    )
+
+
+def sign_picture(results, anatomy):
+    """Return the map of sign consistency on an anatomy, cut where the saliency is largest."""
+    image, values, _ = _map(results, "sign_consistency")
+    place = _map(results, "saliency")[2]
+    alt = "Map of sign consistency"
+    if values.size:
+        alt += (
+            f": of {counted(values.size, 'voxel')} of the slab, "
+            f"{percent((values > 1 - ROUNDING).mean())} are positive in all folds, "
+            f"{percent((values < ROUNDING - 1).mean())} negative in all folds"
+        )
+    return _drawn(
+        lambda ax: plot_map(image, anatomy, cut_coords=place, ax=ax), f"{alt}.", BRAIN, "png"
+    )
+
+
+def _map(results, name):
+    """Return a map that is 0 outside of the slab, its values inside, and where it is largest."""
+    image = results.images[name]
+    values = np.nan_to_num(image.get_fdata(dtype=np.float32))
+    slab = results.images.get("slab")
+    # Splines carry a trace of every voxel far beyond the slab.
+    inside = values != 0
+    if slab is not None and slab.shape == values.shape:
+        inside = np.nan_to_num(slab.get_fdata()) > 0
+    values = np.where(inside, values, 0)
+    voxel = np.unravel_index(np.abs(values).argmax(), values.shape)
+    place = apply_affine(image.affine, voxel)
+    return nibabel.Nifti1Image(values, image.affine), values[inside], place
+
+
+def _point(place):
+    parts = [f"{axis} = {number(mm, 0)}" for axis, mm in zip("xyz", place, strict=True)]
+    return f"{joined(parts)} mm"
+
+
+def curve_pictures(results):
+    """Return the learning curves, accuracy first."""
+    table = results.learning_curves.dropna(axis="columns", how="all")
+    pictures = []
+    for metric in ("accuracy", "loss"):
+        if metric not in table:
+            continue
+        means = table.groupby("epoch").mean(numeric_only=True)
+        parts = [
+            f"{name} from {number(curve.iloc[0])} to {number(curve.iloc[-1])}"
+            for name, curve in (
+                ("training", means[metric].dropna()),
+                ("validation", means.get(f"val_{metric}", means[metric][:0]).dropna()),
+            )
+            if len(curve)
+        ]
+        n_folds = counted(table["fold"].nunique(), "fold")
+        alt = (
+            f"Learning curve of the {metric}, mean over {n_folds}, from epoch "
+            f"{means.index[0]:.0f} to epoch {means.index[-1]:.0f}: {joined(parts)}."
+        )
+
+        def draw(ax, metric=metric):
+            plot_learning_curves(table, metric=metric, ax=ax)
+
+        pictures.append(_drawn(draw, alt, CHART))
+    return pictures
+
+
+def confusion_picture(results):
+    """Return the confusion matrix of the decoder."""
+    rows = results.of_model("predictions", DECODER)
+    right = (rows["label"] == rows["predicted"]).groupby(rows["label"]).mean()
+    shares = [f"{name} {number(right[name], 2)} right" for name in results.classes if name in right]
+    side = max(3.6, 1.8 + 0.5 * len(shares))
+    rows = with_short_names(rows, short_names(results.classes))
+    return _drawn(
+        lambda ax: plot_confusion(rows, ax=ax),
+        f"Confusion matrix: {', '.join(shares)}.",
+        (side + 0.8, side),
+    )
+
+
+def probability_picture(results):
+    """Return the histograms of the probabilities, None where there are none."""
+    rows = results.of_model("predictions", DECODER)
+    classes = results.classes
+    if not all(f"p_{name}" in rows and rows[f"p_{name}"].notna().any() for name in classes):
+        return None
+    of = None
+    if len(classes) == 2:
+        of = classes[1]
+        shown = rows[f"p_{classes[1]}"].groupby(rows["label"]).median()
+        title = f"Histograms of the probability of {classes[1]} by true class"
+    else:
+        own = np.array([row[f"p_{row['label']}"] for row in rows.to_dict("records")])
+        shown = rows.assign(own=own).groupby("label")["own"].median()
+        title = "Histograms of the probability given to the true class"
+    medians = [f"{number(shown[name], 2)} for {name}" for name in classes if name in shown]
+    short = short_names(classes)
+    rows = with_short_names(rows, short)
+    return _drawn(
+        lambda ax: plot_probabilities(rows, of=short.get(of), ax=ax),
+        f"{title}: median {', '.join(medians)}.",
+        CHART,
+    )
+
+
+def short_names(classes):
+    """Return for each class a name that fits into a picture and stays apart from the others."""
+    short = {}
+    for name in classes:
+        text = name
+        if len(text) > LONGEST_NAME:
+            half = LONGEST_NAME // 2
+            text = f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[1 - half :]}"
+        # Matplotlib leaves names that begin with an underscore out of its legends.
+        text = f" {text}" if text.startswith("_") else text
+        while text in short.values():
+            text += "'"
+        short[name] = text
+    return short
+
+
+def with_short_names(predictions, short):
+    """Return predictions whose classes are called otherwise."""
+    table = predictions.rename(columns={f"p_{name}": f"p_{text}" for name, text in short.items()})
+    for column in ("label", "predicted"):
+        table[column] = table[column].map(short)
+    return table
+
+
+def significant(value):
+    """Return a number with two significant digits."""
+    return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
+
+
+def _drawn(draw, alt, size, kind="svg"):
+    """Return what a function draws into axes."""
+    # Here, since skfmri.plotting above says how to install it where it is missing.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(size)
+        draw(figure.add_subplot())
+        file = io.BytesIO()
+        # A date would make two reports of the same results differ.
+        options = {"metadata": {"Date": None}} if kind == "svg" else {"dpi": 190}
+        figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.03, **options)
+    text = base64.b64encode(file.getvalue()).decode()
+    mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
+    return Picture(f"data:{mime};base64,{text}", alt)

@@ -1,0 +1,256 @@
+"""The files of a result directory, read as they were meant."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+from nibabel.affines import voxel_sizes
+
+from skfmri._results import LEDGER, MEAN, SALIENCY, SETTINGS, SIGN_CONSISTENCY, SLAB
+from skfmri.evaluation.result import DECODER
+
+# Columns that every file has; a metric adds one of its own.
+TABLES = {
+    "folds": ("model", "repeat", "fold", "groups_held_out", "n_train", "n_test"),
+    "predictions": ("model", "repeat", "fold", "sample", "group", "label", "predicted"),
+    "summary": ("model", "metric", "score", "std", "low", "high", "chance"),
+    "comparisons": ("baseline", "metric", "difference", "low", "high", "t", "df", "p_value"),
+    "learning_curves": ("fold", "epoch", "loss", "accuracy"),
+}
+IMAGES = {"mean": MEAN, "slab": SLAB, "saliency": SALIENCY, "sign_consistency": SIGN_CONSISTENCY}
+# A class that is called 1, NA or nan is a name, not a number.
+TEXT = {"model", "baseline", "metric", "groups_held_out", "group", "label", "predicted"}
+TEXT |= {"best_params"}
+DAMAGED = "Run the command again with --resume, which computes nothing twice."
+
+
+class Settings(dict):
+    """Arguments of the command; a missing one is a damaged file."""
+
+    def __init__(self, values, path):
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, name):
+        raise ValueError(f"{self.path} is damaged: it has no setting {name!r}. {DAMAGED}")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a result directory holds.
+
+    Attributes
+    ----------
+    directory : pathlib.Path
+        The directory.
+    record : dict
+        Content of ``settings.json``.
+    folds, predictions, summary, comparisons, learning_curves : pandas.DataFrame
+        Tables, with names as text.
+    images : dict of str to nibabel.Nifti1Image
+        Those of "mean", "slab", "saliency" and "sign_consistency" that there are.
+    """
+
+    directory: Path
+    record: dict
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    learning_curves: pd.DataFrame
+    images: dict
+
+    @property
+    def settings(self):
+        """Arguments of the command."""
+        return self.record["settings"]
+
+    @property
+    def data(self):
+        """What is known of the data."""
+        return self.record["data"]
+
+    @property
+    def is_simulated(self):
+        """Whether the data were simulated by the command."""
+        return "images" not in self.settings
+
+    @property
+    def metrics(self):
+        """Names of the metrics, the tested one first."""
+        return list(dict.fromkeys(self.summary["metric"]))
+
+    @property
+    def classes(self):
+        """Names of the classes in the order of the record, then those only predictions name."""
+        named = list(self.data.get("volumes_per_class") or ())
+        return list(dict.fromkeys([*map(str, named), *sorted(set(self.predictions["label"]))]))
+
+    @property
+    def models(self):
+        """Names of the models, the decoder first."""
+        return list(dict.fromkeys(self.folds["model"]))
+
+    def of_model(self, table, model):
+        """Return the rows of a model in "folds", "predictions" or "summary"."""
+        rows = getattr(self, table)
+        return rows[rows["model"] == model]
+
+    def score(self, model):
+        """Return the first metric of a model, as a dict of the summary; empty without one."""
+        rows = self.of_model("summary", model)
+        rows = rows[rows["metric"] == self.metrics[0]].to_dict("records")
+        return rows[0] if rows else {}
+
+    def volumes_per_group(self):
+        """Return the number of volumes of each group and class.
+
+        Returns
+        -------
+        counts : pandas.DataFrame of shape (n_groups, n_classes)
+            Groups in the order of the record.
+        """
+        counts = self.data.get("volumes_per_group")
+        if counts:
+            counts = pd.DataFrame.from_dict(counts, orient="index").fillna(0).astype(int)
+        else:
+            # Each repeat predicts each sample once.
+            rows = self.of_model("predictions", DECODER).drop_duplicates("sample")
+            counts = pd.crosstab(rows["group"], rows["label"])
+        counts.index, counts.columns = counts.index.map(str), counts.columns.map(str)
+        order = [str(group) for group in self.data.get("groups", ()) if str(group) in counts.index]
+        order += [group for group in counts.index if group not in order]
+        return counts.reindex(index=order, columns=self.classes, fill_value=0)
+
+    def voxel_sizes(self):
+        """Return the sides of a voxel in mm, or None where nothing tells them."""
+        sizes = self.data.get("voxel_sizes_mm")
+        if sizes is None and "affine" in self.data:
+            sizes = voxel_sizes(np.array(self.data["affine"], float)).tolist()
+        return sizes
+
+
+def read_results(directory):
+    """Read a result directory of the command line.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        The directory.
+
+    Returns
+    -------
+    results : Results
+
+    Raises
+    ------
+    ValueError
+        If the directory or a file is missing, or if a file is damaged; the message names it.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ValueError(
+            f"There is no directory {directory}. Pass the one that 'skfmri decode' wrote, which "
+            "its option --out names."
+        )
+    needed = [SETTINGS, *(f"{name}.csv" for name in TABLES if name != "learning_curves")]
+    missing = [name for name in needed if not (directory / name).is_file()]
+    if missing:
+        end = "Pass a directory that 'skfmri decode --out DIR' or 'skfmri demo' wrote."
+        if (directory / LEDGER).is_file():
+            end = "Its run did not end: the same command with --resume goes on and writes them."
+        raise ValueError(
+            f"{directory} is not a result directory: it has no {', '.join(missing)}. {end}"
+        )
+    tables = {name: _read_table(directory / f"{name}.csv", TABLES[name]) for name in TABLES}
+    results = Results(
+        directory, _read_record(directory / SETTINGS), **tables, images=_read_images(directory)
+    )
+    for name in ("folds", "predictions", "summary"):
+        if results.of_model(name, DECODER).empty:
+            raise ValueError(
+                f"{directory / name}.csv is damaged: it has no row of the decoder. {DAMAGED}"
+            )
+    return results
+
+
+def _read_record(path):
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {DAMAGED}") from error
+    kinds = {"settings": dict, "data": dict, "sentences": list}
+    for name, kind in kinds.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise ValueError(f"{path} is damaged: it holds no {name}. {DAMAGED}")
+    return record | {"settings": Settings(record["settings"], path)}
+
+
+def _read_table(path, columns):
+    if not path.is_file():
+        return pd.DataFrame(columns=list(columns))
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("its rows have more fields than its header")
+        missing = [name for name in columns if name not in table]
+        if missing:
+            raise ValueError(f"it has no column {', '.join(missing)}")
+        # A row that was cut short ends in empty fields, and no name is empty.
+        names = [name for name in columns if name in TEXT]
+        if names and (table[names].isna() | (table[names] == "")).any(axis=None):
+            raise ValueError("a row ends before its last field")
+        numbers = [name for name in table if name not in TEXT]
+        table[numbers] = table[numbers].replace("", np.nan).apply(pd.to_numeric)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {DAMAGED}") from error
+    return table
+
+
+def _read_images(directory):
+    images = {}
+    for name, file in IMAGES.items():
+        if (directory / file).is_file():
+            images[name] = read_image(directory / file, DAMAGED)
+    return images
+
+
+def read_image(image, way_out="Check the file."):
+    """Return an image or the path of one as a 3-D image in memory.
+
+    Parameters
+    ----------
+    image : nibabel image or path-like
+        With three axes, or more of length 1.
+    way_out : str, default="Check the file."
+        End of the error message.
+
+    Returns
+    -------
+    image : nibabel.Nifti1Image
+        float32.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing or damaged, or holds more than one volume.
+    """
+    name = "The image"
+    if not hasattr(image, "dataobj"):
+        name = image
+        if not Path(image).is_file():
+            raise ValueError(f"There is no image {image}. Check the path.")
+    try:
+        image = image if hasattr(image, "dataobj") else nibabel.load(image)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    # A cut-off file raises whatever its compression does.
+    except Exception as error:
+        raise ValueError(f"{name} cannot be read: {error}. {way_out}") from error
+    if data.ndim < 3 or any(length != 1 for length in data.shape[3:]):
+        raise ValueError(
+            f"{name} has the shape {' x '.join(map(str, data.shape))}. Pass a single 3-D volume."
+        )
+    return nibabel.Nifti1Image(data.reshape(data.shape[:3]), image.affine)

@@ -1,0 +1,199 @@
+"""The tables of a report, as text ready for a page."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from skfmri.evaluation.result import DECODER
+from skfmri.report.methods import CONFIDENCE
+from skfmri.report.words import NOTHING, exact, number, p_value, upper, words_of
+
+# More columns than these are set in smaller type.
+MANY = 10
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names its rows.
+
+    Attributes
+    ----------
+    caption : str
+        What it shows.
+    columns : list of str
+        Titles.
+    rows : list of list of str
+        Cells.
+    footer : list of list of str
+        Rows that sum the others up.
+    n_text : int
+        Number of columns, from the left, that hold text.
+    kind : str
+        "by-class" where the columns of numbers bear the names of classes, with "many" where they
+        are many; "settings" where the second column may be long.
+    """
+
+    caption: str
+    columns: list
+    rows: list
+    footer: tuple = ()
+    n_text: int = 1
+    kind: str = ""
+
+
+def group_table(results):
+    """Return the number of volumes of each group and class."""
+    counts = results.volumes_per_group()
+    rows = [[group, *map(str, row), str(sum(row))] for group, row in _rows(counts)]
+    totals = counts.sum()
+    n_volumes = totals.sum()
+    return Table(
+        "Volumes of each group and class",
+        ["Group", *counts.columns, "All"],
+        rows,
+        (
+            ["All", *map(str, totals), str(n_volumes)],
+            ["Share", *(number(n / n_volumes) for n in totals), number(1)],
+        ),
+        kind=_kind(results.classes),
+    )
+
+
+def score_table(results):
+    """Return the mean score of each model."""
+    rows = [
+        [
+            row["model"],
+            words_of(row["metric"]),
+            number(row["score"]),
+            interval(row["low"], row["high"]),
+            number(row["std"]),
+            number(row["chance"]),
+        ]
+        for row in results.summary.to_dict("records")
+    ]
+    columns = ["Model", "Metric", "Mean", f"{CONFIDENCE} interval", "SD of folds", "Chance"]
+    return Table("Scores on groups held out", columns, rows, n_text=2)
+
+
+def comparison_table(results):
+    """Return the differences of the decoder to the other models, None where there is none."""
+    if results.comparisons.empty:
+        return None
+    rows = [
+        [
+            row["baseline"],
+            words_of(row["metric"]),
+            number(row["difference"], signed=True),
+            interval(row["low"], row["high"], signed=True),
+            number(row["t"], 2),
+            exact(row["df"]) if np.isfinite(row["df"]) else NOTHING,
+            p_value(row["p_value"]).removeprefix("p ").removeprefix("= ")
+            if np.isfinite(row["p_value"])
+            else NOTHING,
+            interval(row.get("group_low"), row.get("group_high"), signed=True),
+        ]
+        for row in results.comparisons.to_dict("records")
+    ]
+    columns = ["Decoder minus", "Metric", "Difference", f"{CONFIDENCE} interval, t-test", "t", "df"]
+    columns += ["p", f"{CONFIDENCE} interval, groups"]
+    return Table("Differences to other models on the same folds", columns, rows, n_text=2)
+
+
+def fold_table(results):
+    """Return what was held out in each fold, and the scores there."""
+    own = results.of_model("folds", DECODER)
+    first = {"Fold": (own["fold"] + 1).map(exact)}
+    if own["repeat"].max() > 0:
+        first["Repeat"] = (own["repeat"] + 1).map(exact)
+    first["Groups held out"] = own["groups_held_out"]
+    scores = {
+        f"{model} {words_of(metric)}": results.of_model("folds", model)
+        .set_index("fold")[metric]
+        .reindex(own["fold"])
+        for model in results.models
+        for metric in (results.metrics if model == DECODER else results.metrics[:1])
+        if metric in own
+    }
+    last = {"Training": own["n_train"].map(exact), "Test": own["n_test"].map(exact)}
+    for name, column, digits in (("Epochs", "n_epochs", 0), ("Seconds", "seconds_fit", 1)):
+        if column in own:
+            last[name] = [number(value, digits) for value in own[column]]
+    shown = {**first, **{upper(name): values.map(number) for name, values in scores.items()}}
+    shown |= last
+    blank = [""] * (len(first) - 1)
+    footer = [
+        [title, *blank, *(number(of(values)) for values in scores.values()), *[""] * len(last)]
+        for title, of in (("Mean", _mean), ("SD", _std))
+    ]
+    rows = [list(cells) for cells in zip(*shown.values(), strict=True)]
+    caption = "What was held out, and the scores there"
+    return Table(caption, list(shown), rows, tuple(footer), n_text=len(first))
+
+
+def confusion_table(results):
+    """Return how often each class was taken for each, summed over folds."""
+    rows = results.of_model("predictions", DECODER)
+    classes = results.classes
+    counts = pd.crosstab(rows["label"], rows["predicted"])
+    counts = counts.reindex(index=classes, columns=classes, fill_value=0)
+    shares = np.diag(counts) / counts.sum(axis=1)
+    cells = [[name, *map(str, row)] for name, row in _rows(counts)]
+    return Table(
+        "Predictions of the decoder, true classes in rows",
+        ["True class", *classes, "Share right"],
+        [[*row, number(share)] for row, share in zip(cells, shares, strict=True)],
+        kind=_kind(classes),
+    )
+
+
+def settings_table(results):
+    """Return all arguments of the command."""
+    rows = [[name, as_text(value)] for name, value in results.settings.items()]
+    return Table("Arguments of the command", ["Setting", "Value"], rows, n_text=2, kind="settings")
+
+
+def version_table(results):
+    """Return the versions of the libraries."""
+    versions = results.record.get("versions") or {}
+    rows = [[*pair] for pair in versions.items()]
+    caption = "What the run was computed with"
+    return Table(caption, ["Name", "Version"], rows, n_text=2, kind="settings")
+
+
+def _kind(classes):
+    return "by-class many" if len(classes) > MANY else "by-class"
+
+
+def interval(low, high, signed=False):
+    """Return "0.7 to 0.8", a dash where there is no interval."""
+    if low is None or high is None or not np.isfinite([low, high]).all():
+        return NOTHING
+    return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
+
+
+def as_text(value):
+    """Return a value of a JSON file as a reader would write it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {as_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(as_text, value)) or "none"
+    return str(value)
+
+
+def _mean(values):
+    # A fold without a score leaves no mean, as in the summary.
+    return values.mean(skipna=False)
+
+
+def _std(values):
+    return values.std(skipna=False)
+
+
+def _rows(frame):
+    return zip(frame.index, frame.to_numpy().tolist(), strict=True)

@@ -1,0 +1,70 @@
+"""Numbers, names or counts as they stand in a sentence."""
+
+import math
+
+MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+NOTHING = "\N{EN DASH}"
+
+
+def number(value, digits=3, *, signed=False):
+    """Return a number with a fixed number of digits, a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    # What rounds to zero has no sign.
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", MINUS)
+
+
+def exact(value):
+    """Return a number with the digits it was given with, a dash where there is none."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:,.12g}".replace("-", MINUS)
+
+
+def p_value(value):
+    """Return "p = 0.012", or a bound where p is too small to write out."""
+    if value is None or not math.isfinite(value):
+        return "p is not defined"
+    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
+
+
+def percent(share):
+    """Return a share as a whole number of percent."""
+    return f"{share:.0%}"
+
+
+def counted(count, noun, plural=None):
+    """Return a count with its noun, such as "1 group" or "2 groups"."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def joined(names, last="and"):
+    """Return names as a list in words, such as "a, b and c"."""
+    names = [str(name) for name in names]
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def ranged(values):
+    """Return "3", or "3 to 5" where values differ."""
+    low, high = min(values), max(values)
+    return exact(low) if low == high else f"{exact(low)} to {exact(high)}"
+
+
+def by(lengths):
+    """Return lengths as "40 × 51 × 41"."""
+    return f"{NO_BREAK}{TIMES}{NO_BREAK}".join(exact(round(length, 3)) for length in lengths)
+
+
+def upper(text):
+    """Return a text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def words_of(name):
+    """Return the name of a metric or method in words."""
+    return str(name).replace("_", " ")
