@@ -172,7 +172,7 @@ def saliency_image(estimators, X, y=None, **options):
     Returns
     -------
     image : nibabel.Nifti1Image
-        3-D, float32, on the grid of the images; 0 where the slab does not reach.
+        3-D, float32, on the grid of the images; next to 0 where the slab does not reach.
 
     Raises
     ------
