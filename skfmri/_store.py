@@ -11,7 +11,8 @@ from pathlib import Path
 from filelock import FileLock
 
 UNUSED_SECONDS = 24 * 3600
-SUFFIX = ".skfmri"
+# Not that of saved models, which may lie in the same directory and must never be deleted.
+SUFFIX = ".skfmri-copy"
 
 
 def store_directory():

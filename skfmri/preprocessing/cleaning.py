@@ -6,14 +6,28 @@ import joblib
 import nilearn
 import numpy as np
 from nilearn.signal import clean
+from scipy.interpolate import CubicSpline
 
 from skfmri._sources import read_volumes
 from skfmri._store import stored_file
+from skfmri.preprocessing._per_run import (
+    check_confounds,
+    confounds_of_runs,
+    kept_of_runs,
+    t_r_of_runs,
+)
 from skfmri.samples import NiftiSamples, as_samples
 
 
 def clean_runs(
-    samples, *, detrend=True, standardize=True, high_pass=None, t_r=None, confounds=None
+    samples,
+    *,
+    detrend=True,
+    standardize=True,
+    high_pass=None,
+    t_r=None,
+    confounds=None,
+    sample_masks=None,
 ):
     """Remove drift and scale from the time series of every run.
 
@@ -34,24 +48,32 @@ def clean_runs(
         (with ``n - 1`` degrees of freedom). A constant voxel becomes 0.
     high_pass : float, default=None
         Lowest frequency to keep, in Hz; needs `t_r`.
-    t_r : float, default=None
-        Time from one volume to the next, in seconds.
-    confounds : array-like of shape (n_samples, n_confounds) or list of them, default=None
-        Signals to regress out: one row per sample, or a list with one array for each run in
+    t_r : float or sequence of float, default=None
+        Time from one volume to the next, in seconds; a sequence has one time for each run in
         the order in which runs first appear.
+    confounds : array-like of shape (n_samples, n_confounds) or list of them, default=None
+        Signals to regress out: one row per sample, or a list with one table for each run, in the
+        order in which runs first appear. None in the list stands for a run without confounds.
+        Rows of volumes that are left out may hold anything.
+    sample_masks : array-like or list of array-like, default=None
+        Volumes to keep of each run, as positions in the run or as booleans, in a list in the
+        order in which runs first appear; None in it keeps a whole run. A single run may have its
+        mask by itself. The other volumes, such as those with much motion, have no part in what
+        is fitted, and are **not among the samples returned**.
 
     Returns
     -------
     cleaned : NiftiSamples
-        The same samples in the same order, with the same labels, groups and runs. The work is
-        done when data are first read, once per machine, run by run in bounded memory. Values that
-        are not finite count as 0.
+        The samples that are kept, in the same order, with their labels, groups and runs. The
+        work is done when data are first read, once per machine, run by run in bounded memory.
+        Values that are not finite count as 0.
 
     Raises
     ------
     ValueError
-        If a run lies in more than one group or 4-D image or has fewer than 3 volumes, if
-        `high_pass` comes without `t_r`, or if `confounds` are not finite or do not fit.
+        If a run lies in more than one group or 4-D image or keeps fewer than 3 volumes, if
+        `high_pass` comes without `t_r`, or if confounds or masks do not fit, hold values that
+        are not finite, or are so many that nothing of a run would be left.
 
     Warns
     -----
@@ -61,6 +83,17 @@ def clean_runs(
     See Also
     --------
     nilearn.signal.clean : Does the work, for one run at a time.
+    nilearn.interfaces.fmriprep.load_confounds : Gives `confounds` and `sample_masks` of a list of
+        images.
+
+    Notes
+    -----
+    Volumes that a mask leaves out are cut out before trends and confounds are fitted. A
+    high-pass filter needs even steps in time, so for the filter they are bridged by a cubic
+    spline through the others and cut out afterwards; at the ends of a run they are cut
+    off before it. Nilearn 0.14.1 means to do the same, but leaves a volume in place if its mirror
+    image in time is left out too, and shifts what it keeps if such volumes lie at both ends of a
+    run.
 
     Examples
     --------
@@ -73,30 +106,37 @@ def clean_runs(
     True
     """
     samples = as_samples(samples, "clean_runs")
-    _check_filter(high_pass, t_r)
     rows_of_runs = _rows_in_time_order(samples)
-    source = _CleanedSource(
-        samples,
-        rows_of_runs,
-        _confounds_of_runs(confounds, rows_of_runs, len(samples)),
-        {
-            "detrend": detrend,
-            "standardize": "zscore_sample" if standardize else None,
-            "high_pass": high_pass,
-            "t_r": t_r,
-            "filter": "butterworth" if high_pass else False,
-        },
-    )
-    return NiftiSamples._from_source(source, samples.y, samples.groups, samples.runs)
+    names = samples.runs[[rows[0] for rows in rows_of_runs]].tolist()
+    lengths = [len(rows) for rows in rows_of_runs]
+    t_r = t_r_of_runs(t_r, high_pass, names)
+    kept = kept_of_runs(sample_masks, names, lengths)
+    confounds = confounds_of_runs(confounds, names, rows_of_runs)
+    check_confounds(confounds, kept, names, 1 + bool(detrend))
+    parameters = {
+        "detrend": detrend,
+        "standardize": "zscore_sample" if standardize else None,
+        "high_pass": high_pass,
+        "filter": "butterworth" if high_pass else False,
+    }
+    volumes = samples[:]
+    volumes.y, volumes.groups = None, volumes.runs  # the same for all that read these volumes
+    source = _CleanedSource(volumes, rows_of_runs, kept, confounds, t_r, parameters)
+    cleaned = NiftiSamples._from_source(source, samples.y, samples.groups, samples.runs)
+    if sample_masks is None:
+        return cleaned
+    return cleaned[np.sort(np.concatenate([r[k] for r, k in zip(rows_of_runs, kept, strict=True)]))]
 
 
 class _CleanedSource:
     """Volumes of some samples after cleaning, computed when they are first read."""
 
-    def __init__(self, samples, rows_of_runs, confounds, parameters):
+    def __init__(self, samples, rows_of_runs, kept, confounds, t_r, parameters):
         self.samples = samples
         self.rows_of_runs = rows_of_runs
+        self.kept = kept
         self.confounds = confounds
+        self.t_r = t_r
         self.parameters = parameters
         self.affine = samples.affine
         self.grid_shape, self.n_volumes = samples.grid_shape, len(samples)
@@ -118,8 +158,8 @@ class _CleanedSource:
         if self._known_key is None:
             samples = self.samples
             data = samples._sources, samples._source_index, samples._volume_index
-            recipe = self.rows_of_runs, self.confounds, self.parameters, nilearn.__version__
-            self._known_key = joblib.hash((data, recipe))
+            runs = self.rows_of_runs, self.kept, self.confounds, self.t_r
+            self._known_key = joblib.hash((data, runs, self.parameters, nilearn.__version__))
         return self._known_key
 
     def read(self, volumes):
@@ -131,44 +171,47 @@ class _CleanedSource:
     def _write(self, path):
         # Written, not mapped: a full disk is then an error and not the end of the process.
         with open(path, "wb") as file:
+            file.truncate(4 * self.n_volumes * int(np.prod(self.grid_shape)))
             for rows, cleaned in self._cleaned_runs():
                 for row, volume in zip(rows, cleaned, strict=True):
                     file.seek(int(row) * volume.nbytes)
                     file.write(volume.tobytes())
 
     def _cleaned_runs(self):
-        for rows, confounds in zip(self.rows_of_runs, self.confounds, strict=True):
+        """Yield for each run the rows that are kept, in time order, with their volumes."""
+        runs = zip(self.rows_of_runs, self.kept, self.confounds, self.t_r, strict=True)
+        for rows, kept, confounds, t_r in runs:
             volumes = np.asarray(self.samples[rows]).transpose(0, 3, 2, 1)
+            signals = volumes.reshape(len(rows), -1)
             try:
-                signals = clean(
-                    volumes.reshape(len(rows), -1),
-                    confounds=confounds,
-                    ensure_finite=True,
-                    **self.parameters,
-                )
+                signals = _clean_run(signals, kept, confounds, {**self.parameters, "t_r": t_r})
             except ValueError as error:
                 run = self.samples.runs[rows[0]]
                 hint = " A high-pass filter needs longer runs." * bool(self.parameters["high_pass"])
                 raise ValueError(
-                    f"Run {run} with {len(rows)} volumes cannot be cleaned: {error}{hint}"
+                    f"Run {run} with {len(kept)} volumes cannot be cleaned: {error}{hint}"
                 ) from error
-            yield rows, signals.reshape(volumes.shape).astype(np.float32)
+            yield rows[kept], signals.reshape(-1, *volumes.shape[1:]).astype(np.float32)
 
 
-def _check_filter(high_pass, t_r):
-    if t_r is not None and not t_r > 0:
-        raise ValueError(f"t_r must be a positive number of seconds, but is {t_r}.")
-    if high_pass is None:
-        return
-    if t_r is None:
-        raise ValueError(
-            f"high_pass={high_pass} Hz needs the time between volumes. Pass t_r in seconds."
-        )
-    if not 0 < high_pass < 0.5 / t_r:
-        raise ValueError(
-            f"high_pass must lie between 0 and half the sampling rate ({0.5 / t_r:.4g} Hz for "
-            f"t_r={t_r} s), but is {high_pass}."
-        )
+def _clean_run(signals, kept, confounds, parameters):
+    """Return the cleaned signals of the volumes of one run that are kept."""
+    if len(kept) == len(signals):
+        return clean(signals, confounds=confounds, ensure_finite=True, **parameters)
+    stretch = slice(kept[0], kept[-1] + 1)
+    signals, mask = np.where(np.isfinite(signals[stretch]), signals[stretch], 0), kept - kept[0]
+    confounds = None if confounds is None else confounds[stretch].copy()
+    if parameters["filter"]:
+        _bridge(signals, mask)
+        if confounds is not None:
+            _bridge(confounds, mask)
+    return clean(signals, sample_mask=mask, confounds=confounds, **parameters)
+
+
+def _bridge(signals, kept):
+    """Replace volumes that are not kept, in place, by a cubic spline through those that are."""
+    gaps = np.setdiff1d(np.arange(len(signals)), kept)
+    signals[gaps] = CubicSpline(kept, signals[kept])(gaps)
 
 
 def _rows_in_time_order(samples):
@@ -211,43 +254,3 @@ def _rows_in_time_order(samples):
             stacklevel=3,
         )
     return rows_of_runs
-
-
-def _confounds_of_runs(confounds, rows_of_runs, n_samples):
-    """Return one array of confounds, or None, per run."""
-    if confounds is None:
-        return [None] * len(rows_of_runs)
-    if not isinstance(confounds, (list, tuple)):
-        confounds = np.asarray(confounds, dtype=float)
-        confounds = confounds.reshape(len(confounds), -1)
-        if len(confounds) != n_samples:
-            raise ValueError(
-                f"Found {len(confounds)} rows of confounds for {n_samples} volumes. "
-                "Pass one row per volume."
-            )
-        return _finite([confounds[rows] for rows in rows_of_runs])
-    if len(confounds) != len(rows_of_runs):
-        raise ValueError(
-            f"Found confounds for {len(confounds)} runs, but samples of {len(rows_of_runs)} runs. "
-            "Pass one array per run."
-        )
-    arrays = [np.asarray(table, dtype=float) for table in confounds]
-    for i, (table, rows) in enumerate(zip(arrays, rows_of_runs, strict=True)):
-        if len(table) != len(rows):
-            raise ValueError(
-                f"The confounds of run {i} have {len(table)} rows, but the run has {len(rows)} "
-                "volumes. Pass one row per volume."
-            )
-    return _finite([table.reshape(len(table), -1) for table in arrays])
-
-
-def _finite(tables):
-    """Return confounds, or raise ValueError where one is NaN or infinite."""
-    for i, table in enumerate(tables):
-        bad = np.argwhere(~np.isfinite(table))
-        if len(bad):
-            raise ValueError(
-                f"The confounds of run {i} hold {len(bad)} values that are not finite, first in "
-                f"row {bad[0][0]}, column {bad[0][1]}. Replace them, for example by 0 or the mean."
-            )
-    return tables

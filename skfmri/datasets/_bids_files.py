@@ -1,0 +1,190 @@
+"""Files of a BIDS dataset, found by what their names say."""
+
+import json
+from pathlib import Path
+
+from nilearn.interfaces.bids import get_bids_files, parse_bids_filename
+
+# What tells one run of the scanner from another; other entities tell versions of one run apart.
+OF_A_RUN = ("sub", "ses", "acq", "ce", "dir", "run")
+OF_A_FILE = ("sub", "ses", "task", "acq", "ce", "dir", "run")
+
+
+def derivatives_folder(root, derivatives):
+    """Return the folder whose images are read, or raise ValueError."""
+    root = Path(root)
+    if not root.is_dir():
+        raise ValueError(f"There is no folder {root}. Pass the root of a BIDS dataset.")
+    inside = root / "derivatives"
+    if derivatives is not None:
+        places = [root / derivatives, inside / derivatives]
+        found = [place for place in places if place.is_dir()]
+        if not found:
+            raise ValueError(
+                f"There is no folder {places[0]} or {places[1]}. {_pipelines(inside)}Pass the "
+                "folder that holds the sub-* folders of preprocessed images."
+            )
+        return found[0]
+    candidates = [path for path in (inside, *sorted(inside.glob("*/"))) if _has_images(path)]
+    if len(candidates) > 1:
+        raise ValueError(f"Choose with derivatives=. {_pipelines(inside)}")
+    return candidates[0] if candidates else root
+
+
+def _pipelines(folder):
+    names = ", ".join(path.name for path in sorted(folder.glob("*/")) if _has_images(path))
+    return f"{folder} holds preprocessed images of {names}. " if names else ""
+
+
+def _has_images(folder):
+    patterns = ("sub-*/func/*_bold.nii*", "sub-*/ses-*/func/*_bold.nii*")
+    return any(next(folder.glob(pattern), None) for pattern in patterns)
+
+
+def find_images(folder, task, space, entities, subjects):
+    """Return the images of a task, one for each run, as nilearn parses their names.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder that holds the ``sub-*`` folders.
+    task : str
+        Task.
+    space : str or None
+        Space; None takes any.
+    entities : dict of str to str
+        Further entities that names must hold; "" for one that they must not hold.
+    subjects : list of str or None
+        Subjects to keep; None keeps all.
+
+    Returns
+    -------
+    images : list of dict
+        With the keys ``file_path`` and ``entities``, among others.
+    """
+    paths = get_bids_files(folder, file_tag="bold", file_type="nii*", modality_folder="func")
+    images = [parse_bids_filename(path) for path in paths]
+    if not images:
+        raise ValueError(
+            f"There is no image such as sub-01/func/sub-01_task-rest_bold.nii.gz under {folder}. "
+            "Pass the root of a BIDS dataset, and derivatives= where images lie elsewhere."
+        )
+    wanted = {"task": task} | ({} if space is None else {"space": space})
+    wanted |= {entity: str(value) for entity, value in entities.items()}
+    if "desc" not in wanted and any(_value(image, "desc") == "preproc" for image in images):
+        wanted["desc"] = "preproc"
+    for entity, value in wanted.items():
+        images = _with(images, entity, [value], folder)
+    if subjects is not None:
+        names = [str(subject).removeprefix("sub-") for subject in subjects]
+        images = _with(images, "sub", names, folder)
+    return _one_per_run(images)
+
+
+def _value(image, entity):
+    return image["entities"].get(entity) or ""
+
+
+def _with(images, entity, wanted, folder):
+    """Return the images whose entity has one of some values, or raise ValueError."""
+    there = {_value(image, entity) for image in images}
+    for value in wanted:
+        if value not in there:
+            raise ValueError(
+                f"No bold image under {folder} has {entity}-{value}. Those found have "
+                f"{_listed(entity, there)}."
+            )
+    return [image for image in images if _value(image, entity) in wanted]
+
+
+def _listed(entity, values):
+    return ", ".join(f"{entity}-{value}" if value else f"no {entity}" for value in sorted(values))
+
+
+def _one_per_run(images):
+    """Return images, or raise ValueError where several show one run."""
+    runs = {}
+    for image in images:
+        runs.setdefault(run_name(image), []).append(image)
+    for name, versions in runs.items():
+        if len(versions) == 1:
+            continue
+        keys = dict.fromkeys(key for image in versions for key in image["entities"])
+        values = {key: {_value(image, key) for image in versions} for key in keys}
+        choices = [_listed(key, found) for key, found in values.items() if len(found) > 1]
+        raise ValueError(
+            f"{len(versions)} images show the run {name}: {'; '.join(choices) or 'equal names'}. "
+            'Choose one with space= or entities=, such as entities={"res": "2"}, where "" stands '
+            "for none."
+        )
+    return images
+
+
+def run_name(image):
+    """Return what names a run of the scanner, such as ``sub-01_ses-2_run-1``."""
+    entities = image["entities"]
+    return "_".join(f"{key}-{entities[key]}" for key in OF_A_RUN if entities.get(key))
+
+
+def applicable_files(base, folder, image, suffix, extension):
+    """Return files that apply to an image by BIDS' rule of inheritance, the nearest last.
+
+    Parameters
+    ----------
+    base : pathlib.Path
+        Root of the dataset that is searched.
+    folder : pathlib.Path
+        Root of the dataset in which the image lies.
+    image : dict
+        Image, as nilearn parses its name.
+    suffix, extension : str
+        Kind of the files, such as ``"bold"`` and ``"json"``.
+
+    Returns
+    -------
+    paths : list of pathlib.Path
+        Files at or above the place of the image whose entities are all among the image's.
+    """
+    found, level = [], base
+    for part in ("", *Path(image["file_path"]).relative_to(folder).parent.parts):
+        level = level / part
+        parsed = [
+            parse_bids_filename(path) for path in sorted(level.glob(f"*{suffix}.{extension}"))
+        ]
+        parsed = [
+            file
+            for file in parsed
+            if file["suffix"] == suffix and file["entities"].items() <= image["entities"].items()
+        ]
+        found += sorted(parsed, key=lambda file: len(file["entities"]))
+    return [file["file_path"] for file in found]
+
+
+def find_events(root, folder, image):
+    """Return the ``events.tsv`` of an image, or raise ValueError."""
+    found = applicable_files(root, folder, image, "events", "tsv")
+    found = found or applicable_files(folder, folder, image, "events", "tsv")
+    if not found:
+        entities = image["entities"]
+        name = "_".join(f"{key}-{entities[key]}" for key in OF_A_FILE if entities.get(key))
+        place = root / Path(image["file_path"]).parent.relative_to(folder)
+        raise ValueError(
+            f"There are no events for {image['file_path']}: neither {place}/{name}_events.tsv nor "
+            f"a file that applies to several runs, such as {root}/task-{entities['task']}"
+            "_events.tsv. Pass the root of the raw dataset, and derivatives= for the images."
+        )
+    return found[-1]
+
+
+def read_sidecars(root, folder, image):
+    """Return what JSON files say of an image, each field with the file that says it."""
+    bases = [root] if root == folder else [root, folder]
+    metadata = {}
+    for base in bases:
+        for path in applicable_files(base, folder, image, "bold", "json"):
+            try:
+                fields = json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, OSError) as error:
+                raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+            metadata |= {name: (value, path) for name, value in fields.items()}
+    return metadata

@@ -1,0 +1,89 @@
+"""Times at which volumes were acquired."""
+
+from numbers import Real
+
+import nibabel
+import numpy as np
+
+TOLERANCE_SECONDS = 1e-3
+SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+
+
+def volume_timing(path, metadata, t_r):
+    """Return the time between volumes, and the time that the first one stands for.
+
+    Parameters
+    ----------
+    path : str
+        Image.
+    metadata : dict of str to (value, path)
+        What its sidecars say, and which.
+    t_r : float or None
+        Time between volumes that stands in place of what sidecar and header say.
+
+    Returns
+    -------
+    t_r, start : float
+        In seconds; volume `k` stands for the time ``start + k * t_r``.
+    """
+    if t_r is None:
+        t_r = _repetition_time(path, metadata)
+    if "StartTime" in metadata:
+        start, source = metadata["StartTime"]
+        return t_r, _number(start, "StartTime", source)
+    slices, source = metadata.get("SliceTiming", (None, None))
+    if not slices:
+        return t_r, t_r / 2
+    slices = [_number(time, "SliceTiming", source) for time in np.ravel(slices).tolist()]
+    if max(slices) > t_r + TOLERANCE_SECONDS:
+        raise ValueError(
+            f"SliceTiming in {source} goes up to {max(slices):g} s, but a volume of {path} takes "
+            f"{t_r:g} s. Give slice times in seconds from the beginning of their volume."
+        )
+    return t_r, (min(slices) + max(slices)) / 2
+
+
+def _repetition_time(path, metadata):
+    header_t_r, text = _header_repetition_time(path)
+    if "RepetitionTime" not in metadata:
+        if "VolumeTiming" in metadata:
+            raise ValueError(
+                f"{metadata['VolumeTiming'][1]} gives each volume of {path} a time of its own "
+                "(VolumeTiming), but labels and cleaning need even steps. Pass t_r= if they are."
+            )
+        if header_t_r is None:
+            raise ValueError(
+                f"Nothing tells the time between the volumes of {path}: no sidecar names a "
+                f"RepetitionTime, and the header {text}. Pass t_r= in seconds."
+            )
+        return header_t_r
+    value, source = metadata["RepetitionTime"]
+    t_r = _number(value, "RepetitionTime", source)
+    if t_r <= 0:
+        raise ValueError(f"RepetitionTime in {source} is {t_r:g} s, which no volume takes.")
+    if header_t_r is not None and abs(header_t_r - t_r) > TOLERANCE_SECONDS:
+        raise ValueError(
+            f"RepetitionTime is {t_r:g} s in {source}, but the header of {path} {text}. Labels "
+            "depend on it: mend the one that is wrong, or pass t_r= in seconds."
+        )
+    return t_r
+
+
+def _header_repetition_time(path):
+    """Return the time between volumes of a header, None without one, and what it says."""
+    header = nibabel.load(path).header
+    zooms, unit = header.get_zooms(), header.get_xyzt_units()[1]
+    if len(zooms) < 4:
+        return None, "has no time axis"
+    # Without a unit the number is mostly what a program wrote there by default.
+    value = float(zooms[3]) * SECONDS.get(unit, 0)
+    # A header holds float32: the digits beyond are noise.
+    value = float(f"{value:.6g}")
+    is_known = np.isfinite(value) and value > 0
+    return (value if is_known else None), f"says {zooms[3]:g} ({unit})"
+
+
+def _number(value, field, source):
+    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value):
+        raise ValueError(f"{field} in {source} is {value!r}, but must be a number of seconds.")
+    return float(value)

@@ -1,0 +1,115 @@
+"""Checks on what `clean_runs` is told about each run."""
+
+import numpy as np
+
+
+def t_r_of_runs(t_r, high_pass, names):
+    """Return the time between volumes of each run, or raise ValueError."""
+    if high_pass is not None and t_r is None:
+        raise ValueError(
+            f"high_pass={high_pass} Hz needs the time between volumes. Pass t_r in seconds."
+        )
+    times = [t_r] * len(names) if np.ndim(t_r) == 0 else list(t_r)
+    if len(times) != len(names):
+        raise ValueError(
+            f"Found {len(times)} values of t_r for {len(names)} runs. Pass one per run, or one "
+            "number for all."
+        )
+    for time in set(times) - {None}:
+        if not time > 0:
+            raise ValueError(f"t_r must be a positive number of seconds, but is {time}.")
+        if high_pass is not None and not 0 < high_pass < 0.5 / time:
+            raise ValueError(
+                f"high_pass must lie between 0 and half the sampling rate ({0.5 / time:.4g} Hz "
+                f"for t_r={time} s), but is {high_pass}."
+            )
+    return [None if time is None else float(time) for time in times]
+
+
+def kept_of_runs(masks, names, lengths):
+    """Return for each run the positions of the volumes that are kept, or raise ValueError."""
+    if masks is None:
+        return [np.arange(length) for length in lengths]
+    is_one_mask = all(mask is not None and np.ndim(mask) == 0 for mask in masks)
+    masks = [masks] if is_one_mask and len(names) == 1 else list(masks)
+    if len(masks) != len(names):
+        raise ValueError(
+            f"Found sample masks for {len(masks)} runs, but samples of {len(names)} runs. Pass "
+            "one mask per run, None where all volumes are kept."
+        )
+    return [_positions(*run) for run in zip(masks, names, lengths, strict=True)]
+
+
+def _positions(mask, name, length):
+    """Return the positions in a run that a mask keeps, sorted, or raise ValueError."""
+    mask = np.arange(length) if mask is None else np.asarray(mask)
+    if mask.dtype == bool and len(mask) != length:
+        raise ValueError(
+            f"The sample mask of run {name} has {len(mask)} entries for {length} volumes. Pass "
+            "one boolean per volume, or the positions of those to keep."
+        )
+    kept = np.flatnonzero(mask) if mask.dtype == bool else np.unique(mask)
+    if len(kept) < 3:
+        raise ValueError(
+            f"The sample mask of run {name} keeps {len(kept)} of {length} volumes; cleaning "
+            "needs at least 3. Leave the run out, or scrub less."
+        )
+    if kept.dtype.kind not in "iu" or kept[0] < 0 or kept[-1] >= length:
+        raise ValueError(
+            f"The sample mask of run {name} names the positions {kept[0]} to {kept[-1]}, but the "
+            f"run has the volumes 0 to {length - 1}. Pass positions within each run."
+        )
+    return kept
+
+
+def confounds_of_runs(confounds, names, rows_of_runs):
+    """Return one array of confounds, or None, per run."""
+    if confounds is None:
+        return [None] * len(names)
+    if not isinstance(confounds, (list, tuple)):
+        n_samples = sum(map(len, rows_of_runs))
+        if len(confounds) != n_samples:
+            raise ValueError(
+                f"Found {len(confounds)} rows of confounds for {n_samples} volumes. "
+                "Pass one row per volume."
+            )
+        confounds = np.asarray(confounds, dtype=float)
+        confounds = [confounds[rows] for rows in rows_of_runs]
+    if len(confounds) != len(names):
+        raise ValueError(
+            f"Found confounds for {len(confounds)} runs, but samples of {len(names)} runs. "
+            "Pass one array per run."
+        )
+    arrays = []
+    for table, name, rows in zip(confounds, names, rows_of_runs, strict=True):
+        if table is not None and len(table) != len(rows):
+            raise ValueError(
+                f"The confounds of run {name} have {len(table)} rows, but the run has "
+                f"{len(rows)} volumes. Pass one row per volume."
+            )
+        # Strategies that clean beforehand give a table without columns.
+        is_empty = table is None or np.size(table) == 0
+        arrays.append(None if is_empty else np.array(table, dtype=float).reshape(len(rows), -1))
+    return arrays
+
+
+def check_confounds(confounds, kept, names, n_trends):
+    """Raise ValueError where confounds are not finite, or leave nothing of a run."""
+    for table, rows, name in zip(confounds, kept, names, strict=True):
+        if table is None:
+            continue
+        bad = np.argwhere(~np.isfinite(table[rows]))
+        if len(bad):
+            raise ValueError(
+                f"The confounds of run {name} hold {len(bad)} values that are not finite, first in "
+                f"row {rows[bad[0][0]]}, column {bad[0][1]}. Replace them, for example by 0 or the "
+                "mean."
+            )
+        columns = np.column_stack([np.vander(np.arange(len(rows)), n_trends), table[rows]])
+        # Columns differ in scale by many orders of magnitude, which is no dependence.
+        lengths = np.linalg.norm(columns, axis=0)
+        if np.linalg.matrix_rank(columns / np.where(lengths > 0, lengths, 1)) >= len(rows):
+            raise ValueError(
+                f"Run {name} keeps {len(rows)} volumes, of which {table.shape[1]} confounds with "
+                "mean and trend leave nothing. Regress out fewer confounds, or leave the run out."
+            )
