@@ -4,6 +4,7 @@ from . import (
     inspection as inspection,
     model_selection as model_selection,
     networks as networks,
+    persistence as persistence,
     plotting as plotting,
     preprocessing as preprocessing,
     report as report,
@@ -24,6 +25,7 @@ from .model_selection import (
     RepeatedGroupKFold as RepeatedGroupKFold,
     RepeatedStratifiedGroupKFold as RepeatedStratifiedGroupKFold,
 )
+from .persistence import load as load, save as save
 from .pipeline import DecodingPipeline as DecodingPipeline
 from .preprocessing import (
     NiftiSlabRotator as NiftiSlabRotator,

@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
         return found
 
 
-def make_parser(run_decode, run_demo, run_report):
+def make_parser(run_decode, run_demo, run_report=None, run_predict=None):
     """Return the parser, given the functions that run the commands."""
     parser = _Parser(
         prog="skfmri", description="Decode fMRI volumes with grouped cross-validation."
@@ -54,17 +54,25 @@ def make_parser(run_decode, run_demo, run_report):
     _add_report_arguments(report)
     report.add_argument("--quiet", action="store_true", help="print nothing but errors")
     report.add_argument("--traceback", action="store_true", help="show where an error arose")
+    predict = commands.add_parser("predict", help="say what a saved model takes volumes for")
+    predict.set_defaults(run=run_predict)
+    _add_predict_arguments(predict)
     return parser
 
 
 def _add_data_arguments(parser):
     data = parser.add_argument_group("data")
-    data.add_argument("images", metavar="IMAGE", nargs="+", help="3-D or 4-D NIfTI images")
-    data.add_argument("--labels", required=True, metavar="CSV", help="table, a row per volume")
+    data.add_argument("images", metavar="IMAGE", nargs="*", help="3-D or 4-D NIfTI images")
+    data.add_argument("--labels", metavar="CSV", help="their table, a row per volume")
     data.add_argument("--out", required=True, metavar="DIR", help="directory for results")
     data.add_argument("--overwrite", action="store_true", help="replace earlier results")
-    data.add_argument("--label-column", default="label", metavar="NAME", help="what to decode")
-    data.add_argument("--group-column", default="group", metavar="NAME", help="never split")
+    data.add_argument(
+        "--model", metavar="FILE", help="save one more fit, on all volumes, for skfmri predict"
+    )
+    data.add_argument(
+        "--label-column", metavar="NAME", help="what to decode; else label, or trial_type of events"
+    )
+    data.add_argument("--group-column", metavar="NAME", help="never split; else group")
     data.add_argument(
         "--run-column", metavar="NAME", help="acquired in one go; else the groups of each image"
     )
@@ -77,11 +85,47 @@ def _add_data_arguments(parser):
     data.add_argument("--drop", type=_names, metavar="A,B", help="leave out these labels")
     data.add_argument(
         "--clean",
-        action="store_true",
-        help="detrend and standardise each run of a time series, before volumes are dropped",
+        action=argparse.BooleanOptionalAction,
+        help="detrend and standardise each run of a time series, before volumes are dropped; "
+        "done to a BIDS dataset unless --no-clean",
     )
     data.add_argument("--high-pass", type=float, metavar="HZ", help="with --clean; needs --t-r")
-    data.add_argument("--t-r", type=float, metavar="S", help="seconds between volumes")
+    data.add_argument(
+        "--t-r", type=float, metavar="S", help="seconds between volumes; BIDS datasets tell them"
+    )
+    _add_bids_arguments(parser.add_argument_group("BIDS dataset, instead of IMAGE and --labels"))
+
+
+def _add_bids_arguments(bids):
+    bids.add_argument("--bids", metavar="ROOT", help="dataset with events.tsv files")
+    bids.add_argument("--task", metavar="NAME", help="as in task-NAME")
+    bids.add_argument("--space", metavar="NAME", help="as in space-NAME")
+    bids.add_argument("--derivatives", metavar="DIR", help="preprocessed images; '.' for raw ones")
+    bids.add_argument("--subjects", type=_names, metavar="A,B", help="else all")
+    bids.add_argument(
+        "--entities", type=_entities, metavar="K-V,K-V", help="others in names, such as res-2"
+    )
+    bids.add_argument(
+        "--groups", choices=("run", "subject", "session"), help="never split; else run"
+    )
+    bids.add_argument("--shift", type=float, metavar="S", help="haemodynamic delay; else 4.5")
+    bids.add_argument(
+        "--keep-transitions",
+        action="store_const",
+        const=True,
+        help="keep volumes that show the border of an event",
+    )
+    bids.add_argument("--event-duration", type=float, metavar="S", help="else that in the table")
+    bids.add_argument(
+        "--max-gap", type=float, metavar="S", help="join events of one label so close; else 0"
+    )
+    bids.add_argument(
+        "--confounds",
+        type=_confounds,
+        metavar="NAME",
+        help="to regress out: simple, scrubbing, compcor, ica_aroma, or components such as "
+        "motion,high_pass",
+    )
 
 
 def _add_method_arguments(parser, epochs):
@@ -183,6 +227,26 @@ def _add_method_arguments(parser, epochs):
     run.add_argument("--traceback", action="store_true", help="show where an error arose")
 
 
+def _add_predict_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="file of skfmri.save or decode --model")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="on the grid of the training")
+    parser.add_argument("--out", metavar="CSV", help="file for the table; else it is printed")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier table")
+    cleaning = parser.add_mutually_exclusive_group()
+    cleaning.add_argument(
+        "--clean",
+        action="store_true",
+        help="clean each image as one run, with the settings that the model was trained with",
+    )
+    cleaning.add_argument(
+        "--already-clean", action="store_true", help="the images hold runs so cleaned"
+    )
+    parser.add_argument(
+        "--t-r", type=float, metavar="S", help="with --clean; else as in the training"
+    )
+    parser.add_argument("--traceback", action="store_true", help="show where an error arose")
+
+
 def _add_report_arguments(parser):
     parser.add_argument(
         "--anatomy", metavar="IMAGE", help="what the report draws on; else the mean volume"
@@ -198,6 +262,18 @@ def _integers(text):
         return tuple(int(number) for number in _names(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1024,256,64") from None
+
+
+def _confounds(text):
+    names = _names(text)
+    return names[0] if len(names) == 1 else names
+
+
+def _entities(text):
+    pairs = [name.partition("-") for name in _names(text)]
+    if not pairs or not all(key and dash for key, dash, _ in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as res-2,echo-1")
+    return {key: value for key, _, value in pairs}
 
 
 def _slab(text):

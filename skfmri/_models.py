@@ -1,0 +1,156 @@
+"""What the command line does with saved models."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from skfmri._records import write_whole
+from skfmri._validation import check_same_grid
+from skfmri.persistence import find_training_volumes, load, save, training_record
+from skfmri.persistence.card import describe_cleaning
+from skfmri.preprocessing import clean_runs
+from skfmri.samples import NiftiSamples
+
+
+def claim_file(path, overwrite):
+    """Raise ValueError where a file cannot be written, before any work is done."""
+    if path is None:
+        return
+    parent = Path(path).parent
+    if not parent.is_dir():
+        raise ValueError(f"{path} cannot be written: there is no directory {parent}.")
+    if Path(path).exists() and not overwrite:
+        raise ValueError(f"{path} exists already. Choose another file, or pass --overwrite.")
+
+
+def save_model(args, pipeline, samples, result):
+    """Fit a pipeline on all samples, and save it with the scores that it reached on parts."""
+    if pipeline.validation is not None:
+        pipeline.set_params(refit=True)
+    save(pipeline.fit(samples, samples.y), args.model, samples=samples, result=result)
+
+
+def run_predict(args):
+    """Say of each volume of the user's images what a saved model takes it for."""
+    record = training_record(args.model)["samples"]
+    claim_file(args.out, args.overwrite)
+    samples = NiftiSamples(args.images)
+    if record is not None:
+        check_same_grid(
+            samples.grid_shape,
+            samples.affine,
+            args.images[0],
+            record["grid_shape"],
+            np.array(record["affine"]),
+            f"the training data of {args.model}",
+        )
+    samples = _clean(args, samples, record)
+    decoder = load(args.model)
+    if not hasattr(decoder, "predict"):
+        raise ValueError(f"{args.model} holds a {type(decoder).__name__}, which predicts nothing.")
+    table = prediction_table(decoder, samples, args.images)
+    _warn_of_training_volumes(args, samples, table, record)
+    text = table.to_csv(index=False)
+    if args.out is None:
+        sys.stdout.write(text)
+    else:
+        write_whole(args.out, text)
+        print(f"Written: {args.out}")
+
+
+def prediction_table(decoder, samples, names):
+    """Return predictions as a table.
+
+    Parameters
+    ----------
+    decoder : classifier
+        Fitted.
+    samples : NiftiSamples
+        Volumes of some images.
+    names : sequence of str
+        Names of the images.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One row per volume: ``image``, ``volume``, its position there, ``predicted`` and, where
+        the decoder gives probabilities, ``p_<class>`` for each class.
+    """
+    images, volumes = samples.acquisition_order()
+    columns = {"image": np.array(names)[images], "volume": volumes}
+    if not hasattr(decoder, "predict_proba"):
+        return pd.DataFrame({**columns, "predicted": decoder.predict(samples)})
+    probabilities = decoder.predict_proba(samples)
+    columns["predicted"] = decoder.classes_[probabilities.argmax(axis=1)]
+    for name, values in zip(decoder.classes_, probabilities.T, strict=True):
+        columns[f"p_{name}"] = values
+    return pd.DataFrame(columns)
+
+
+def _clean(args, samples, record):
+    """Return samples cleaned as the training samples were, or raise ValueError."""
+    cleaning = None if record is None else record["cleaning"]
+    if cleaning is None:
+        if args.clean or args.already_clean or args.t_r is not None:
+            known = "does not tell how its training volumes were cleaned"
+            if record is not None:
+                known = f"was trained on {describe_cleaning(None)}"
+            raise ValueError(f"{args.model} {known}. Leave out --clean, --already-clean and --t-r.")
+        return samples
+    if args.already_clean:
+        return samples
+    how = describe_cleaning(cleaning)
+    if not args.clean:
+        raise ValueError(
+            f"{args.model} was trained on cleaned volumes: {how}. Add --clean, which cleans each "
+            "image as one run in the same way, or --already-clean where that was done."
+        )
+    if cleaning["confounds"] or cleaning["sample_masks"]:
+        raise ValueError(
+            f"{args.model} was trained on cleaned volumes: {how}. The command line has none for "
+            "these images. Use skfmri.clean_runs with them and skfmri.load in Python, or clean the "
+            "images before and pass --already-clean."
+        )
+    times = cleaning["t_r"] if args.t_r is None else [args.t_r]
+    if cleaning["high_pass"] is not None and len(times) != 1:
+        raise ValueError(
+            f"{args.model} was trained on runs with several times between volumes: "
+            f"{', '.join(f'{time:g}' for time in times)} s. Pass that of the images with --t-r."
+        )
+    return clean_runs(
+        samples,
+        detrend=cleaning["detrend"],
+        standardize=cleaning["standardize"],
+        high_pass=cleaning["high_pass"],
+        t_r=times[0] if cleaning["high_pass"] is not None else None,
+    )
+
+
+def _warn_of_training_volumes(args, samples, table, record):
+    if record is None:
+        _warn(
+            f"{args.model} does not tell what it was trained on. For volumes that it knows from "
+            "training, predictions look better than they are."
+        )
+        return
+    known = table[find_training_volumes(args.model, samples)]
+    if len(known):
+        places = known.groupby("image", sort=False)["volume"]
+        _warn(
+            f"{args.model} was trained on {len(known)} of these {len(table)} volumes: "
+            + "; ".join(f"{image}: {_ranges(numbers.tolist())}" for image, numbers in places)
+            + ". Predictions for them say nothing about how good it is."
+        )
+
+
+def _warn(message):
+    print(f"skfmri: warning: {message}", file=sys.stderr)
+
+
+def _ranges(numbers):
+    """Return ascending numbers as text, with neighbours drawn together."""
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    stretches = np.split(np.array(numbers), breaks)
+    return ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]} to {s[-1]}" for s in stretches)

@@ -1,0 +1,11 @@
+"""Fitted decoders in files: saved without pickle, read without running code from them."""
+
+from skfmri.persistence.files import (
+    find_training_volumes,
+    load,
+    model_card,
+    save,
+    training_record,
+)
+
+__all__ = ["find_training_volumes", "load", "model_card", "save", "training_record"]

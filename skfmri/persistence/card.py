@@ -1,0 +1,180 @@
+"""The model card: what a reader must know before trusting a saved model."""
+
+import numpy as np
+
+from skfmri._validation import describe_grid
+
+MOST_LISTED = 12
+LIMITS = """\
+- It takes volumes on the grid that it was trained on, in the same space and preprocessed in the
+  same way. It answers for any volume, also for one that shows none of its classes.
+- Scores hold for new groups of the same kind, such as further runs of the same people where runs
+  were held out. For other people, tasks or scanners they may be lower.
+- It is a tool of research, made for no diagnosis.
+"""
+
+
+def write_card(estimator, description, result, versions):
+    """Return the model card of a fitted estimator as Markdown.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted pipeline or classifier.
+    description : dict or None
+        From `describe_samples`.
+    result : dict or None
+        From `describe_result`.
+    versions : dict of str to str
+        Version of each package.
+
+    Returns
+    -------
+    card : str
+    """
+    classes = getattr(estimator, "classes_", None)
+    title = "A transformer of fMRI volumes"
+    if classes is not None:
+        title = f"A decoder of {_some(classes)} from fMRI volumes"
+    sections = [
+        f"# {title}\n\nA fitted `{type(estimator).__name__}` of skfmri {versions['skfmri']}.\n",
+        _usage(),
+        _training(description, estimator),
+        _scores(result),
+        _settings(estimator),
+        f"## Limits\n\n{LIMITS}",
+        "## Versions\n\n" + ", ".join(f"{name} {v}" for name, v in versions.items()) + "\n",
+    ]
+    return "\n".join(sections)
+
+
+def _usage():
+    return """\
+## Use it
+
+```python
+import skfmri
+
+decoder = skfmri.load("FILE")
+decoder.predict(skfmri.NiftiSamples("IMAGE"))
+```
+
+or `skfmri predict FILE IMAGE` on the command line. Loading runs no code from the file.
+"""
+
+
+def _training(description, estimator):
+    if description is None:
+        return (
+            "## Trained on\n\nNot told: the model was saved without `samples`. Predictions for "
+            "volumes that it was trained on look better than they are, and nobody can tell which "
+            "these are.\n"
+        )
+    sizes = describe_grid(f"{size:.3g}" for size in description["voxel_sizes_mm"])
+    lines = [
+        f"- {description['n_volumes']} volumes of {describe_grid(description['grid_shape'])} "
+        f"voxels of {sizes} mm, in {description['n_groups']} groups and {description['n_runs']} "
+        "runs",
+        *_class_lines(description["volumes_per_group"]),
+        *_held_out(estimator),
+        f"- files: {_some([file['name'] for file in description['files']])}",
+        f"- cleaning: {describe_cleaning(description['cleaning'])}",
+    ]
+    return "## Trained on\n\n" + "\n".join(lines) + "\n"
+
+
+def _class_lines(counts):
+    if counts is None:
+        return []
+    totals = {}
+    for row in counts.values():
+        for name, count in row.items():
+            totals[name] = totals.get(name, 0) + count
+    return [
+        "- volumes per class: " + ", ".join(f"{_plain(k)} {n}" for k, n in totals.items()),
+        f"- groups: {_some(list(counts))}",
+    ]
+
+
+def _held_out(estimator):
+    if not hasattr(estimator, "validation_groups_") or estimator.refit:
+        return []
+    groups = _some(estimator.validation_groups_.tolist())
+    return [f"- of these held out, to find the epoch to stop at: groups {groups}"]
+
+
+def describe_cleaning(cleaning):
+    """Return in words how runs were cleaned."""
+    if cleaning is None:
+        return "the volumes as they are in the files"
+    words = [name for name in ("detrend", "standardize") if cleaning[name]]
+    if cleaning["high_pass"] is not None:
+        times = " or ".join(f"{time:g}" for time in cleaning["t_r"])
+        words.append(f"high_pass={cleaning['high_pass']:g} Hz with t_r={times} s")
+    words += [name for name in ("confounds", "sample_masks") if cleaning[name]]
+    return f"each run by clean_runs with {', '.join(words) or 'nothing to remove'}"
+
+
+def _scores(result):
+    if result is None:
+        return "## Scores\n\nNot told: the model was saved without `result`.\n"
+    percent = f"{result['confidence']:.0%}"
+    rows = [f"| model | metric | score | {percent} interval | chance |", "|---|---|---|---|---|"]
+    for row in result["summary"]:
+        cells = [_plain(row["model"]), _plain(row["metric"].replace("_", " "))]
+        cells += [_number(row["score"]), f"{_number(row['low'])} to {_number(row['high'])}"]
+        rows.append(f"| {' | '.join([*cells, _number(row['chance'])])} |")
+    return (
+        f"## Scores\n\nOf decoders like this one in {result['n_folds']} folds that hold out whole "
+        f"groups, of which there are {result['n_groups']}. The model in this file is fitted "
+        "afterwards and not scored itself.\n\n"
+        + "\n".join(rows)
+        + "\n\n"
+        + "\n".join(f"- {_plain(sentence)}" for sentence in result["sentences"])
+        + "\n"
+    )
+
+
+def _settings(estimator):
+    lines = []
+    for name, step in getattr(estimator, "steps", []):
+        lines.append(f"{name}: {_call(step)}")
+    own = _call(estimator, leave_out=("steps",))
+    text = "\n".join([own, *lines]).replace("`", "'")
+    return f"## Settings\n\n```\n{text}\n```\n"
+
+
+def _call(estimator, leave_out=()):
+    """Return an estimator as the call that makes it, with all parameters."""
+    if not hasattr(estimator, "get_params"):
+        return repr(estimator)
+    parameters = estimator.get_params(deep=False)
+    # A path says more about a machine than a model should.
+    given = [f"{k}={_short(v)}" for k, v in parameters.items() if k not in (*leave_out, "memory")]
+    return f"{type(estimator).__name__}({', '.join(given)})"
+
+
+def _some(values):
+    """Return the first values as text, and how many more there are."""
+    text = ", ".join(_plain(str(value)) for value in values[:MOST_LISTED])
+    more = len(values) - MOST_LISTED
+    return f"{text} and {more} more" if more > 0 else text
+
+
+def _number(value):
+    return "-" if value is None or not np.isfinite(value) else f"{value:.3f}"
+
+
+def _short(value):
+    text = " ".join(repr(value).split())
+    # An address tells nothing, and differs each time.
+    text = f"{type(value).__name__}(...)" if " at 0x" in text else text
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _plain(text):
+    """Return text that neither ends a cell of a table nor is taken for markup."""
+    text = " ".join(str(text).split())
+    for sign in "\\`*_[]<>|#":
+        text = text.replace(sign, f"\\{sign}")
+    return text
