@@ -160,5 +160,6 @@ def warn_if_diverged(losses):
             f"The loss was {losses[int(bad.argmax())]} in epoch {int(bad.argmax()) + 1}, so "
             "predictions mean nothing. Choose a smaller learning_rate, or scale X.",
             ConvergenceWarning,
-            stacklevel=3,
+            # Past fit and what wraps it, to the line that called fit.
+            stacklevel=4,
         )

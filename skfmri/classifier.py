@@ -6,12 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._backend import wrappers
+from skfmri._links import DocumentedMixin
 from skfmri._members import Recipe, linear_weights, train_member
 from skfmri._parameters import (
     SMALL_SAMPLE,
@@ -26,6 +28,7 @@ from skfmri._parameters import (
 )
 from skfmri._training import (
     POOL,
+    EpochTasks,
     callback_list,
     mean_history,
     optimizer_settings,
@@ -39,7 +42,7 @@ __all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]
 _LEARNT = ("classes_", "n_classes_", "n_epochs_", "history_", "X_shape_")
 
 
-class _CNNClassifier(wrappers.KerasClassifier):
+class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassifier):
     # Read by scikit-learn where metadata routing is on. Scores stay unweighted, as without it.
     __metadata_request__fit: ClassVar = {"groups": True, "sample_weight": True}
 
@@ -133,7 +136,7 @@ class _CNNClassifier(wrappers.KerasClassifier):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.estimator_type = "classifier"
-        tags.classifier_tags = ClassifierTags(poor_score=True)
+        tags.classifier_tags = ClassifierTags()
         tags.target_tags.required = True
         return tags
 
@@ -147,6 +150,7 @@ class _CNNClassifier(wrappers.KerasClassifier):
         """Not offered: a network is built by `fit`."""
         raise AttributeError(f"{type(self).__name__} has no initialize; call fit.")
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None, *, groups=None, validation_data=None, epochs=None):
         """Train a network on samples and their classes.
 
@@ -197,6 +201,12 @@ class _CNNClassifier(wrappers.KerasClassifier):
                 "fit(validation_data=(X, y))."
             )
         callbacks = callback_list(self.callbacks)
+        weights = None if sample_weight is None else {"sample_weight": sample_weight}
+        given = {"X": X, "y": y, "metadata": weights}
+        alone = self.n_members == 1
+        task = self._init_callback_context(
+            max_subtasks=epochs if alone else self.n_members, sequential_subtasks=alone
+        ).call_on_fit_task_begin(estimator=self, **given)
         X, y = validate_data(self, X, y, allow_nd=True, ensure_all_finite=False)
         check_classification_targets(y)
         classes, positions = np.unique(y, return_inverse=True)
@@ -216,24 +226,21 @@ class _CNNClassifier(wrappers.KerasClassifier):
             "batch_size": self.batch_size,
             "validation": validation,
             "patience": patience,
-            "callbacks": callbacks,
             "verbose": self.verbose,
         }
-        linear = None
-        if self.linear_path is not None:
-            linear = linear_weights(*data, len(classes), C=self.linear_path)
-        seeds = seed_sequence(self.random_state).spawn(2 * self.n_members)
-        # A single network never pays for a worker process.
-        members = Parallel(1 if self.n_members == 1 else None)(
-            delayed(train_member)(recipe, learning_rate, linear, pair, data, options)
-            for pair in zip(seeds[::2], seeds[1::2], strict=True)
-        )
+        learnt = {
+            "_fitted_recipe": recipe,
+            "classes_": classes,
+            "n_classes_": len(classes),
+            "X_shape_": X.shape,
+        }
+        watchers = self._epoch_tasks(task, epochs, given, learnt)
+        members = self._train(recipe, learning_rate, data, options, callbacks, watchers)
         self._members, histories, n_epochs = zip(*members, strict=True)
-        self.history_ = mean_history(histories)
-        warn_if_diverged(self.history_["loss"])
-        self.n_epochs_ = round(np.mean(n_epochs))
-        self._fitted_recipe = recipe
-        self.classes_, self.n_classes_, self.X_shape_ = classes, len(classes), X.shape
+        history = mean_history(histories)
+        warn_if_diverged(history["loss"])
+        vars(self).update(learnt, history_=history, n_epochs_=round(np.mean(n_epochs)))
+        task.call_on_fit_task_end(estimator=self, **given, reconstruction_attributes={})
         return self
 
     def predict_proba(self, X):
@@ -314,6 +321,35 @@ class _CNNClassifier(wrappers.KerasClassifier):
         state = dict(super().__getstate__())
         state.pop("_model", None)
         return state
+
+    def _train(self, recipe, learning_rate, data, options, callbacks, watchers):
+        """Return the weights of each member, its history and its number of epochs."""
+        linear = None
+        if self.linear_path is not None:
+            linear = linear_weights(*data, recipe.n_classes, C=self.linear_path)
+        seeds = seed_sequence(self.random_state).spawn(2 * self.n_members)
+        pairs = zip(seeds[::2], seeds[1::2], strict=True)
+        # A single network never pays for a worker process.
+        return Parallel(1 if self.n_members == 1 else None)(
+            delayed(train_member)(
+                recipe, learning_rate, linear, pair, data, {**options, "callbacks": callbacks + own}
+            )
+            for pair, own in zip(pairs, watchers, strict=True)
+        )
+
+    def _epoch_tasks(self, task, epochs, given, learnt):
+        """Return for each member what shows its epochs to the callbacks of scikit-learn, if any."""
+        # scikit-learn keeps the callbacks of an estimator under this name, in clones too.
+        if not vars(self).get("_skl_callbacks"):
+            return [[]] * self.n_members
+        if self.n_members == 1:
+            return [[EpochTasks(task, self, given, learnt, is_member=False)]]
+        # Made before training begins: a worker gets a copy of the tree of tasks.
+        tasks = [
+            task.subcontext(task_name="member", task_id=number, max_subtasks=epochs)
+            for number in range(self.n_members)
+        ]
+        return [[EpochTasks(of_member, self, given, learnt, is_member=True)] for of_member in tasks]
 
     def _recipe(self, sample_shape, n_classes, optimizer):
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
@@ -434,9 +470,14 @@ class SlabCNNClassifier(_CNNClassifier):
         Shape of the training samples.
     n_features_in_ : int
         Length of axis 1 of X, as in scikit-learn.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X was a table that has some.
 
     Notes
     -----
+    `callbacks` are those of Keras. ``set_callbacks`` takes those of scikit-learn, such as its
+    ``ProgressBar``, which see epochs as tasks; the page "Progress" of the documentation shows them.
+
     In a joblib worker TensorFlow takes as many threads as ``OMP_NUM_THREADS`` says, which joblib
     sets to the worker's share of the cores. The same holds in the main process if the variable is
     set there before the first fit.
@@ -581,9 +622,14 @@ class VolumeCNNClassifier(_CNNClassifier):
         Shape of the training samples.
     n_features_in_ : int
         Length of axis 1 of X, as in scikit-learn.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where X was a table that has some.
 
     Notes
     -----
+    `callbacks` are those of Keras. ``set_callbacks`` takes those of scikit-learn, such as its
+    ``ProgressBar``, which see epochs as tasks; the page "Progress" of the documentation shows them.
+
     In a joblib worker TensorFlow takes as many threads as ``OMP_NUM_THREADS`` says, which joblib
     sets to the worker's share of the cores. The same holds in the main process if the variable is
     set there before the first fit.

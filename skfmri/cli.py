@@ -4,19 +4,19 @@ import os
 import platform
 import sys
 import time
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from skfmri._arguments import DEMO_DIRECTORY, make_parser
 from skfmri._ledger import versions
+from skfmri._models import claim_file, run_predict, save_model
+from skfmri._progress import show_folds
 from skfmri._records import claim_directory, read_labels, write_json
 from skfmri._results import (
     LEDGER,
@@ -28,6 +28,7 @@ from skfmri._results import (
     write_mean_maps,
     write_tables,
 )
+from skfmri._studies import read_study, settle_source
 from skfmri._validation import describe_grid
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.evaluation import audit_leakage, evaluate_decoder
@@ -72,10 +73,11 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = None
     try:
-        args = make_parser(run_decode, run_demo, run_report).parse_args(argv)
+        args = make_parser(run_decode, run_demo, run_report, run_predict).parse_args(argv)
         args.run(args)
     except KeyboardInterrupt:
-        print("skfmri: interrupted; --resume goes on where it stopped.", file=sys.stderr)
+        way_out = "; --resume goes on where it stopped" if hasattr(args, "resume") else ""
+        print(f"skfmri: interrupted{way_out}.", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, TypeError, OSError) as error:
         if args is not None and args.traceback:
@@ -91,16 +93,15 @@ def run_decode(args):
         raise ValueError(
             "--repeats needs --folds: leaving one group out at a time has only one way to split."
         )
-    for option in ("high_pass", "t_r"):
-        if getattr(args, option) is not None and not args.clean:
-            name = option.replace("_", "-")
-            raise ValueError(
-                f"--{name} does nothing without --clean. Add --clean, or leave it out."
-            )
+    settle_source(args)
     _check_anatomy(args.anatomy)
     directory = _claim(args, args.overwrite)
+    claim_file(args.model, args.overwrite or args.resume)
     samples, raw, rows, blocks = _read_samples(args)
-    _decode(args, samples, raw, rows, blocks, directory)
+    result = _decode(args, samples, raw, rows, blocks, directory)
+    if args.model is not None:
+        save_model(args, build_pipeline(args), samples, result)
+        Console(quiet=args.quiet, markup=False, highlight=False).print(f"Written: {args.model}")
 
 
 def run_demo(args):
@@ -169,7 +170,12 @@ def build_pipeline(args):
 
 
 def _read_samples(args):
-    """Return the samples to decode, the same before cleaning, their rows in the table, blocks."""
+    """Return the samples to decode, the same before cleaning, their rows among all, blocks."""
+    if args.bids is not None:
+        samples, raw, rows, blocks = read_study(args)
+        labels = pd.Series(samples.y)
+        kept = np.flatnonzero(_is_asked_for(labels.where(labels != ""), args))
+        return samples[kept], raw[rows[kept]], rows[kept], blocks[rows[kept]]
     samples = NiftiSamples(args.images)
     columns = {"label": args.label_column, "group": args.group_column}
     for role, column in (("run", args.run_column), ("block", args.block_column)):
@@ -194,6 +200,23 @@ def _read_samples(args):
     if args.clean:
         samples = clean_runs(samples, high_pass=args.high_pass, t_r=args.t_r)
     labels = table["label"]
+    keep = _is_asked_for(labels, args)
+    without_group = np.flatnonzero(keep & table["group"].isna())
+    if len(without_group):
+        raise ValueError(
+            f"{args.labels} names no group in {len(without_group)} labelled rows, first in row "
+            f"{without_group[0] + 1} below the header. Fill the column {args.group_column!r}."
+        )
+    rows = np.flatnonzero(keep)
+    samples = samples[rows]
+    samples.y = labels[rows].to_numpy(dtype=str)
+    samples.groups = _as_numbers(table["group"][rows].to_numpy(dtype=str))
+    blocks = None if args.block_column is None else table["block"][rows].to_numpy()
+    return samples, raw[rows], rows, blocks
+
+
+def _is_asked_for(labels, args):
+    """Return which labels are to be decoded, or raise ValueError where too few are."""
     keep = labels.notna()
     for name, asked in (("--classes", args.classes), ("--drop", args.drop)):
         unknown = sorted(set(asked or ()) - set(labels[keep]))
@@ -206,23 +229,12 @@ def _read_samples(args):
         keep &= labels.isin(args.classes)
     if args.drop:
         keep &= ~labels.isin(args.drop)
-    without_group = np.flatnonzero(keep & table["group"].isna())
-    if len(without_group):
+    if labels[keep].nunique() < 2:
         raise ValueError(
-            f"{args.labels} names no group in {len(without_group)} labelled rows, first in row "
-            f"{without_group[0] + 1} below the header. Fill the column {args.group_column!r}."
-        )
-    rows = np.flatnonzero(keep)
-    if labels[rows].nunique() < 2:
-        raise ValueError(
-            f"{len(rows)} volumes of {labels[rows].nunique()} classes are left; decoding needs "
+            f"{keep.sum()} volumes of {labels[keep].nunique()} classes are left; decoding needs "
             "two classes or more. Look at --label-column, --classes and --drop."
         )
-    samples = samples[rows]
-    samples.y = labels[rows].to_numpy(dtype=str)
-    samples.groups = _as_numbers(table["group"][rows].to_numpy(dtype=str))
-    blocks = None if args.block_column is None else table["block"][rows].to_numpy()
-    return samples, raw[rows], rows, blocks
+    return keep
 
 
 def _as_numbers(names):
@@ -249,7 +261,9 @@ def _decode(args, samples, raw, rows, blocks, directory):
     leaks = _look_for_leaks(args, pipeline, samples, cv, console)
     if not args.resume:
         remove_run(directory)
-    with _progress(console, n_folds) as on_fold:
+    # The bar of a network in another process would not reach this terminal.
+    network = pipeline["cnn"] if args.jobs == 1 else None
+    with show_folds(console, n_folds, network) as on_fold:
         result = evaluate_decoder(
             pipeline,
             samples,
@@ -289,6 +303,7 @@ def _decode(args, samples, raw, rows, blocks, directory):
         console.print(f"There is no report: {error}")
     found = [name for name in (*NAMES, LEDGER) if (directory / name).exists()]
     console.print(f"Written to {directory}: {', '.join(found)}")
+    return result
 
 
 def _describe(samples, pipeline, rotator):
@@ -352,29 +367,6 @@ def _look_for_leaks(args, pipeline, samples, cv, console):
     for message in found:
         console.print(f"leak ignored: {message}")
     return found
-
-
-@contextmanager
-def _progress(console, n_folds):
-    """Give a function that shows each fold on the terminal when it is done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("folds", total=n_folds)
-
-        def on_fold(row):
-            if row["model"] == DECODER:
-                progress.advance(task)
-                progress.console.print(
-                    f"fold {row['fold'] + 1} of {n_folds}: accuracy {row['accuracy']:.3f}, "
-                    f"{row['seconds_fit'] + row['seconds_predict']:.1f} s"
-                )
-
-        yield on_fold
 
 
 def _print_result(console, result):

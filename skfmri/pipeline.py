@@ -1,9 +1,11 @@
 """A pipeline that holds out validation samples before any step sees them."""
 
+from contextlib import contextmanager
 from typing import ClassVar
 
 import numpy as np
 from sklearn import get_config
+from sklearn.callback import with_callbacks
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -11,10 +13,11 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import UNUSED, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
+from skfmri._links import DocumentedMixin
 from skfmri._validation import check_per_volume
 
 
-class DecodingPipeline(Pipeline):
+class DecodingPipeline(DocumentedMixin, Pipeline):
     """A `sklearn.pipeline.Pipeline` that can stop training early without a leak.
 
     Early stopping needs validation samples. A network that takes them from what a pipeline hands
@@ -102,6 +105,7 @@ class DecodingPipeline(Pipeline):
         self.refit = refit
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
 
+    @with_callbacks
     def fit(self, X, y=None, *, groups=None, **params):
         """Hold out validation samples, fit the transformers on the rest, then the classifier.
 
@@ -138,6 +142,8 @@ class DecodingPipeline(Pipeline):
                 params["groups"] = groups
             return super().fit(X, y, **params)
         self._check_classifier()
+        task = self._init_callback_context(max_subtasks=2 * (1 + bool(self.refit)))
+        task.call_on_fit_task_begin(estimator=self, X=X, y=y)
         own_groups = params.pop(f"{name}__groups", None)
         for source in (own_groups, getattr(X, "groups", None)):
             groups = source if groups is None else groups
@@ -149,7 +155,7 @@ class DecodingPipeline(Pipeline):
         params_of_head, params_of_classifier = self._route(params, groups)
 
         head, Xt, classifier = self._fit_transformers(
-            _safe_indexing(X, train), y[train], _share(params_of_head, train, len(y))
+            task, "fit", _safe_indexing(X, train), y[train], _share(params_of_head, train, len(y))
         )
         validation_data = (
             head.transform(_safe_indexing(X, held_out)),
@@ -157,19 +163,22 @@ class DecodingPipeline(Pipeline):
             _share(params_of_classifier, held_out, len(y)).get("sample_weight"),
             groups[held_out],
         )
-        classifier.fit(
-            Xt,
-            y[train],
-            groups=groups[train],
-            validation_data=validation_data,
-            **_share(params_of_classifier, train, len(y)),
-        )
+        with self._subtask(task, "fit-final-estimator", classifier, Xt, y[train]):
+            classifier.fit(
+                Xt,
+                y[train],
+                groups=groups[train],
+                validation_data=validation_data,
+                **_share(params_of_classifier, train, len(y)),
+            )
         self.validation_groups_ = np.unique(groups[held_out])
         self.validation_history_ = classifier.history_
         if self.refit:
             n_epochs = classifier.n_epochs_
-            _, Xt, _ = self._fit_transformers(X, y, params_of_head)
-            classifier.fit(Xt, y, groups=groups, epochs=n_epochs, **params_of_classifier)
+            _, Xt, _ = self._fit_transformers(task, "refit", X, y, params_of_head)
+            with self._subtask(task, "refit-final-estimator", classifier, Xt, y):
+                classifier.fit(Xt, y, groups=groups, epochs=n_epochs, **params_of_classifier)
+        task.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def get_metadata_routing(self):
@@ -235,19 +244,30 @@ class DecodingPipeline(Pipeline):
         return {key: params[key] for key in asked}, own
 
     def _head(self):
-        # Something stands in the classifier's place: `memory` caches the last transformer only
-        # then, and a pipeline asks its last step whether it is fitted.
-        steps = [*self.steps[:-1], (self.steps[-1][0], FunctionTransformer())]
+        # Something stands in the classifier's place, or `memory` would not cache the last step.
+        steps = [*self.steps[:-1], (self.steps[-1][0], "passthrough")]
         options = {"transform_input": self.transform_input, "memory": self.memory}
         return Pipeline(steps, **options, verbose=self.verbose)
 
-    def _fit_transformers(self, X, y, params):
+    def _fit_transformers(self, task, verb, X, y, params):
         """Return the fitted transformers, what they make of X, and the classifier."""
         head = self._head()
-        Xt = head.fit_transform(X, y, **params)
+        with self._subtask(task, f"{verb}-transformers", head, X, y):
+            Xt = head.fit_transform(X, y, **params)
+        # A pipeline asks its last step whether it is fitted, which not every transformer knows.
+        head.steps[-1] = (head.steps[-1][0], FunctionTransformer())
         # A memory fits clones.
         self.steps = [*head.steps[:-1], self.steps[-1]]
         return head, Xt, self.steps[-1][1]
+
+    @contextmanager
+    def _subtask(self, task, name, part, X, y):
+        """Show the fit of a part of the pipeline to callbacks as a task of its own."""
+        subtask = task.subcontext(task_name=name)
+        with subtask.propagate_callback_context(part):
+            subtask.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            yield
+            subtask.call_on_fit_task_end(estimator=self, X=X, y=y)
 
 
 def _routing_is_on():

@@ -7,7 +7,6 @@ import pickle
 import random
 import subprocess
 import sys
-import warnings
 
 import joblib
 import keras
@@ -19,7 +18,6 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.utils.estimator_checks import check_estimator
 
 from skfmri._parameters import SMALL_SAMPLE, seed_sequence
 from skfmri._training import POOL, mean_history
@@ -933,24 +931,3 @@ def test_a_single_slice_works_with_one_and_two_blocks():
     for n_blocks in (1, 2):
         decoder = SlabCNNClassifier(filters=1, dense_units=(2,), epochs=1, n_blocks=n_blocks)
         assert decoder.fit(X, y).predict(X).shape == (12,)
-
-
-# scikit-learn's own suite
-
-NOT_MET = {
-    "check_estimator_tags_renamed": "scikeras' base class still defines _more_tags",
-    "check_mixin_order": "scikeras' KerasClassifier puts ClassifierMixin last",
-    "check_sample_weight_equivalence_on_dense_data": "repeated samples fall in other batches",
-    "check_methods_sample_order_invariance": "rounding depends on the place in the batch",
-}
-
-
-def test_scikit_learn_checks_pass_on_features():
-    decoder = SlabCNNClassifier(
-        dense_units=(8,), dropout=0, epochs=3, batch_size=16, random_state=0
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        results = check_estimator(decoder, expected_failed_checks=NOT_MET, on_fail=None)
-    assert {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"} == {}
-    assert sum(r["status"] == "passed" for r in results) > 50

@@ -8,10 +8,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from nilearn.masking import extrapolate_out_mask
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import InputTags
 from sklearn.utils.validation import check_is_fitted
 
 from skfmri._crop import crop_box, value_range
+from skfmri._links import DocumentedMixin
 from skfmri._validation import check_same_grid
 from skfmri.resampling import (
     SPLINE_ORDERS,
@@ -32,7 +34,7 @@ class _ImageInputTags(InputTags):
     niimg_like: bool = True
 
 
-class NiftiSlabRotator(TransformerMixin, BaseEstimator):
+class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Turn volumes about a world axis, crop the empty rim and keep a slab of slices.
 
     A slab through a tilted structure gives a 2-D network its slices as channels. The image is
@@ -120,6 +122,7 @@ class NiftiSlabRotator(TransformerMixin, BaseEstimator):
         self.interpolation = interpolation
         self.n_jobs = n_jobs
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Learn grid, crop and operator from training volumes.
 
@@ -143,6 +146,7 @@ class NiftiSlabRotator(TransformerMixin, BaseEstimator):
             If X is an array, which has no affine.
         """
         self._check_parameters()
+        task = self._init_callback_context().call_on_fit_task_begin(estimator=self, X=X, y=y)
         samples = as_samples(X, "NiftiSlabRotator")
         if not len(samples):
             raise ValueError("Found 0 volumes to fit on. Pass at least one.")
@@ -172,6 +176,7 @@ class NiftiSlabRotator(TransformerMixin, BaseEstimator):
                 f"rotated grid {self.rotated_shape_} holds no voxel of the volumes, whose grid is "
                 f"{self.grid_shape_}. Choose other slices; for a single slice use angle=0."
             )
+        task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
     def transform(self, X):
@@ -262,7 +267,8 @@ class NiftiSlabRotator(TransformerMixin, BaseEstimator):
         Returns
         -------
         image : nibabel.Nifti1Image
-            3-D for one map, else 4-D, on the native grid; 0 where the slab does not reach.
+            3-D for one map, else 4-D, on the native grid; 0 where the slab does not reach, or with
+            "continuous" next to 0, for cubic splines draw a little on voxels far away.
         """
         maps, is_single = self._check_maps(maps)
         return _image_of(apply_transpose(self._operator, maps), self.affine_, is_single)

@@ -4,10 +4,12 @@ import numbers
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfmri._links import DocumentedMixin
 from skfmri._validation import check_fitted_shape
 from skfmri.samples import NiftiSamples
 
@@ -21,7 +23,9 @@ def _keeps_feature_axis(scorer):
     return not hasattr(scorer, "mean_") or scorer.mean_.ndim == 1
 
 
-class VoxelZScorer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class VoxelZScorer(
+    DocumentedMixin, CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     r"""Scale each voxel by its mean and standard deviation over the training samples.
 
     Scaling every batch by its own statistics lets test samples shape the scale, and hides a
@@ -109,6 +113,7 @@ class VoxelZScorer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.std_threshold = std_threshold
         self.mean_threshold = mean_threshold
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Learn the mean and the standard deviation of each voxel.
 
@@ -125,6 +130,7 @@ class VoxelZScorer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         _check_threshold("std_threshold", self.std_threshold, minimum=0)
         _check_threshold("mean_threshold", self.mean_threshold, minimum=-np.inf)
+        task = self._init_callback_context().call_on_fit_task_begin(estimator=self, X=X, y=y)
         data = _as_volumes(X, self)
         validate_data(self, X, skip_check_array=True)
         self.n_features_in_ = int(np.prod(data.shape[1:]))
@@ -132,6 +138,7 @@ class VoxelZScorer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.mean_, self.scale_, self.mask_ = _apply_thresholds(
             mean, std, _output_dtype(data), self.std_threshold, self.mean_threshold
         )
+        task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
     def transform(self, X):
