@@ -1,0 +1,172 @@
+"""
+Voxels that decide
+==================
+
+Six methods say how much each voxel counts for a decision. On simulated data the right answer is
+known, so they can be told apart.
+"""
+
+# %%
+# Three networks come from a cross-validation by group. Each has seen other subjects; what they
+# agree about is less likely to be an accident.
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from nibabel import Nifti1Image
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import cross_validate
+from sklearn.pipeline import Pipeline
+
+from skfmri import (
+    NiftiSamples,
+    NiftiSlabRotator,
+    RepeatedGroupKFold,
+    SlabCNNClassifier,
+    VoxelZScorer,
+)
+from skfmri.datasets import make_eyes_open_closed
+from skfmri.inspection import randomization_check, saliency_image, sign_consistency_image
+from skfmri.plotting import plot_map
+
+data = make_eyes_open_closed(n_subjects=24, random_state=0)
+samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
+pipe = Pipeline(
+    [
+        ("slab", NiftiSlabRotator(angle=0.35, slab=(12, 15))),
+        ("zscore", VoxelZScorer()),
+        ("cnn", SlabCNNClassifier.for_small_samples(random_state=0)),
+    ]
+)
+found = cross_validate(
+    pipe,
+    samples,
+    samples.y,
+    cv=RepeatedGroupKFold(n_splits=3, n_repeats=1, random_state=0),
+    return_estimator=True,
+)
+pipelines = found["estimator"]
+print("accuracy in each fold:", found["test_score"].round(2))
+
+assert 0.75 < found["test_score"].mean() < 0.97
+
+# %%
+# The right answer
+# ----------------
+# Opening the eyes raises the values in the eyes and lowers them in visual cortex. Only the part
+# inside the slab can be found. A voxel counts as true where the effect is at least a quarter of the
+# largest one.
+
+rotator = pipelines[0]["slab"]
+inside = rotator.back_project(np.ones(rotator.slab_shape_)).get_fdata() > 0.05
+effect = data.effect.get_fdata() * inside
+is_true = np.abs(effect[inside]) > 0.25 * np.abs(effect).max()
+cut = (30, 56, -39)
+plot_map(
+    Nifti1Image(effect.astype("float32"), data.effect.affine),
+    samples,
+    cut_coords=cut,
+    title="true effect inside the slab",
+)
+print(f"{is_true.sum()} of {inside.sum()} voxels in the slab are true")
+
+# %%
+# Six methods
+# -----------
+# Which class is explained matters. A plain gradient says in which direction a voxel pushes, for
+# every volume alike: explain one class for all of them. The other methods say what spoke for the
+# class of each single volume: explain its own.
+# :func:`~skfmri.inspection.saliency_image` averages over volumes and networks and carries the
+# result back to the grid of the head.
+
+few = samples[::6]  # maps of all subjects, enough for a mean
+options = {
+    "gradient": {"y": "open"},
+    "smoothgrad": {"y": "open", "n_steps": 8, "random_state": 0},
+    "gradient_x_input": {"y": few.y},
+    "integrated_gradients": {"y": few.y, "n_steps": 8},
+    "occlusion": {"y": few.y, "patch_size": 4},
+    "grad_cam": {"y": few.y},
+}
+images, areas = {}, {}
+for method, settings in options.items():
+    images[method] = saliency_image(pipelines, few, method=method, **settings)
+    areas[method] = roc_auc_score(is_true, np.abs(images[method].get_fdata()[inside]))
+
+# %%
+# The area under the ROC curve is the chance that a true voxel gets a larger absolute value than
+# one where nothing happens; one half is guessing.
+
+table = pd.DataFrame({"area under the ROC curve": areas}).sort_values(
+    "area under the ROC curve", ascending=False
+)
+table.round(2)
+
+# %%
+
+figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
+for method in table.index:
+    ax.plot(*roc_curve(is_true, np.abs(images[method].get_fdata()[inside]))[:2], label=method)
+ax.plot([0, 1], [0, 1], color="0.4", linestyle="--", label="guessing")
+ax.set(xlabel="share of other voxels marked", ylabel="share of true voxels marked")
+ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+
+# %%
+# Five methods find the eyes and visual cortex. Grad-CAM does not: its maps are as coarse as the
+# last convolution, and it cannot see the linear model that this network starts from.
+
+assert max(areas.values()) >= 0.85
+assert min(areas[method] for method in options if method != "grad_cam") > 0.8
+assert min(areas, key=areas.get) == "grad_cam"
+
+# %%
+# The map
+# -------
+# The gradient of "open" has the sign of the effect: more in the eyes, less in visual cortex.
+
+plot_map(images["gradient"], samples, cut_coords=cut, title="gradient of 'open'")
+
+strong = inside & (np.abs(effect) > 0.5 * np.abs(effect).max())
+same_sign = np.sign(images["gradient"].get_fdata()) == np.sign(effect)
+print(f"right sign in {same_sign[strong].mean():.0%} of the voxels with a strong effect")
+
+assert same_sign[strong].mean() > 0.9
+
+# %%
+# Integrated gradients show what spoke for the right class.
+
+plot_map(images["integrated_gradients"], samples, cut_coords=cut, title="integrated gradients")
+
+# %%
+# Do the networks agree?
+# ----------------------
+# :func:`~skfmri.inspection.sign_consistency_image` is the mean sign over networks: 1 or -1 where
+# all agree.
+
+consistency = sign_consistency_image(pipelines, few, "open", method="gradient").get_fdata()
+agreed = np.abs(consistency) > 0.99
+empty = inside & (np.abs(effect) < 0.01 * np.abs(effect).max())
+print(f"all agree in {agreed[strong].mean():.0%} of the voxels with a strong effect,")
+print(f"and in {agreed[empty].mean():.0%} of those without; three coins would agree in 25%")
+
+assert agreed[strong].mean() > 0.9
+assert agreed[empty].mean() < 0.7
+
+# %%
+# Networks of overlapping training sets agree more often than coins would, so agreement alone proves
+# little. Lack of it says a lot.
+#
+# Does the map depend on the network at all?
+# ------------------------------------------
+# A method that draws the outlines of the brain whatever the weights are looks convincing, and
+# means nothing. :func:`~skfmri.inspection.randomization_check` shuffles the weights of one layer
+# after another and compares the maps with those before. The correlation must fall.
+
+check = randomization_check(pipelines[0], few, "open", method="gradient", random_state=0)
+check.round(2)
+
+# %%
+
+assert check["correlation"].iloc[-1] < 0.6
+
+# sphinx_gallery_thumbnail_number = 3
