@@ -3,7 +3,8 @@
 Each row runs in a new process: imports, start of the workers, 6 folds of the configuration for
 small samples on one compressed file, end of the workers. "memory" is the largest sum of the
 resident memory of all its processes; shared pages count in each. "task" is what one task carries to
-a worker, and "score" must be the same in all rows.
+a worker. "score" is the same where processes have the same number of threads: loky and Dask give
+each worker one.
 """
 
 import argparse

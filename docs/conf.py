@@ -62,6 +62,7 @@ html_theme_options = {
     "secondary_sidebar_items": {
         "*": ["page-toc"],
         "generated/*": ["page-toc"],
+        "bring_your_own_network": [],
         "for_keras_users": [],
         "for_nilearn_users": [],
         "notebook": [],

@@ -268,7 +268,8 @@ def randomization_check(estimator, X, y=None, *, random_state=None, **options):
     table : pandas.DataFrame
         One row per layer with weights, in the order in which they were shuffled: "layer", and
         "correlation", Spearman's of the absolute maps before and after, mean over samples whose
-        maps are not constant; NaN where all are.
+        maps are not constant; NaN where all are. Voxels that are 0 in both maps do not count: most
+        of them are 0 in the sample, whatever the network.
 
     Notes
     -----
@@ -512,6 +513,8 @@ def _image(estimator, X, y, options):
 def _mean_spearman(before, after):
     found = []
     for one, other in zip(before, after, strict=True):
-        constant = np.ptp(one) == 0 or np.ptp(other) == 0
+        kept = (one != 0) | (other != 0)
+        one, other = one[kept], other[kept]
+        constant = not kept.any() or np.ptp(one) == 0 or np.ptp(other) == 0
         found.append(np.nan if constant else stats.spearmanr(one, other).statistic)
     return float(np.nanmean(found)) if np.isfinite(found).any() else np.nan

@@ -350,7 +350,7 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
         if reached == n_exceedances:
             break
     n_used = len(scores)
-    stopped = reached == n_exceedances and n_used < n_permutations
+    stopped = bool(reached == n_exceedances and n_used < n_permutations)
     pvalue = reached / n_used if stopped else (reached + 1) / (n_used + 1)
     return PermutationTest(float(pvalue), n_used, stopped, np.array(scores))
 

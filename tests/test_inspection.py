@@ -247,6 +247,13 @@ class TestRandomizationCheck:
         again = randomization_check(decoder, X, y, method="gradient", random_state=0)
         assert table.equals(again)
 
+    def test_voxels_that_are_zero_whatever_the_network_do_not_make_maps_alike(self, decoder, slabs):
+        X, y = np.array(slabs[0]), slabs[1]
+        options = {"method": "gradient_x_input", "random_state": 0}
+        X[:, 3:] = 0
+        silenced = randomization_check(decoder, X, y, **options)["correlation"].iloc[-1]
+        assert silenced < 0.7
+
     def test_a_map_that_ignores_the_network_would_be_noticed(self, members, slabs):
         X, y = slabs
         table = randomization_check(members, X, y, method="gradient", random_state=0)

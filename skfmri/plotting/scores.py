@@ -37,7 +37,7 @@ def plot_learning_curves(history, *, metric="accuracy", ax=None):
         ``history_`` of a fitted classifier, or a table with "fold", "epoch" and one column per
         metric, such as ``learning_curves`` of :class:`~skfmri.DecodingResult`.
     metric : str, default="accuracy"
-        What to draw, on training data and, where there is a "val_" before its name, on validation
+        What to draw, on training data and, where there is a ``val_`` before its name, on validation
         data.
     ax : matplotlib.axes.Axes, default=None
         Axes to draw into; None makes a new figure.
@@ -213,7 +213,7 @@ def plot_search(search, x, y, *, metric="score", ax=None):
     search : GridSearchCV, dict or pandas.DataFrame
         A fitted search, or its ``cv_results_``.
     x, y : str
-        Names of the parameters along the two axes, with or without "param_" before.
+        Names of the parameters along the two axes, with or without ``param_`` before.
     metric : str, default="score"
         Which mean test score to draw, where the search has several.
     ax : matplotlib.axes.Axes, default=None
