@@ -107,9 +107,10 @@ def memory_stays_flat(make, X, y):
 
     make().fit(X, y).predict(X)
     before = resident()
-    for _ in range(2):
+    # Two fits can find room in what earlier tests of this process have freed.
+    for _ in range(8):
         make().fit(X, y).predict(X)
-    assert resident() - before < 10
+    assert resident() - before < 20
 
 
 CONTRACTS = [

@@ -305,24 +305,19 @@ class TestComparisons:
         np.testing.assert_allclose(baseline.fit(X, y).predict_proba(X), expected, atol=1e-4)
 
 
-class _CoefficientFile:
-    """Writes what it is shown: a list filled in a worker would be lost with it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __call__(self, fold, decoder, X_test, y_test):
-        path = self.folder / f"{fold}.npz"
-        assert not path.exists()
-        np.savez(path, coef=decoder.coef_, X=X_test, y=y_test)
-
-
 class TestOnFitted:
     @pytest.mark.parametrize("n_jobs", [None, 2])
     def test_it_sees_each_fitted_decoder_once_with_its_held_out_samples(
         self, problem, tmp_path, n_jobs
     ):
         X, y, groups = problem
+
+        # A list that it filled in a worker would be lost with the worker.
+        def save_coefficients(fold, decoder, X_test, y_test):
+            path = tmp_path / f"{fold}.npz"
+            assert not path.exists()
+            np.savez(path, coef=decoder.coef_, X=X_test, y=y_test)
+
         evaluate_decoder(
             LogisticRegression(),
             X,
@@ -330,7 +325,7 @@ class TestOnFitted:
             groups=groups,
             n_permutations=1,
             n_jobs=n_jobs,
-            on_fitted=_CoefficientFile(tmp_path),
+            on_fitted=save_coefficients,
         )
         assert len(list(tmp_path.iterdir())) == 5
         for fold, (train, test) in enumerate(LeaveOneGroupOut().split(X, y, groups)):
