@@ -5,6 +5,7 @@ import importlib.metadata
 import inspect
 import json
 import os
+import secrets
 import warnings
 import zlib
 from pathlib import Path
@@ -134,8 +135,11 @@ class Ledger:
                 f"{n_damaged} records of {self.path} are damaged; their units are computed again.",
                 stacklevel=4,
             )
-        if self.path.exists():
+        if end:
             os.truncate(self.path, end)
+        else:
+            # Not emptied: the first line is written where there is no file.
+            self.path.unlink(missing_ok=True)
 
     def _read(self):
         """Return identity, records, number of damaged lines inside, and where sound data end."""
@@ -178,14 +182,32 @@ class Ledger:
             )
 
     def _append(self, content):
+        if not self.path.exists():
+            self._make()
         with open(self.path, "ab", buffering=0) as file:
             # The newline comes first: a line torn by a writer that was killed spoils no other.
             data = b"\n" + _line(content)
-            if not os.fstat(file.fileno()).st_size:
-                data = _line({"format": FORMAT, "identity": self.identity}) + data
             while data:
                 data = data[file.write(data) :]
             os.fsync(file.fileno())
+
+    def _make(self):
+        """Make the file with its first line, whole and once, whoever else does so now."""
+        part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
+        try:
+            with open(part, "wb") as file:
+                file.write(_line({"format": FORMAT, "identity": self.identity}))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                # Unlike a rename, a link never replaces what another writer has begun.
+                os.link(part, self.path)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links
+                part.replace(self.path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def fingerprint(value):

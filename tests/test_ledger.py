@@ -211,6 +211,24 @@ class TestOneWriter:
         with Ledger(path, WORK) as ledger:
             assert ledger.n_found == 150
 
+    def test_threads_that_begin_a_file_at_once_lose_no_line(self, tmp_path):
+        def add(ledger, barrier, name):
+            barrier.wait()
+            ledger.add(name, {})
+
+        # One race seldom has a loser.
+        for number in range(200):
+            barrier = threading.Barrier(4)
+            with Ledger(tmp_path / f"{number}.jsonl", WORK) as ledger:
+                threads = [threading.Thread(target=add, args=(ledger, barrier, n)) for n in "abcd"]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+            with Ledger(tmp_path / f"{number}.jsonl", WORK) as ledger:
+                assert ledger.n_found == 4
+        assert not list(tmp_path.glob(".*"))
+
 
 FILL = """
 import resource, signal, sys
