@@ -89,7 +89,9 @@ def confounds_of_runs(confounds, names, rows_of_runs):
             )
         # Strategies that clean beforehand give a table without columns.
         is_empty = table is None or np.size(table) == 0
-        arrays.append(None if is_empty else np.array(table, dtype=float).reshape(len(rows), -1))
+        # In one order whatever the table's: a digest of equal values must be equal.
+        values = None if is_empty else np.array(table, dtype=float, order="C")
+        arrays.append(None if is_empty else values.reshape(len(rows), -1))
     return arrays
 
 
