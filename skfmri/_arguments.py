@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
         return found
 
 
-def make_parser(run_decode, run_demo, run_report=None, run_predict=None):
+def make_parser(run_decode, run_demo, run_report, run_predict):
     """Return the parser, given the functions that run the commands."""
     parser = _Parser(
         prog="skfmri", description="Decode fMRI volumes with grouped cross-validation."

@@ -130,8 +130,9 @@ def _write_report(directory, **options):
 
 def _check_anatomy(path):
     """Raise ValueError before hours of work, not after them."""
-    if path is not None and len(NiftiSamples(path)) != 1:
-        raise ValueError(f"--anatomy needs one volume, but {path} has {len(NiftiSamples(path))}.")
+    n_volumes = 1 if path is None else len(NiftiSamples(path))
+    if n_volumes != 1:
+        raise ValueError(f"--anatomy needs one volume, but {path} has {n_volumes}.")
 
 
 def _claim(args, overwrite):

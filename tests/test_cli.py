@@ -465,7 +465,7 @@ class TestSmallSample:
         from skfmri.cli import build_pipeline
 
         argv = ["decode", "x.nii", "--labels", "x.csv", "--out", "x", *options]
-        classifier = build_pipeline(make_parser(None, None, None).parse_args(argv)).steps[-1][1]
+        classifier = build_pipeline(make_parser(*[None] * 4).parse_args(argv)).steps[-1][1]
         return classifier, classifier.get_params()
 
     @pytest.mark.parametrize("network", ["2d", "3d"])
