@@ -202,69 +202,6 @@ class NetworkPool:
 POOL = NetworkPool()
 
 
-class EpochTasks(keras.callbacks.Callback):
-    """Shows each epoch to callbacks of scikit-learn as a task, and stops where one asks for it.
-
-    Weights are copied where a callback asks for the fitted estimator, else never.
-
-    Parameters
-    ----------
-    context : sklearn.callback.CallbackContext
-        The task whose subtasks are the epochs.
-    estimator : estimator
-        What is fitted.
-    given : dict
-        Training data and metadata, as its `fit` got them.
-    learnt : dict
-        Attributes of the fitted estimator that no epoch changes.
-    is_member : bool
-        Whether the network is one of several, so that its training is a task of its own.
-    """
-
-    def __init__(self, context, estimator, given, learnt, is_member):
-        super().__init__()
-        self.context, self.estimator = context, estimator
-        self.given, self.learnt, self.is_member = given, learnt, is_member
-
-    def on_train_begin(self, logs=None):
-        self.history, self.n_epochs = {}, 0
-        if self.is_member:
-            self.context.call_on_fit_task_begin(estimator=self.estimator, **self.given)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.task = self.context.subcontext(task_name="epoch")
-        self.task.call_on_fit_task_begin(**self._now())
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.n_epochs += 1
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
-        if self.task.call_on_fit_task_end(**self._now()):
-            self.model.stop_training = True
-
-    def on_train_end(self, logs=None):
-        if self.is_member:
-            self.context.call_on_fit_task_end(estimator=self.estimator, **self.given)
-
-    def _now(self):
-        return {
-            "estimator": self.estimator,
-            **self.given,
-            "reconstruction_attributes": self._attributes,
-        }
-
-    def _attributes(self):
-        """Return what makes a copy of the estimator predict with the weights of this moment."""
-        return {
-            **self.learnt,
-            # Members are trained side by side, so none knows the weights of the others.
-            "n_members": 1,
-            "_members": (self.model.get_weights(),),
-            "history_": {name: list(values) for name, values in self.history.items()},
-            "n_epochs_": self.n_epochs,
-        }
-
-
 def train(
     network,
     X,

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._backend import wrappers
+from skfmri._epochs import EpochTasks
 from skfmri._links import DocumentedMixin
 from skfmri._members import Recipe, linear_weights, train_member
 from skfmri._parameters import (
@@ -28,7 +29,6 @@ from skfmri._parameters import (
 )
 from skfmri._training import (
     POOL,
-    EpochTasks,
     callback_list,
     mean_history,
     optimizer_settings,
