@@ -1,18 +1,19 @@
 """Networks from recipes: built, trained, filled with weights again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from skfmri._backend import keras
 from skfmri._training import POOL, train
+from skfmri.networks import convolutional_network
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that shapes a compiled network: the key under which fits share one.
+    """Everything that shapes a compiled network.
 
     Parameters
     ----------
@@ -36,6 +37,20 @@ class Recipe:
     keywords: tuple
     optimizer: type
     optimizer_config: str
+
+    def lease(self):
+        """Borrow a compiled network, which fits of other dropout rates than this have used too."""
+        key, dropout = self, self.dropout
+        if dropout is not None:
+            keywords = {**dict(self.keywords), "dropout": "any"}
+            key = replace(self, keywords=tuple(keywords.items()))
+        return POOL.borrow(key, self.compiled_model)
+
+    @property
+    def dropout(self):
+        """The rate that each fit sets anew; None where there is none, or it is the user's."""
+        is_ours = self.function is convolutional_network
+        return (dict(self.keywords)["dropout"] or None) if is_ours else None
 
     def model(self):
         """Return the network, neither compiled nor trained."""
@@ -114,9 +129,9 @@ def linear_weights(X, y, sample_weight, n_classes, C):
 
 def train_member(recipe, learning_rate, linear, seeds, data, options):
     """Return the weights of one trained network, its history and its number of epochs."""
-    lease = POOL.borrow(recipe, recipe.compiled_model)
+    lease = recipe.lease()
     initial, order = map(np.random.default_rng, seeds)
-    lease.network.reset(initial, learning_rate)
+    lease.network.reset(initial, learning_rate, recipe.dropout)
     if linear is not None:
         lease.network.model.get_layer("linear_path").set_weights(linear)
     history, n_epochs = train(lease.network, *data, order=order, **options)

@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -15,7 +16,13 @@ from nibabel.wrapstruct import WrapStructError
 from skfmri._store import stored_file
 from skfmri._validation import check_affine
 
+try:
+    from isal import igzip, isal_zlib
+except ImportError:
+    igzip = None
+
 CHUNK_BYTES = 4 * 1024**2
+DAMAGED = (EOFError, OSError, zlib.error) + (() if igzip is None else (isal_zlib.error,))
 
 
 class FileSource:
@@ -89,8 +96,8 @@ class FileSource:
         return stored_file(key, self._n_bytes(), self._decode, description), 0
 
     def _decode(self, target):
-        with ImageOpener(self.data_path) as source, open(target, "wb") as decoded:
-            for chunk in self._data_chunks(source):
+        with _open_data(self.data_path) as source, open(target, "wb") as decoded:
+            for chunk in _read_ahead(self._data_chunks(source)):
                 decoded.write(chunk)
 
     def _data_chunks(self, source):
@@ -103,7 +110,7 @@ class FileSource:
             # The checksum that tells damaged data stands behind all of them.
             while source.read(CHUNK_BYTES):
                 pass
-        except (EOFError, OSError, zlib.error) as error:
+        except DAMAGED as error:
             raise self._truncated(self._n_bytes() - missing) from error
         if missing:
             raise self._truncated(self._n_bytes() - missing)
@@ -209,6 +216,21 @@ def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0)
         else:
             result[place] = window * np.float64(slope) + inter
     return result.transpose(0, 3, 2, 1)
+
+
+def _open_data(path):
+    """Open a file for its decoded bytes; isal, where installed, inflates about twice as fast."""
+    is_gzip = Path(path).suffix.lower() == ".gz"
+    return igzip.open(path) if is_gzip and igzip is not None else ImageOpener(path)
+
+
+def _read_ahead(chunks):
+    """Yield what a generator of chunks yields; a thread makes the next while one is used."""
+    with ThreadPoolExecutor(1) as reader:
+        following = reader.submit(next, chunks, None)
+        while (chunk := following.result()) is not None:
+            following = reader.submit(next, chunks, None)
+            yield chunk
 
 
 def _open_header(path):

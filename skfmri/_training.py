@@ -10,13 +10,16 @@ from numbers import Real
 import numpy as np
 
 from skfmri._backend import keras
+from skfmri._kernels import leaf_layers, use_fast_kernels
 from skfmri._parameters import check_number
 
 MOST_IDLE = 4
+CALL_BYTES = 32 * 1024**2
+BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 
 
 class CompiledNetwork:
-    """A compiled model with one traced training step and one traced prediction.
+    """A compiled model with traced training steps and one traced prediction.
 
     Parameters
     ----------
@@ -32,19 +35,32 @@ class CompiledNetwork:
     def __init__(self, model):
         self.model = model
         model.optimizer.build(model.trainable_variables)
-        self._layers = list(_leaf_layers(model))
+        self._layers = list(leaf_layers(model))
+        self._dropouts = use_fast_kernels(model)
         drawn = {id(v) for layer in self._layers for v, _ in _drawn_weights(layer)}
         variables = [*model.variables, *model.optimizer.variables]
         self._start = [(v, _start_value(v)) for v in variables if id(v) not in drawn]
         _check_start(model, self._start)
 
     @cached_property
-    def train_step(self):
-        """Traced function of a batch, its labels and weights: one step of the optimizer."""
+    def train_steps(self):
+        """Traced function of samples, labels, weights and batch size: a step for each batch."""
+        import tensorflow as tf
+
         model = self.model
-        shapes = [model.input_shape, (None,), (None,)]
-        dtypes = ["float32", "int32", "float32"]
-        return _traced(lambda *batch: model.train_step(batch), shapes, dtypes)
+
+        def steps(X, y, sample_weight, batch_size):
+            def step(start):
+                batch = slice(start, start + batch_size)
+                model.train_step((X[batch], y[batch], sample_weight[batch]))
+                return (start + batch_size,)
+
+            n_samples = tf.shape(X)[0]
+            tf.while_loop(lambda start: start < n_samples, step, (0,), parallel_iterations=1)
+            return model.get_metrics_result()
+
+        shapes = [model.input_shape, (None,), (None,), ()]
+        return _traced(steps, shapes, ["float32", "int32", "float32", "int32"])
 
     @cached_property
     def predict_step(self):
@@ -52,7 +68,7 @@ class CompiledNetwork:
         model = self.model
         return _traced(lambda x: model(x, training=False), [model.input_shape], ["float32"])
 
-    def reset(self, seeds, learning_rate=None):
+    def reset(self, seeds, learning_rate=None, dropout=None):
         """Give the network the state of a newly built one, random parts drawn from `seeds`.
 
         Parameters
@@ -61,6 +77,8 @@ class CompiledNetwork:
             Gives one seed per kernel and per dropout, in the order of the layers.
         learning_rate : float, optional
             Step size of the optimizer; None keeps the one it was built with.
+        dropout : float, optional
+            Rate of all dropout layers, not 0; None keeps those they were built with.
         """
         for variable, value in self._start:
             variable.assign(np.broadcast_to(value, variable.shape))
@@ -74,14 +92,10 @@ class CompiledNetwork:
                 generator.state.assign([seed, 0])
         if learning_rate is not None:
             self.model.optimizer.learning_rate = learning_rate
-
-
-def _leaf_layers(model):
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            yield from _leaf_layers(layer)
-        else:
-            yield layer
+        if dropout is not None:
+            for layer in self._dropouts:
+                layer.rate = dropout
+                layer.current_rate.assign(dropout)
 
 
 def _drawn_weights(layer):
@@ -298,17 +312,42 @@ def mean_history(histories):
 
 
 def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
-    """Show every sample to the network once; return the means of loss and metrics."""
-    network.model.reset_metrics()
+    """Show every sample to the network once; return the means of loss and metrics.
+
+    Batches are trained many to a call, except where a callback wants to know of each.
+    """
+    model = network.model
+    model.reset_metrics()
     shuffled = order.permutation(len(X))
-    for step, start in enumerate(range(0, len(X), batch_size)):
-        index = shuffled[start : start + batch_size]
-        calls.on_train_batch_begin(step)
-        logs = network.train_step(as_input(X[index], network), y[index], sample_weight[index])
-        calls.on_train_batch_end(step, logs)
-        if network.model.stop_training:
+    sees_batches = any(map(_sees_batches, calls.callbacks))
+    n_batches = 1 if sees_batches else _batches_per_call(model, batch_size)
+    for step, start in enumerate(range(0, len(X), n_batches * batch_size)):
+        index = shuffled[start : start + n_batches * batch_size]
+        if sees_batches:
+            calls.on_train_batch_begin(step)
+        samples = as_input(X[index], network)
+        logs = network.train_steps(samples, y[index], sample_weight[index], batch_size)
+        if sees_batches:
+            calls.on_train_batch_end(step, logs)
+        if model.stop_training:
             break
-    return {name: float(value) for name, value in network.model.get_metrics_result().items()}
+    return {name: float(value) for name, value in logs.items()}
+
+
+def _sees_batches(callback):
+    """Tell whether a callback overrides a method that is called for each batch."""
+    defaults = [getattr(keras.callbacks.Callback, name) for name in BATCH_HOOKS]
+    found = [getattr(callback, name) for name in BATCH_HOOKS]
+    return any(
+        getattr(method, "__func__", method) is not default
+        for method, default in zip(found, defaults, strict=True)
+    )
+
+
+def _batches_per_call(model, batch_size):
+    """Return how many batches are copied for one call: a memory map is read piece by piece."""
+    sample_bytes = 4 * int(np.prod(model.input_shape[1:]))
+    return max(1, CALL_BYTES // (sample_bytes * batch_size))
 
 
 def evaluate(network, X, y, sample_weight, batch_size):

@@ -28,7 +28,6 @@ from skfmri._parameters import (
     warn_if_diverged,
 )
 from skfmri._training import (
-    POOL,
     callback_list,
     mean_history,
     optimizer_settings,
@@ -263,7 +262,7 @@ class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassi
         X = validate_data(self, X, allow_nd=True, ensure_all_finite=False, reset=False)
         check_fitted_shape(X.shape[1:], self.X_shape_[1:], type(self).__name__)
         check_finite(X)
-        lease = POOL.borrow(self._fitted_recipe, self._fitted_recipe.compiled_model)
+        lease = self._fitted_recipe.lease()
         outputs = []
         for weights in self._members:
             lease.network.model.set_weights(weights)

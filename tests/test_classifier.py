@@ -454,15 +454,36 @@ def test_idle_networks_are_few_and_the_longest_idle_goes_first(slabs, tiny):
     POOL.clear()
     options = {**tiny, "n_blocks": 0, "dense_units": (), "epochs": 1}
 
-    def idle_after(dropout):
-        SlabCNNClassifier(**{**options, "dropout": dropout}).fit(X, y)
+    def idle_after(units):
+        SlabCNNClassifier(**{**options, "dense_units": (units,)}).fit(X, y)
         return [network for _, network in POOL._idle]
 
-    for dropout in (0, 0.1, 0.2, 0.3, 0.4):
-        idle = idle_after(dropout)
+    for units in (1, 2, 3, 4, 5):
+        idle = idle_after(units)
     assert len(idle) == 4
-    assert idle_after(0.1) == [*idle[1:], idle[0]]
-    assert idle_after(0)[-1] not in idle
+    assert idle_after(2) == [*idle[1:], idle[0]]
+    assert idle_after(1)[-1] not in idle
+
+
+def test_one_compiled_network_serves_all_rates_of_dropout_but_none_at_all(slabs, tiny):
+    X, y = slabs
+    options = {**tiny, "random_state": 0, "dense_units": (16,)}
+
+    def fitted(dropout):
+        return SlabCNNClassifier(**{**options, "dropout": dropout}).fit(X, y)
+
+    POOL.clear()
+    used = [fitted(dropout) for dropout in (0.9, 0.2, 0.5)]
+    assert len(POOL) == 1
+    fitted(0)
+    assert len(POOL) == 2
+    for decoder in used:
+        POOL.clear()
+        fresh = fitted(decoder.dropout)
+        assert_same_weights(fresh, decoder)
+        assert fresh.history_ == decoder.history_
+        assert fresh.model_.get_layer("flatten_dropout").rate == decoder.dropout
+    assert len({decoder.history_["loss"][-1] for decoder in used}) == 3
 
 
 # Several members

@@ -156,10 +156,15 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
         self._transform = transform
         order = SPLINE_ORDERS[self.interpolation]
 
-        def read_batches():
-            return (_fill_nonfinite(batch) for batch in samples.iter_batches())
-
+        read_batches = samples.iter_batches
         summary = value_range(read_batches())
+        _, _, magnitudes, _ = summary
+        if not np.isfinite(magnitudes).all():
+
+            def read_batches():
+                return (_fill_nonfinite(batch) for batch in samples.iter_batches())
+
+            summary = value_range(read_batches())
         self.value_range_ = summary[:2]
         self.crop_ = tuple((0, length) for length in self.rotated_shape_)
         if self.crop:

@@ -1,0 +1,109 @@
+"""Faster ways through the computations of Keras' layers and optimizers, with equal results."""
+
+from functools import partial
+
+import numpy as np
+
+from skfmri._backend import keras
+
+
+def use_fast_kernels(model):
+    """Let the layers and the optimizer of a compiled model compute by the functions of this module.
+
+    They keep their classes, weights and settings, so that a copy or a saved file of the model is
+    one of Keras alone. Subclasses of Keras' own classes are left as they are.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled, not yet traced.
+
+    Returns
+    -------
+    dropouts : list of keras.layers.Dropout
+        Layers that read their rate from a variable, ``current_rate``.
+    """
+    import tensorflow as tf
+
+    dropouts = []
+    for layer in leaf_layers(model):
+        if type(layer) is keras.layers.BatchNormalization:
+            layer.call = partial(normalize_batch, layer)
+        elif type(layer) is keras.layers.Dropout and layer.rate > 0 and not layer.noise_shape:
+            layer.current_rate = tf.Variable(layer.rate, trainable=False, dtype="float32")
+            layer.call = partial(drop, layer)
+            dropouts.append(layer)
+    if type(model.optimizer) is keras.optimizers.Adam:
+        model.optimizer.update_step = partial(adam_step, model.optimizer)
+    return dropouts
+
+
+def leaf_layers(model):
+    """Yield the layers of a model and, in their place, those of models inside of it."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from leaf_layers(layer)
+        else:
+            yield layer
+
+
+def normalize_batch(layer, inputs, training=None, mask=None):
+    """Call a `keras.layers.BatchNormalization`, in training by one kernel for all its steps."""
+    is_last = layer.axis in (-1, len(inputs.shape) - 1)
+    is_plain = layer.trainable and mask is None and layer.center and layer.scale
+    is_single = inputs.dtype == layer.variable_dtype == "float32"
+    if not (training and is_last and is_plain and is_single):
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    import tensorflow as tf
+
+    # Statistics are those of each channel, wherever in the grid a value lies.
+    rows = tf.reshape(inputs, (1, 1, -1, inputs.shape[-1]))
+    output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=rows,
+        scale=layer.gamma.value,
+        offset=layer.beta.value,
+        mean=np.zeros(0, np.float32),
+        variance=np.zeros(0, np.float32),
+        epsilon=layer.epsilon,
+        is_training=True,
+    )
+    # The kernel divides by n - 1, or by 1, where Keras divides by n.
+    count = tf.cast(tf.shape(rows)[2], "float32")
+    variance *= tf.maximum(count - 1, 1) / count
+    for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving * layer.momentum + now * (1 - layer.momentum))
+    return tf.reshape(output, tf.shape(inputs))
+
+
+def drop(layer, inputs, training=False):
+    """Call a `keras.layers.Dropout`, whose traced call then serves all rates but 0."""
+    if not training:
+        return inputs
+    shape = keras.ops.shape(inputs)
+    drawn = keras.random.uniform(shape, dtype=inputs.dtype, seed=layer.seed_generator)
+    rate = keras.ops.cast(layer.current_rate, inputs.dtype)
+    return keras.ops.where(drawn >= rate, inputs / (1 - rate), 0)
+
+
+def adam_step(optimizer, gradient, variable, learning_rate):
+    """Update a weight as `keras.optimizers.Adam` does, in one pass over memory."""
+    import tensorflow as tf
+
+    is_single = variable.dtype == gradient.dtype == tf.float32
+    if optimizer.amsgrad or not is_single or isinstance(gradient, tf.IndexedSlices):
+        type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
+        return
+    step = tf.cast(optimizer.iterations + 1, "float32")
+    index = optimizer._get_variable_index(variable)
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=optimizer._momentums[index].value.handle,
+        v=optimizer._velocities[index].value.handle,
+        beta1_power=tf.pow(np.float32(optimizer.beta_1), step),
+        beta2_power=tf.pow(np.float32(optimizer.beta_2), step),
+        lr=tf.cast(learning_rate, "float32"),
+        beta1=optimizer.beta_1,
+        beta2=optimizer.beta_2,
+        epsilon=optimizer.epsilon,
+        grad=gradient,
+    )
