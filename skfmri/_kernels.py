@@ -1,4 +1,4 @@
-"""Faster ways through the computations of Keras' layers and optimizers, with equal results."""
+"""Faster ways through what Keras' parts compute, with equal results."""
 
 from functools import partial
 

@@ -1,0 +1,166 @@
+"""Measure skfmri beside what a user would otherwise take, row by row.
+
+Every side runs in a process of its own, in turn with its peers; figures are medians. Run it alone
+on the machine: python benchmarks/speed [--row A B ...] [--repeats 5] [--quick]. A run without
+--quick keeps what it measured in measured.json and writes the table of all rows, RESULTS.md.
+"""
+
+import argparse
+import inspect
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import tempfile
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import scores
+import slabs
+import training
+from rows import ROWS
+from work import Work, alternate, peak_memory, prepare
+
+SIDES = {
+    name: function
+    for module in (slabs, training, scores)
+    for name, function in inspect.getmembers(module, inspect.isfunction)
+    if list(inspect.signature(function).parameters) == ["work"] and not name.startswith("_")
+}
+HERE = Path(__file__).parent
+MEASURED = HERE / "measured.json"
+RESULTS = HERE.parent / "RESULTS.md"
+PACKAGES = ("skfmri", "numpy", "scikit-learn", "tensorflow", "keras", "scikeras", "nilearn", "nibabel")
+PACKAGES += ("torch", "skorch", "isal")
+
+
+def machine():
+    """Describe processor, memory and versions in one paragraph."""
+    model = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
+        flags = next((x for x in lines if x.startswith("flags")), "")
+        model += " with AVX-512" if "avx512f" in flags else ""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB of memory, {platform.system()}, "
+        f"Python {platform.python_version()}; {versions}; no GPU. Both sides of a row have the same "
+        "number of threads, one for each core."
+    )
+
+
+def measure(row, work, repeats):
+    """Return what a row found: medians of its sides, and each target with what was reached."""
+    print(f"{row.letter}. {row.title}", file=sys.stderr, flush=True)
+    if row.prepare is not None:
+        row.prepare(work)
+    medians = alternate(row.sides, work, repeats) | alternate(row.once, work, 1)
+    targets = [
+        {"what": what, "found": float(found), "allowed": allowed, "unit": unit}
+        for what, found, allowed, unit in row.targets(medians, work)
+    ]
+    return {
+        "title": row.title,
+        "medians": medians,
+        "targets": targets,
+        "repeats": repeats,
+        "date": date.today().isoformat(),
+    }
+
+
+def table(measured):
+    """Return the rows as a table of Markdown."""
+    lines = ["| row | what | measured | allowed | reached |", "|---|---|---|---|---|"]
+    for letter, row in sorted(measured.items()):
+        title = f"{row['title']}"
+        for target in row["targets"]:
+            found, allowed, unit = target["found"], target["allowed"], target["unit"]
+            reached = "yes" if found <= allowed else "**no**"
+            shown = [_shown(value, unit) for value in (found, allowed)]
+            lines.append(
+                f"| {letter} | {title} {target['what']} | {shown[0]} | {shown[1]} | {reached} |"
+            )
+            letter = title = ""
+    return "\n".join(lines)
+
+
+def _shown(value, unit):
+    if unit:
+        return f"{value:.3g} {unit}"
+    return f"{value:.2f}" if value > 0.4 else f"1/{1 / value:.1f}"
+
+
+def details(measured):
+    """Return the medians of all sides as a table of Markdown."""
+    lines = ["| row | side | medians |", "|---|---|---|"]
+    for letter, row in sorted(measured.items()):
+        for name, figures in row["medians"].items():
+            shown = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
+            lines.append(f"| {letter} | `{name}` | {shown} |")
+    return "\n".join(lines)
+
+
+def write_results(measured, described):
+    dates = sorted({row["date"] for row in measured.values()})
+    repeats = min(row["repeats"] for row in measured.values())
+    RESULTS.write_text(
+        f"""# Speed
+
+Made by `python benchmarks/speed`, which measures and writes this file; {" and ".join(dates)}.
+
+{described}
+
+Work: 384 float32 volumes of 40 x 51 x 41 in one compressed file, turned by 0.35 rad, slices 12 to
+14, z-scored; the default network (2,345,602 parameters), batches of 32, 6 groups. Ratios of medians
+of at least {repeats} runs, each in a new process, in turn with its peer.
+
+{table(measured)}
+
+Medians: "seconds", "epoch" and "before" in s, imports not counted; "process" in s from the start of
+the process to its end; "peak" in MiB, of the whole process.
+
+{details(measured)}
+"""
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--row", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a smoke run on little data")
+    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="for the files; default: a temporary one")
+    arguments = parser.parse_args()
+    if arguments.side:
+        found = SIDES[arguments.side](Work(arguments.folder, arguments.quick))
+        print(json.dumps(found | {"peak": peak_memory()}))
+        return
+    repeats = 1 if arguments.quick else arguments.repeats
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        work = Work(Path(folder), arguments.quick)
+        # In a process of its own, which gives back what memory it needed.
+        maker = multiprocessing.get_context("spawn").Process(
+            target=prepare, args=(work, "G" in arguments.row)
+        )
+        maker.start()
+        maker.join()
+        measured = {} if arguments.quick else _measured()
+        for letter in arguments.row:
+            measured[letter] = measure(ROWS[letter], work, repeats)
+            if not arguments.quick:
+                MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
+                write_results(measured, machine())
+    print(machine(), table(measured), details(measured), sep="\n\n")
+
+
+def _measured():
+    return json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+
+
+if __name__ == "__main__":
+    main()

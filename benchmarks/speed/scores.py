@@ -1,0 +1,213 @@
+"""Rows E, F, I: from a file or from slabs to grouped scores."""
+
+import os
+import time
+
+import numpy as np
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from work import ANGLE, N_GROUPS, SLAB
+
+N_EPOCHS = 30
+SEARCHED = {"filters": [16, 32, 64], "dropout": [0.3, 0.5, 0.7]}
+
+
+def _pipeline(**options):
+    from skfmri import NiftiSlabRotator, SlabCNNClassifier, VoxelZScorer
+
+    rotator = NiftiSlabRotator(angle=ANGLE, slab=SLAB)
+    return make_pipeline(rotator, VoxelZScorer(), SlabCNNClassifier(random_state=0, **options))
+
+
+def _scores(work, estimator, X, **options):
+    options |= {"groups": work.groups, "cv": GroupKFold(N_GROUPS)}
+    return cross_val_score(estimator, X, work.labels, error_score="raise", **options)
+
+
+def scores_skfmri(work):
+    from skfmri import NiftiSamples
+
+    pipeline = _pipeline(epochs=work.epochs(N_EPOCHS))
+    return {"score": float(_scores(work, pipeline, NiftiSamples(work.volumes)).mean())}
+
+
+def scores_stock(work):
+    """Do the same with nilearn in a transformer, StandardScaler and scikeras' KerasClassifier."""
+    import nibabel
+    from nilearn.image import crop_img, resample_img
+    from scikeras.wrappers import KerasClassifier
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.preprocessing import StandardScaler
+
+    func = nibabel.load(work.volumes)
+    cosine, sine = np.cos(ANGLE), np.sin(ANGLE)
+    rotation = np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
+
+    class Slab(TransformerMixin, BaseEstimator):
+        """Rotate with nilearn; learn the crop from the volumes that are trained on."""
+
+        def fit(self, X, y=None):
+            self.fit_transform(X)
+            return self
+
+        def fit_transform(self, X, y=None):
+            rotated = self._rotate(X)
+            self.box_ = crop_img(rotated, return_offset=True)[1]
+            return self._cut(rotated)
+
+        def transform(self, X):
+            return self._cut(self._rotate(X))
+
+        def _rotate(self, X):
+            image = nibabel.Nifti1Image(np.moveaxis(X, 0, -1), rotation @ func.affine)
+            return resample_img(image, target_affine=func.affine, interpolation="continuous")
+
+        def _cut(self, rotated):
+            data = np.asarray(rotated.dataobj)[self.box_][:, :, slice(*SLAB)]
+            return np.moveaxis(data, -1, 0).reshape(data.shape[-1], -1).astype(np.float32)
+
+    network = KerasClassifier(
+        _searched_network, epochs=work.epochs(N_EPOCHS), batch_size=32, verbose=0, random_state=0
+    )
+    volumes = np.moveaxis(func.get_fdata(dtype=np.float32), -1, 0)
+    pipeline = make_pipeline(Slab(), StandardScaler(), network)
+    return {"score": float(_scores(work, pipeline, volumes).mean())}
+
+
+def _searched_network(filters=32, dropout=0.5):
+    import keras
+    from keras import layers
+
+    model = keras.Sequential([layers.Input((40 * 56 * 3,)), layers.Reshape((40, 56, 3))])
+    for block in range(3):
+        model.add(layers.Conv2D(filters << block, 3, activation="relu"))
+        model.add(layers.BatchNormalization())
+        model.add(layers.MaxPooling2D())
+    model.add(layers.Flatten())
+    model.add(layers.Dropout(dropout))
+    for units in (1024, 256, 64):
+        model.add(layers.Dense(units, activation="relu"))
+        model.add(layers.BatchNormalization())
+        model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(2, activation="softmax"))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def scores_skorch(work):
+    """Train the same network in PyTorch through skorch, on slabs made before."""
+    import torch
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from skorch import NeuralNetClassifier
+    from training import torch_network
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = torch_network()
+
+        def forward(self, X):
+            X = X.reshape(-1, 40, 56, 3).permute(0, 3, 1, 2)
+            return self.network(X)
+
+    network = NeuralNetClassifier(
+        Network,
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        optimizer__foreach=True,
+        lr=0.001,
+        max_epochs=work.epochs(N_EPOCHS),
+        batch_size=32,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+    )
+    slabs = work.slabs()
+    flatten = FunctionTransformer(lambda X: X.reshape(len(X), -1))
+    pipeline = make_pipeline(flatten, StandardScaler(), network)
+    return {"score": float(_scores(work, pipeline, slabs).mean())}
+
+
+def _search(work, network, X):
+    grid = {name: values[:2] if work.quick else values for name, values in SEARCHED.items()}
+    search = GridSearchCV(network, grid, cv=GroupKFold(N_GROUPS), error_score="raise", refit=False)
+    start = time.perf_counter()
+    search.fit(X, work.labels, groups=work.groups)
+    return {"seconds": time.perf_counter() - start, "score": float(search.best_score_)}
+
+
+def search_skfmri(work):
+    """Search over filters and dropout; "rest" is the share of time that is not training."""
+    from skfmri import SlabCNNClassifier, _training
+
+    trained, train_epoch = [0.0], _training.train_epoch
+
+    def timed(*arguments):
+        start = time.perf_counter()
+        logs = train_epoch(*arguments)
+        trained[0] += time.perf_counter() - start
+        return logs
+
+    _training.train_epoch = timed
+    network = SlabCNNClassifier(epochs=work.epochs(10), random_state=0)
+    found = _search(work, network, work.slabs())
+    return found | {"rest": 1 - trained[0] / found["seconds"]}
+
+
+def search_scikeras(work):
+    from scikeras.wrappers import KerasClassifier
+
+    network = KerasClassifier(
+        _searched_network,
+        filters=32,
+        dropout=0.5,
+        epochs=work.epochs(10),
+        batch_size=32,
+        verbose=0,
+        random_state=0,
+    )
+    slabs = work.slabs()
+    return _search(work, network, slabs.reshape(len(slabs), -1))
+
+
+def jobs_one(work):
+    return _jobs(work, 1)
+
+
+def jobs_two(work):
+    return _jobs(work, 2)
+
+
+def _jobs(work, n_jobs):
+    """Score folds in workers; tell how many threads TensorFlow has in all of them together.
+
+    "copies" is how often the file was decoded: each time, a new file takes the name of the copy.
+    """
+    from skfmri import NiftiSamples
+
+    pipeline = _pipeline(epochs=work.epochs(N_EPOCHS))
+    samples = NiftiSamples(work.volumes)
+    decoded = work.folder / f"decoded-{n_jobs}"
+    decoded.unlink(missing_ok=True)
+    threads = work.folder / f"threads-{n_jobs}"
+    threads.unlink(missing_ok=True)
+
+    def scorer(fitted, X, y):
+        import tensorflow as tf
+
+        found = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
+        with open(threads, "a") as file:
+            file.write(f"{os.getpid()} {found}\n")
+        with open(decoded, "a") as file:
+            for path in os.scandir(os.environ["SKFMRI_CACHE"]):
+                if path.name.endswith(".skfmri-copy"):
+                    file.write(f"{path.inode()}\n")
+        return fitted.score(X, y)
+
+    score = _scores(work, pipeline, samples, n_jobs=n_jobs, scoring=scorer).mean()
+    workers = dict(line.split() for line in threads.read_text().splitlines())
+    return {
+        "score": float(score),
+        "threads": sum(map(int, workers.values())),
+        "copies": len(set(decoded.read_text().split())),
+    }

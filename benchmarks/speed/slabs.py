@@ -1,0 +1,110 @@
+"""Rows A, B, G: from a file, or from memory, to slabs."""
+
+import gzip
+import sys
+import time
+
+import numpy as np
+from work import ANGLE, SLAB, best_of, touch_memory
+
+
+def _rotation():
+    cosine, sine = np.cos(ANGLE), np.sin(ANGLE)
+    return np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
+
+
+def _timed(work, function, name=None):
+    touch_memory()
+    start = time.perf_counter()
+    result = function()
+    seconds = time.perf_counter() - start
+    if name:
+        np.save(work.folder / f"{name}.npy", result)
+    return {"seconds": seconds}
+
+
+def slabs_notebook(work):
+    """Do what the notebook does with nilearn."""
+    import nibabel
+    from nilearn.image import crop_img, resample_img
+
+    def slabs():
+        func = nibabel.load(work.volumes)
+        turned = nibabel.Nifti1Image(func.get_fdata(), _rotation() @ func.affine)
+        rotated = resample_img(turned, target_affine=func.affine, interpolation="continuous")
+        return np.moveaxis(crop_img(rotated).get_fdata()[:, :, slice(*SLAB), :], -1, 0)
+
+    return _timed(work, slabs, "slabs_notebook")
+
+
+def slabs_decompression(work):
+    """Decompress the file, and nothing else."""
+
+    def decompress():
+        with gzip.open(work.volumes) as file:
+            return file.read()
+
+    return _timed(work, decompress)
+
+
+def slabs_skfmri(work):
+    from skfmri import NiftiSlabRotator
+
+    rotator = NiftiSlabRotator(angle=ANGLE, slab=SLAB)
+    return _timed(work, lambda: rotator.fit_transform(work.volumes), "slabs_skfmri")
+
+
+def slabs_skfmri_zlib(work):
+    """As slabs_skfmri where isal is not installed."""
+    sys.modules["isal"] = None
+    return slabs_skfmri(work)
+
+
+def slabs_skfmri_many(work):
+    from skfmri import NiftiSlabRotator
+
+    rotator = NiftiSlabRotator(angle=ANGLE, slab=SLAB)
+    return _timed(work, lambda: rotator.fit_transform(work.many_volumes))
+
+
+def largest_difference(work):
+    """Return how far the slabs of the last runs of notebook and skfmri lie apart."""
+    found, expected = (
+        np.load(work.folder / f"{name}.npy") for name in ("slabs_skfmri", "slabs_notebook")
+    )
+    return float(np.abs(found - expected).max())
+
+
+def _first_volume(work):
+    import nibabel
+
+    image = nibabel.load(work.volumes)
+    volume = np.asarray(image.dataobj[..., 0], dtype=np.float32)
+    return nibabel.Nifti1Image(volume, image.affine)
+
+
+def volume_nilearn(work):
+    """Resample straight to the grid of the slab."""
+    import nibabel
+    from nilearn.image import resample_img
+
+    from skfmri import NiftiSlabRotator
+
+    rotator = NiftiSlabRotator(angle=ANGLE, slab=SLAB).fit(work.volumes)
+    volume = _first_volume(work)
+    turned = nibabel.Nifti1Image(volume.get_fdata(dtype=np.float32), _rotation() @ volume.affine)
+    target = _rotation() @ rotator.slab_affine_
+
+    def slab():
+        return resample_img(turned, target_affine=target, target_shape=rotator.slab_shape_)
+
+    difference = np.abs(slab().get_fdata() - rotator.transform(volume)[0]).max()
+    return {"seconds": best_of(slab, 200), "difference": float(difference)}
+
+
+def volume_skfmri(work):
+    from skfmri import NiftiSamples, NiftiSlabRotator
+
+    rotator = NiftiSlabRotator(angle=ANGLE, slab=SLAB).fit(work.volumes)
+    samples = NiftiSamples(_first_volume(work))
+    return {"seconds": best_of(lambda: rotator.transform(samples), 200)}
