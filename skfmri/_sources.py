@@ -191,30 +191,29 @@ def split_shape(shape, name):
 def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0):
     """Return volumes of a raw file in NIfTI order as float32 of shape ``(k, x, y, z)``.
 
-    Each stretch of neighbouring volumes is mapped for itself, so memory holds the result only.
-    The result lies in memory as in the file: x runs fastest.
+    The result lies in memory as in the file: x runs fastest. One stretch of neighbouring volumes
+    that are float32 already is returned as a map of the file, which cannot be written to. Else each
+    stretch is mapped for itself, so that memory holds the result only.
     """
     volumes = np.asarray(volumes, dtype=int)
     stored_shape = tuple(grid_shape)[::-1]
     volume_bytes = int(np.prod(grid_shape)) * dtype.itemsize
-    result = np.empty((len(volumes), *stored_shape), dtype=np.float32)
     breaks = np.flatnonzero(np.diff(volumes) != 1) + 1
-    for stretch in np.split(np.arange(len(volumes)), breaks):
-        if not len(stretch):
-            continue
-        first, last = volumes[stretch[0]], volumes[stretch[-1]]
-        window = np.memmap(
-            path,
-            dtype=dtype,
-            mode="r",
-            offset=offset + first * volume_bytes,
-            shape=(last - first + 1, *stored_shape),
-        )
+    stretches = [part for part in np.split(np.arange(len(volumes)), breaks) if len(part)]
+    is_scaled = (slope, inter) != (1.0, 0.0)
+
+    def window(stretch):
+        first = offset + volumes[stretch[0]] * volume_bytes
+        shape = (len(stretch), *stored_shape)
+        return np.memmap(path, dtype, mode="r", offset=first, shape=shape)
+
+    if len(stretches) == 1 and dtype == np.float32 and not is_scaled:
+        return np.asarray(window(stretches[0])).transpose(0, 3, 2, 1)
+    result = np.empty((len(volumes), *stored_shape), dtype=np.float32)
+    for stretch in stretches:
+        values = window(stretch)
         place = slice(stretch[0], stretch[-1] + 1)
-        if (slope, inter) == (1.0, 0.0):
-            result[place] = window
-        else:
-            result[place] = window * np.float64(slope) + inter
+        result[place] = values * np.float64(slope) + inter if is_scaled else values
     return result.transpose(0, 3, 2, 1)
 
 

@@ -207,7 +207,8 @@ class NiftiSamples:
         Yields
         ------
         batch : ndarray of shape (k, x, y, z), float32
-            The next volumes, k <= `batch_size`. In memory x runs fastest, as in the file.
+            The next volumes, k <= `batch_size`, perhaps a read-only map of the file. In memory x
+            runs fastest, as in the file.
         """
         if batch_size is None:
             batch_size = _default_batch_size(self.grid_shape)

@@ -32,7 +32,16 @@ SIDES = {
 HERE = Path(__file__).parent
 MEASURED = HERE / "measured.json"
 RESULTS = HERE.parent / "RESULTS.md"
-PACKAGES = ("skfmri", "numpy", "scikit-learn", "tensorflow", "keras", "scikeras", "nilearn", "nibabel")
+PACKAGES = (
+    "skfmri",
+    "numpy",
+    "scikit-learn",
+    "tensorflow",
+    "keras",
+    "scikeras",
+    "nilearn",
+    "nibabel",
+)
 PACKAGES += ("torch", "skorch", "isal")
 
 
@@ -48,28 +57,32 @@ def machine():
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
         f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB of memory, {platform.system()}, "
-        f"Python {platform.python_version()}; {versions}; no GPU. Both sides of a row have the same "
-        "number of threads, one for each core."
+        f"Python {platform.python_version()}; {versions}; no GPU. Both sides of a row have the "
+        "same number of threads, one for each core."
     )
 
 
 def measure(row, work, repeats):
-    """Return what a row found: medians of its sides, and each target with what was reached."""
+    """Yield after each turn what a row found so far.
+
+    That is medians of its sides, and each target with what was reached.
+    """
     print(f"{row.letter}. {row.title}", file=sys.stderr, flush=True)
     if row.prepare is not None:
         row.prepare(work)
-    medians = alternate(row.sides, work, repeats) | alternate(row.once, work, 1)
-    targets = [
-        {"what": what, "found": float(found), "allowed": allowed, "unit": unit}
-        for what, found, allowed, unit in row.targets(medians, work)
-    ]
-    return {
-        "title": row.title,
-        "medians": medians,
-        "targets": targets,
-        "repeats": repeats,
-        "date": date.today().isoformat(),
-    }
+    once = next(alternate(row.once, work, 1))
+    for number, medians in enumerate(alternate(row.sides, work, repeats), start=1):
+        targets = [
+            {"what": what, "found": float(found), "allowed": allowed, "unit": unit}
+            for what, found, allowed, unit in row.targets(medians | once, work)
+        ]
+        yield {
+            "title": row.title,
+            "medians": medians | once,
+            "targets": targets,
+            "repeats": number,
+            "date": date.today().isoformat(),
+        }
 
 
 def table(measured):
@@ -151,10 +164,12 @@ def main():
         maker.join()
         measured = {} if arguments.quick else _measured()
         for letter in arguments.row:
-            measured[letter] = measure(ROWS[letter], work, repeats)
-            if not arguments.quick:
-                MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
-                write_results(measured, machine())
+            for found in measure(ROWS[letter], work, repeats):
+                measured[letter] = found
+                # After each turn, so that an interrupted run keeps what it has measured.
+                if not arguments.quick:
+                    MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
+                    write_results(measured, machine())
     print(machine(), table(measured), details(measured), sep="\n\n")
 
 

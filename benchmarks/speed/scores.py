@@ -69,7 +69,7 @@ def scores_stock(work):
     network = KerasClassifier(
         _searched_network, epochs=work.epochs(N_EPOCHS), batch_size=32, verbose=0, random_state=0
     )
-    volumes = np.moveaxis(func.get_fdata(dtype=np.float32), -1, 0)
+    volumes = np.moveaxis(func.get_fdata(), -1, 0)
     pipeline = make_pipeline(Slab(), StandardScaler(), network)
     return {"score": float(_scores(work, pipeline, volumes).mean())}
 

@@ -200,7 +200,7 @@ def _large(work, X):
     stamp, times = _stamps()
     y = np.arange(len(X)) % 2
     held_out = len(X) // 8
-    network = SlabCNNClassifier(filters=8, epochs=3, callbacks=[stamp], random_state=0)
+    network = SlabCNNClassifier(filters=8, epochs=2, callbacks=[stamp], random_state=0)
     network.fit(X[held_out:], y[held_out:])
     accuracy = network.score(X[:held_out], y[:held_out])
     return {"epoch": float(np.mean(np.diff(times))), "accuracy": accuracy}

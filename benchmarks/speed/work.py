@@ -27,14 +27,17 @@ class Work:
 
     @property
     def n_volumes(self):
+        """Number of volumes in the file."""
         return 48 if self.quick else 384
 
     @property
     def volumes(self):
+        """Path of the file."""
         return str(self.folder / "volumes.nii.gz")
 
     @property
     def many_volumes(self):
+        """Path of a file with ten times as many volumes."""
         return str(self.folder / "many_volumes.nii.gz")
 
     @property
@@ -44,6 +47,7 @@ class Work:
 
     @property
     def groups(self):
+        """One group for each sixth of the run."""
         return np.arange(self.n_volumes) * N_GROUPS // self.n_volumes
 
     def slabs(self):
@@ -51,6 +55,7 @@ class Work:
         return np.load(self.folder / "slabs.npy")
 
     def epochs(self, number):
+        """Return a number of epochs, or very few for a smoke run."""
         return 2 if self.quick else number
 
 
@@ -115,16 +120,16 @@ def run(name, work):
 
 
 def alternate(names, work, repeats):
-    """Run several sides in turn; return for each the median of every figure."""
+    """Run several sides in turn; after each turn yield the median of every figure so far."""
     found = {name: [] for name in names}
     for _ in range(repeats):
         for name in names:
             found[name].append(run(name, work))
             print(f"  {name}: {found[name][-1]}", file=sys.stderr, flush=True)
-    return {
-        name: {key: float(np.median([one[key] for one in runs])) for key in runs[0]}
-        for name, runs in found.items()
-    }
+        yield {
+            name: {key: float(np.median([one[key] for one in runs])) for key in runs[0]}
+            for name, runs in found.items()
+        }
 
 
 def peak_memory():
