@@ -20,7 +20,7 @@ def _timed(work, function, name=None):
     seconds = time.perf_counter() - start
     if name:
         np.save(work.folder / f"{name}.npy", result)
-    return {"seconds": seconds}
+    return {"seconds": seconds, "result": getattr(result, "nbytes", 0) / 2**20}
 
 
 def slabs_notebook(work):

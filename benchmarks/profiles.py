@@ -1,0 +1,241 @@
+"""Show where the time of rows A, C and E of the speed table goes, with the limit beside it.
+
+The limits are what this machine needs for the same work at its best: decompression alone, and
+matrix products at the rate of large ones. Run it alone on the machine:
+python benchmarks/profiles.py [--quick].
+"""
+
+import argparse
+import collections
+import contextlib
+import gzip
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+SPEED = Path(__file__).parent / "speed"
+KINDS = {
+    "convolutions": ("Conv2D",),
+    "dense layers": ("MatMul",),
+    "batch normalization": ("BatchNorm",),
+    "pooling": ("MaxPool",),
+    "Adam": ("ResourceApplyAdam",),
+}
+
+
+@contextlib.contextmanager
+def timed(*parts):
+    """Measure the seconds spent in functions, given as an object and the name of its attribute."""
+    seconds, originals = collections.Counter(), []
+    for owner, name in parts:
+        original = getattr(owner, name)
+        originals.append((owner, name, original))
+
+        def timing(*arguments, _original=original, _name=name, **keywords):
+            start = time.perf_counter()
+            try:
+                return _original(*arguments, **keywords)
+            finally:
+                seconds[_name] += time.perf_counter() - start
+
+        setattr(owner, name, timing)
+    yield seconds
+    for owner, name, original in originals:
+        setattr(owner, name, original)
+
+
+def seconds_of(function, repeats=5):
+    """Return the shortest time of some calls."""
+    found = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def show(title, whole, parts):
+    """Print parts of a time, the rest, and for each its limit where there is one."""
+    print(f"\n{title}: {whole:.3f} s")
+    rest = whole - sum(seconds for _, seconds, _ in parts)
+    for name, seconds, limit in (*parts, ("everything else", rest, None)):
+        beside = f"   limit {limit:.3f} s" if limit is not None else ""
+        print(f"  {name:42s} {seconds:7.3f} s {100 * seconds / whole:5.1f} %{beside}")
+
+
+def profile_slabs(work):
+    """Row A."""
+    import skfmri.preprocessing.slab as module
+    from skfmri import NiftiSlabRotator, _sources
+
+    def inflate():
+        with _sources._open_data(work.volumes) as file:
+            while file.read(4 * 2**20):
+                pass
+
+    def by_gzip():
+        with gzip.open(work.volumes) as file:
+            while file.read(4 * 2**20):
+                pass
+
+    limit, gzip_limit = seconds_of(inflate), seconds_of(by_gzip)
+    functions = (
+        (_sources.FileSource, "_decode"),
+        (module, "value_range"),
+        (module, "crop_box"),
+        (NiftiSlabRotator, "transform"),
+    )
+    # The second of two, so that nothing is loaded for the first time.
+    for _ in range(2):
+        with (
+            tempfile.TemporaryDirectory(dir=work.folder) as store,
+            timed(*functions) as seconds,
+        ):
+            os.environ["SKFMRI_CACHE"] = store
+            rotator = NiftiSlabRotator()
+            start = time.perf_counter()
+            rotator.fit_transform(work.volumes)
+            whole = time.perf_counter() - start
+    rows, voxels = rotator._operator.weights.shape
+    planes = rotator.slab_shape_[0]
+    products = 2e-9 * rows * voxels * planes * work.n_volumes
+    parts = [
+        ("decode to the copy on disk", seconds["_decode"], limit),
+        ("largest values of all voxels", seconds["value_range"] - seconds["_decode"], None),
+        ("find the crop", seconds["crop_box"], None),
+        ("cut the slabs", seconds["transform"], products / numpy_rate()),
+    ]
+    show("A. File name to slab array", whole, parts)
+    print(f"  decompression with gzip of the standard library: {gzip_limit:.3f} s")
+    print(f"  the product that cuts the slabs: {products:.1f} GFlop")
+
+
+def numpy_rate():
+    """Return GFlop per second of a large product of NumPy arrays."""
+    a = np.ones((3000, 3000), np.float32)
+    return 2e-9 * 3000**3 / seconds_of(lambda: a @ a)
+
+
+def tensorflow_rate():
+    """Return GFlop per second of a large product of tensors."""
+    import tensorflow as tf
+
+    a = tf.ones((3000, 3000))
+    return 2e-9 * 3000**3 / seconds_of(lambda: tf.matmul(a, a).numpy())
+
+
+def products_of(model):
+    """Return the GFlop of all products of a training step with one sample."""
+    total, is_first = 0, True
+    for layer in model.layers:
+        if not hasattr(layer, "kernel"):
+            continue
+        n_places = int(np.prod(layer.output.shape[1:-1]))
+        # Forward, the gradient of the kernel, and that of the input but for the first layer.
+        total += (2 if is_first else 3) * 2e-9 * n_places * int(np.prod(layer.kernel.shape))
+        is_first = False
+    return total
+
+
+def profile_epoch(work):
+    """Row C, without the validation."""
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    from skfmri import SlabCNNClassifier, _training
+
+    X, y = work.slabs()[:245], work.labels[:245].astype(np.int32)
+    network = SlabCNNClassifier()
+    recipe = network._recipe(X.shape[1:], 2, network._check_parameters()[0])
+    compiled = _training.CompiledNetwork(recipe.compiled_model())
+    compiled.reset(np.random.default_rng(0), 0.001, recipe.dropout)
+    given = X, y, np.ones(len(y), np.float32), 32
+    whole = np.median([seconds_of(lambda: compiled.train_steps(*given), 1) for _ in range(9)])
+    folder = str(work.folder / "profile")
+    with tf.profiler.experimental.Profile(folder):
+        compiled.train_steps(*given)
+    space = xplane_pb2.XSpace()
+    space.ParseFromString(next(Path(folder).rglob("*.xplane.pb")).read_bytes())
+    seconds = collections.Counter()
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                if not name.startswith("while/body"):
+                    continue
+                kind = next(
+                    (kind for kind, marks in KINDS.items() if any(m in name for m in marks)),
+                    "all other operations",
+                )
+                if "Relu:_MklNativeFusedConv2D" in name:
+                    kind = "convolutions"
+                seconds[kind] += event.duration_ps * 1e-12
+    # Operations run side by side on shared cores: their times add up to more than the epoch.
+    share = whole / seconds.total()
+    products = products_of(compiled.model) * len(X)
+    parts = [(kind, share * value, None) for kind, value in seconds.most_common()]
+    show("C. Training epoch of 245 volumes, shares of the operations' own times", whole, parts)
+    rate = tensorflow_rate()
+    print(f"  all matrix products: {products:.1f} GFlop, limit {products / rate:.3f} s")
+    print(f"  rate of large products: {rate:.0f} GFlop/s")
+
+
+def profile_scores(work):
+    """Row E, in this process, with the imports of a new one beside it."""
+    sys.path.insert(0, str(SPEED))
+    import scores
+
+    from skfmri import NiftiSlabRotator, SlabCNNClassifier, _training
+
+    command = [sys.executable, "-c", "from skfmri import SlabCNNClassifier"]
+    imports = seconds_of(lambda: subprocess.run(command, check=True, capture_output=True), 3)
+    functions = (
+        (_training, "train_epoch"),
+        (SlabCNNClassifier, "fit"),
+        (SlabCNNClassifier, "predict"),
+        (NiftiSlabRotator, "fit_transform"),
+    )
+    _training.POOL.clear()
+    start = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory(dir=work.folder) as store,
+        timed(*functions) as seconds,
+    ):
+        os.environ["SKFMRI_CACHE"] = store
+        scores.scores_skfmri(work)
+    whole = time.perf_counter() - start
+    parts = [
+        ("training", seconds["train_epoch"], None),
+        ("fits, but for training", seconds["fit"] - seconds["train_epoch"], None),
+        ("slabs of the volumes trained on", seconds["fit_transform"], None),
+        ("prediction", seconds["predict"], None),
+    ]
+    show("E. 6 folds, 30 epochs, file to scores", whole, parts)
+    print(f"  start of Python, imports and end, before and after: {imports:.3f} s")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smoke run on little data")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.path.insert(0, str(SPEED))
+    from work import Work, prepare, touch_memory
+
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work(Path(folder), arguments.quick)
+        os.environ["SKFMRI_CACHE"] = folder
+        prepare(work, many=False)
+        touch_memory(4 * 2**30)
+        profile_slabs(work)
+        profile_epoch(work)
+        profile_scores(work)
+
+
+if __name__ == "__main__":
+    main()

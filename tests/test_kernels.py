@@ -1,0 +1,246 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import skfmri._training
+from skfmri import SlabCNNClassifier
+from skfmri._kernels import leaf_layers, use_fast_kernels
+from skfmri._training import CompiledNetwork
+from skfmri.networks import convolutional_network
+
+
+def seed_states(model):
+    return [
+        layer.seed_generator.state
+        for layer in leaf_layers(model)
+        if isinstance(layer, layers.Dropout) and layer.rate > 0
+    ]
+
+
+def trained_by_both(model, X, y, batch_size=32, sample_weight=None):
+    """Train a compiled model by Keras' fit and a copy by skfmri, on the same batches."""
+    copy = keras.models.clone_model(model)
+    copy.compile(
+        type(model.optimizer).from_config(model.optimizer.get_config()),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    copy.set_weights(model.get_weights())
+    for theirs, ours in zip(seed_states(model), seed_states(copy), strict=True):
+        ours.assign(theirs)
+    network = CompiledNetwork(copy)
+    weight = np.ones(len(X), np.float32) if sample_weight is None else sample_weight
+    history = model.fit(
+        X, y, sample_weight=weight, batch_size=batch_size, shuffle=False, verbose=0
+    ).history
+    logs = network.train_steps(X, y, weight, batch_size)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    copy.optimizer.finalize_variable_values(copy.trainable_variables)
+    for name, values in history.items():
+        np.testing.assert_allclose(float(logs[name]), values[0], rtol=1e-5)
+    return model.get_weights(), copy.get_weights()
+
+
+def largest_difference(theirs, ours):
+    """Return the largest difference of a weight, relative to the largest of its variable."""
+    return max(
+        np.abs(one - other).max() / np.abs(one).max()
+        for one, other in zip(theirs, ours, strict=True)
+    )
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    """Draw the same weights each time, for rounding errors grow with some more than with others."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20 * 32, 8, 9, 3)).astype(np.float32)
+    y = (np.arange(len(X)) % 2).astype(np.int32)
+    X[y == 1, 2:5, 2:5] += 1
+    return X, y
+
+
+@pytest.mark.parametrize("dropout", [0, 0.5])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_twenty_steps_equal_those_of_keras_fit(samples, optimizer, dropout):
+    model = convolutional_network(
+        (8, 9, 3), 2, filters=4, n_blocks=1, dense_units=(8,), dropout=dropout
+    )
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    assert largest_difference(*trained_by_both(model, *samples)) < 1e-4
+
+
+def test_weighted_samples_and_a_shorter_last_batch_train_as_in_keras_fit(samples):
+    X, y = samples[0][:50], samples[1][:50]
+    model = convolutional_network((8, 9, 3), 2, filters=4, n_blocks=1, dense_units=(8,))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    weight = np.random.default_rng(1).uniform(0.1, 2, size=50).astype(np.float32)
+    weights = trained_by_both(model, X, y, batch_size=8, sample_weight=weight)
+    assert largest_difference(*weights) < 1e-4
+
+
+ADAMS = {
+    "epsilon and betas": {"beta_1": 0.8, "beta_2": 0.99, "epsilon": 1e-3},
+    "clipped": {"clipnorm": 0.1},
+    "weight decay": {"weight_decay": 0.1},
+    "moving average of weights": {"use_ema": True, "ema_momentum": 0.5},
+    "amsgrad": {"amsgrad": True},
+    "accumulated": {"gradient_accumulation_steps": 2},
+    "schedule": {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.01, 2, 0.5)},
+}
+
+
+@pytest.mark.parametrize("options", ADAMS.values(), ids=ADAMS)
+def test_adam_keeps_all_of_its_options(samples, options):
+    model = keras.Sequential(
+        [layers.Input((8, 9, 3)), layers.Flatten(), layers.Dense(2, activation="softmax")]
+    )
+    optimizer = keras.optimizers.Adam(**options)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    start = model.get_weights()
+    theirs, ours = trained_by_both(model, *samples)
+    assert largest_difference(theirs, ours) < 1e-4
+    assert largest_difference(start, ours) > 1e-3
+
+
+def test_adam_updates_rows_of_an_embedding_as_keras_does():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 9, size=(96, 4)).astype(np.float32), np.arange(96) % 2
+    model = keras.Sequential(
+        [
+            layers.Input((4,)),
+            layers.Embedding(9, 3),
+            layers.Flatten(),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    assert largest_difference(*trained_by_both(model, X, y.astype(np.int32))) < 1e-4
+
+
+def normalized(layer, X, gradient, dtype="float32"):
+    """Return output and gradients of a layer, and its moving statistics, in training."""
+    inputs = tf.constant(X.astype(dtype))
+
+    @tf.function(autograph=False)
+    def call(inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            output = layer(inputs, training=True)
+        variables = [inputs, *(variable.value for variable in layer.trainable_variables)]
+        return output, *tape.gradient(output, variables, tf.constant(gradient.astype(dtype)))
+
+    results = [value.numpy() for value in call(inputs)]
+    return [*results, *(variable.numpy() for variable in layer.non_trainable_variables)]
+
+
+NORMALIZATIONS = {
+    "all": {},
+    "momentum and epsilon": {"momentum": 0.5, "epsilon": 0.1},
+    "axis 1": {"axis": 1},
+    "no scale": {"scale": False},
+    "no offset": {"center": False},
+    "frozen": {"trainable": False},
+}
+
+
+@pytest.mark.parametrize("options", NORMALIZATIONS.values(), ids=NORMALIZATIONS)
+@pytest.mark.parametrize("shape", [(32, 5), (6, 7, 8, 4), (3, 4, 5, 6, 2)])
+def test_batch_normalization_equals_that_of_keras_in_double_precision(shape, options):
+    rng = np.random.default_rng(0)
+    X, gradient = np.maximum(rng.normal(0.5, 1, size=shape), 0), rng.normal(size=shape)
+    model = keras.Sequential([layers.Input(shape[1:]), layers.BatchNormalization(**options)])
+    model.compile("sgd")
+    double = layers.BatchNormalization(**options, dtype="float64")
+    double.build(shape)
+    weights = [rng.uniform(0.5, 2, size=weight.shape) for weight in double.weights]
+    for layer in (model.layers[0], double):
+        layer.set_weights(weights)
+    use_fast_kernels(model)
+    found = normalized(model.layers[0], X, gradient)
+    expected = normalized(double, X, gradient, "float64")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_batch_normalization_of_one_value_a_channel_is_that_of_keras():
+    X, results = np.array([[3.0, -1.0]]), []
+    for use in (use_fast_kernels, lambda model: None):
+        model = keras.Sequential([layers.Input((2,)), layers.BatchNormalization()])
+        model.compile("sgd")
+        use(model)
+        results.append(normalized(model.layers[0], X, np.ones_like(X)))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_dropout_draws_as_keras_does_at_every_rate():
+    X = np.ones((50, 40), np.float32)
+    model = keras.Sequential([layers.Input((40,)), layers.Dropout(0.5, seed=3)])
+    model.compile("sgd")
+    (layer,) = use_fast_kernels(model)
+    for rate in (0.5, 0.1, 0.9):
+        stock = layers.Dropout(rate, seed=3)
+        layer.seed_generator.state.assign(stock.seed_generator.state)
+        layer.current_rate.assign(rate)
+        np.testing.assert_allclose(layer(X, training=True), stock(X, training=True), rtol=1e-6)
+    np.testing.assert_array_equal(layer(X, training=False), X)
+
+
+def test_a_trained_network_is_made_of_parts_of_keras_alone(samples, tmp_path):
+    saved = tmp_path / "network.keras"
+
+    class Saver(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.save(saved)
+
+    options = {"filters": 2, "n_blocks": 1, "dense_units": (4,), "epochs": 1}
+    decoder = SlabCNNClassifier(callbacks=[Saver()], **options).fit(*samples)
+    loaded = keras.saving.load_model(saved)
+    parts = [*loaded.layers, loaded.optimizer, *decoder.model_.layers]
+    assert {type(part).__module__.split(".")[0] for part in parts} == {"keras"}
+    expected = decoder.predict_proba(samples[0][:8])
+    np.testing.assert_allclose(loaded.predict(samples[0][:8], verbose=0), expected, atol=1e-6)
+
+
+class Batches(keras.callbacks.Callback):
+    """Counts batches through the method that it is told to override."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.seen = []
+        setattr(self, name, lambda batch, logs=None: self.seen.append(batch))
+
+
+@pytest.mark.parametrize(
+    "name", ["on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"]
+)
+def test_callbacks_see_every_batch_and_change_no_bit(slabs, tiny, name):
+    batches = Batches(name)
+    watched = SlabCNNClassifier(random_state=0, callbacks=batches, **tiny).fit(*slabs)
+    assert batches.seen == [0, 1, 2] * tiny["epochs"]
+    alone = SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
+    for one, other in zip(watched._members[0], alone._members[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert watched.history_ == alone.history_
+
+
+def test_samples_are_copied_a_few_batches_at_a_time(slabs, tiny, monkeypatch):
+    whole = SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
+    monkeypatch.setattr(skfmri._training, "CALL_BYTES", 2 * 8 * slabs[0][0].nbytes)
+    copied, as_input = [], skfmri._training.as_input
+    monkeypatch.setattr(
+        skfmri._training,
+        "as_input",
+        lambda *given: copied.append(len(given[0])) or as_input(*given),
+    )
+    parts = SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
+    assert copied == [16, 4] * tiny["epochs"]
+    for one, other in zip(whole._members[0], parts._members[0], strict=True):
+        np.testing.assert_array_equal(one, other)
