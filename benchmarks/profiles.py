@@ -172,8 +172,6 @@ def profile_epoch(work):
                     (kind for kind, marks in KINDS.items() if any(m in name for m in marks)),
                     "all other operations",
                 )
-                if "Relu:_MklNativeFusedConv2D" in name:
-                    kind = "convolutions"
                 seconds[kind] += event.duration_ps * 1e-12
     # Operations run side by side on shared cores: their times add up to more than the epoch.
     share = whole / seconds.total()
@@ -187,7 +185,6 @@ def profile_epoch(work):
 
 def profile_scores(work):
     """Row E, in this process, with the imports of a new one beside it."""
-    sys.path.insert(0, str(SPEED))
     import scores
 
     from skfmri import NiftiSlabRotator, SlabCNNClassifier, _training

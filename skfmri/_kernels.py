@@ -1,4 +1,4 @@
-"""Faster ways through what Keras' parts compute, with equal results."""
+"""Faster ways through what Keras' parts compute, with equal results up to rounding."""
 
 from functools import partial
 

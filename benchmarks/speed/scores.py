@@ -6,7 +6,8 @@ import time
 import numpy as np
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
-from work import ANGLE, N_GROUPS, SLAB
+from training import flat_network, torch_network
+from work import ANGLE, N_GROUPS, SLAB, rotation
 
 N_EPOCHS = 30
 SEARCHED = {"filters": [16, 32, 64], "dropout": [0.3, 0.5, 0.7]}
@@ -40,8 +41,6 @@ def scores_stock(work):
     from sklearn.preprocessing import StandardScaler
 
     func = nibabel.load(work.volumes)
-    cosine, sine = np.cos(ANGLE), np.sin(ANGLE)
-    rotation = np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
 
     class Slab(TransformerMixin, BaseEstimator):
         """Rotate with nilearn; learn the crop from the volumes that are trained on."""
@@ -59,7 +58,7 @@ def scores_stock(work):
             return self._cut(self._rotate(X))
 
         def _rotate(self, X):
-            image = nibabel.Nifti1Image(np.moveaxis(X, 0, -1), rotation @ func.affine)
+            image = nibabel.Nifti1Image(np.moveaxis(X, 0, -1), rotation() @ func.affine)
             return resample_img(image, target_affine=func.affine, interpolation="continuous")
 
         def _cut(self, rotated):
@@ -67,31 +66,11 @@ def scores_stock(work):
             return np.moveaxis(data, -1, 0).reshape(data.shape[-1], -1).astype(np.float32)
 
     network = KerasClassifier(
-        _searched_network, epochs=work.epochs(N_EPOCHS), batch_size=32, verbose=0, random_state=0
+        flat_network, epochs=work.epochs(N_EPOCHS), batch_size=32, verbose=0, random_state=0
     )
     volumes = np.moveaxis(func.get_fdata(), -1, 0)
     pipeline = make_pipeline(Slab(), StandardScaler(), network)
     return {"score": float(_scores(work, pipeline, volumes).mean())}
-
-
-def _searched_network(filters=32, dropout=0.5):
-    import keras
-    from keras import layers
-
-    model = keras.Sequential([layers.Input((40 * 56 * 3,)), layers.Reshape((40, 56, 3))])
-    for block in range(3):
-        model.add(layers.Conv2D(filters << block, 3, activation="relu"))
-        model.add(layers.BatchNormalization())
-        model.add(layers.MaxPooling2D())
-    model.add(layers.Flatten())
-    model.add(layers.Dropout(dropout))
-    for units in (1024, 256, 64):
-        model.add(layers.Dense(units, activation="relu"))
-        model.add(layers.BatchNormalization())
-        model.add(layers.Dropout(dropout))
-    model.add(layers.Dense(2, activation="softmax"))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
 
 
 def scores_skorch(work):
@@ -99,7 +78,6 @@ def scores_skorch(work):
     import torch
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
     from skorch import NeuralNetClassifier
-    from training import torch_network
 
     class Network(torch.nn.Module):
         def __init__(self):
@@ -158,7 +136,7 @@ def search_scikeras(work):
     from scikeras.wrappers import KerasClassifier
 
     network = KerasClassifier(
-        _searched_network,
+        flat_network,
         filters=32,
         dropout=0.5,
         epochs=work.epochs(10),

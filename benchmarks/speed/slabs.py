@@ -5,12 +5,7 @@ import sys
 import time
 
 import numpy as np
-from work import ANGLE, SLAB, best_of, touch_memory
-
-
-def _rotation():
-    cosine, sine = np.cos(ANGLE), np.sin(ANGLE)
-    return np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
+from work import ANGLE, SLAB, median_seconds, rotation, touch_memory
 
 
 def _timed(work, function, name=None):
@@ -30,7 +25,7 @@ def slabs_notebook(work):
 
     def slabs():
         func = nibabel.load(work.volumes)
-        turned = nibabel.Nifti1Image(func.get_fdata(), _rotation() @ func.affine)
+        turned = nibabel.Nifti1Image(func.get_fdata(), rotation() @ func.affine)
         rotated = resample_img(turned, target_affine=func.affine, interpolation="continuous")
         return np.moveaxis(crop_img(rotated).get_fdata()[:, :, slice(*SLAB), :], -1, 0)
 
@@ -92,14 +87,14 @@ def volume_nilearn(work):
 
     rotator = NiftiSlabRotator(angle=ANGLE, slab=SLAB).fit(work.volumes)
     volume = _first_volume(work)
-    turned = nibabel.Nifti1Image(volume.get_fdata(dtype=np.float32), _rotation() @ volume.affine)
-    target = _rotation() @ rotator.slab_affine_
+    turned = nibabel.Nifti1Image(volume.get_fdata(dtype=np.float32), rotation() @ volume.affine)
+    target = rotation() @ rotator.slab_affine_
 
     def slab():
         return resample_img(turned, target_affine=target, target_shape=rotator.slab_shape_)
 
     difference = np.abs(slab().get_fdata() - rotator.transform(volume)[0]).max()
-    return {"seconds": best_of(slab, 200), "difference": float(difference)}
+    return {"seconds": median_seconds(slab, 200), "difference": float(difference)}
 
 
 def volume_skfmri(work):
@@ -107,4 +102,4 @@ def volume_skfmri(work):
 
     rotator = NiftiSlabRotator(angle=ANGLE, slab=SLAB).fit(work.volumes)
     samples = NiftiSamples(_first_volume(work))
-    return {"seconds": best_of(lambda: rotator.transform(samples), 200)}
+    return {"seconds": median_seconds(lambda: rotator.transform(samples), 200)}

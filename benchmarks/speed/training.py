@@ -12,23 +12,38 @@ N_TRAINED, N_VALIDATED = 245, 62
 
 def _network():
     """Return the notebook's network, built by hand and compiled as the notebook does."""
+    from keras import layers
+
+    model = _compiled(layers.Input((40, 56, 3)))
+    assert model.count_params() == 2_345_602
+    return model
+
+
+def flat_network(filters=32, dropout=0.5):
+    """Return the same network for flattened slabs, as StandardScaler gives them."""
+    from keras import layers
+
+    inputs = layers.Input((40 * 56 * 3,)), layers.Reshape((40, 56, 3))
+    return _compiled(*inputs, filters=filters, dropout=dropout)
+
+
+def _compiled(*inputs, filters=32, dropout=0.5):
     import keras
     from keras import layers
 
-    model = keras.Sequential([layers.Input((40, 56, 3))])
-    for filters in (32, 64, 128):
-        model.add(layers.Conv2D(filters, 3, activation="relu"))
+    model = keras.Sequential(list(inputs))
+    for block in range(3):
+        model.add(layers.Conv2D(filters << block, 3, activation="relu"))
         model.add(layers.BatchNormalization())
         model.add(layers.MaxPooling2D())
     model.add(layers.Flatten())
-    model.add(layers.Dropout(0.5))
+    model.add(layers.Dropout(dropout))
     for units in (1024, 256, 64):
         model.add(layers.Dense(units, activation="relu"))
         model.add(layers.BatchNormalization())
-        model.add(layers.Dropout(0.5))
+        model.add(layers.Dropout(dropout))
     model.add(layers.Dense(2, activation="softmax"))
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    assert model.count_params() == 2_345_602
     return model
 
 

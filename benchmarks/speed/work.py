@@ -83,6 +83,12 @@ def prepare(work, many):
     np.save(work.folder / "slabs.npy", slabs)
 
 
+def rotation():
+    """Return the rotation about the x axis as a matrix of shape (4, 4)."""
+    cosine, sine = np.cos(ANGLE), np.sin(ANGLE)
+    return np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
+
+
 def touch_memory(n_bytes=2**30):
     """Use memory once, in another process.
 
@@ -137,7 +143,7 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def best_of(function, repeats):
+def median_seconds(function, repeats):
     """Return the median seconds of some calls."""
     times = []
     for _ in range(repeats):
