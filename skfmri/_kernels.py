@@ -6,6 +6,9 @@ import numpy as np
 
 from skfmri._backend import keras
 
+# Rows of such a kernel begin at the same places of a page and displace each other from the cache.
+ALIASED_UNITS = 512
+
 
 def use_fast_kernels(model):
     """Let the layers and the optimizer of a compiled model compute by the functions of this module.
@@ -29,6 +32,8 @@ def use_fast_kernels(model):
     for layer in leaf_layers(model):
         if type(layer) is keras.layers.BatchNormalization:
             layer.call = partial(normalize_batch, layer)
+        elif type(layer) is keras.layers.Dense and layer.units % ALIASED_UNITS == 0:
+            layer.call = partial(multiply, layer)
         elif type(layer) is keras.layers.Dropout and layer.rate > 0 and not layer.noise_shape:
             layer.current_rate = tf.Variable(layer.rate, trainable=False, dtype="float32")
             layer.call = partial(drop, layer)
@@ -73,6 +78,32 @@ def normalize_batch(layer, inputs, training=None, mask=None):
     for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         moving.assign(moving * layer.momentum + now * (1 - layer.momentum))
     return tf.reshape(output, tf.shape(inputs))
+
+
+def multiply(layer, inputs, training=None):
+    """Call a `keras.layers.Dense`, in training with another order for the gradient of its inputs.
+
+    TensorFlow's product of a few samples with a transposed kernel reads down its columns, which
+    takes three times as long as the transposed product where the rows of the kernel are aliased.
+    """
+    is_plain = layer.quantization_mode is None and len(inputs.shape) == 2
+    is_single = inputs.dtype == layer.variable_dtype == "float32"
+    if not (training and is_plain and is_single):
+        return type(layer).call(layer, inputs, training=training)
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def product(inputs, kernel):
+        def gradients(upstream):
+            of_inputs = tf.transpose(tf.matmul(kernel, tf.transpose(upstream)))
+            return of_inputs, tf.matmul(inputs, upstream, transpose_a=True)
+
+        return tf.matmul(inputs, kernel), gradients
+
+    output = product(inputs, tf.convert_to_tensor(layer.kernel))
+    if layer.bias is not None:
+        output = keras.ops.add(output, layer.bias)
+    return output if layer.activation is None else layer.activation(output)
 
 
 def drop(layer, inputs, training=False):

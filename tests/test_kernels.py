@@ -124,7 +124,7 @@ def test_adam_updates_rows_of_an_embedding_as_keras_does():
     assert largest_difference(*trained_by_both(model, X, y.astype(np.int32))) < 1e-4
 
 
-def normalized(layer, X, gradient, dtype="float32"):
+def called(layer, X, gradient, dtype="float32"):
     """Return output and gradients of a layer, and its moving statistics, in training."""
     inputs = tf.constant(X.astype(dtype))
 
@@ -163,8 +163,8 @@ def test_batch_normalization_equals_that_of_keras_in_double_precision(shape, opt
     for layer in (model.layers[0], double):
         layer.set_weights(weights)
     use_fast_kernels(model)
-    found = normalized(model.layers[0], X, gradient)
-    expected = normalized(double, X, gradient, "float64")
+    found = called(model.layers[0], X, gradient)
+    expected = called(double, X, gradient, "float64")
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
@@ -175,9 +175,37 @@ def test_batch_normalization_of_one_value_a_channel_is_that_of_keras():
         model = keras.Sequential([layers.Input((2,)), layers.BatchNormalization()])
         model.compile("sgd")
         use(model)
-        results.append(normalized(model.layers[0], X, np.ones_like(X)))
+        results.append(called(model.layers[0], X, np.ones_like(X)))
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+DENSE = {
+    "activation": {"activation": "relu"},
+    "no bias": {"use_bias": False},
+    "frozen": {"trainable": False},
+    "low rank": {"lora_rank": 2},
+}
+
+
+@pytest.mark.parametrize("options", DENSE.values(), ids=DENSE)
+@pytest.mark.parametrize("shape", [(32, 7), (1, 7), (4, 5, 7)])
+def test_dense_layers_equal_those_of_keras_in_double_precision(shape, options):
+    rng = np.random.default_rng(0)
+    X, gradient = rng.normal(size=shape), rng.normal(size=(*shape[:-1], 512))
+    model = keras.Sequential([layers.Input(shape[1:]), layers.Dense(512, **options)])
+    model.compile("sgd")
+    double = layers.Dense(512, **options, dtype="float64")
+    double.build(shape)
+    weights = [rng.uniform(-1, 1, size=weight.shape) for weight in double.weights]
+    for layer in (model.layers[0], double):
+        layer.set_weights(weights)
+    use_fast_kernels(model)
+    assert "call" in vars(model.layers[0])
+    found = called(model.layers[0], X, gradient)
+    expected = called(double, X, gradient, "float64")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_draws_as_keras_does_at_every_rate():
