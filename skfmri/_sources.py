@@ -148,8 +148,16 @@ class ArraySource:
         self.grid_shape, self.n_volumes = array.shape[1:], array.shape[0]
 
     def read(self, volumes):
-        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
-        return self.array[volumes].astype(np.float32)
+        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32.
+
+        As from a file, neighbours that are float32 already cannot be written to.
+        """
+        volumes = np.asarray(volumes, dtype=int)
+        if self.array.dtype == np.float32 and len(volumes) and (np.diff(volumes) == 1).all():
+            view = np.asarray(self.array[volumes[0] : volumes[-1] + 1])
+            view.flags.writeable = False
+            return view
+        return self.array[volumes].astype(np.float32, copy=False)
 
     def check_unchanged(self):
         """Do nothing: memory is what it is."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import nibabel
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from nilearn.masking import extrapolate_out_mask
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -212,9 +212,12 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
             "the training data of NiftiSlabRotator",
         )
         slabs = np.empty((len(samples), *self.slab_shape_), dtype=np.float32)
-        pieces = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")(
-            delayed(self._resample)(batch) for batch in samples.iter_batches()
-        )
+        batches = samples.iter_batches()
+        if effective_n_jobs(self.n_jobs) == 1:
+            pieces = map(self._resample, batches)
+        else:
+            threads = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
+            pieces = threads(delayed(self._resample)(batch) for batch in batches)
         start = 0
         for piece in pieces:
             slabs[start : start + len(piece)] = piece
