@@ -147,12 +147,13 @@ def profile_epoch(work):
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    from skfmri import SlabCNNClassifier, _training
+    from skfmri import SlabCNNClassifier
+    from skfmri._compiled import CompiledNetwork
 
     X, y = work.slabs()[:245], work.labels[:245].astype(np.int32)
     network = SlabCNNClassifier()
     recipe = network._recipe(X.shape[1:], 2, network._check_parameters()[0])
-    compiled = _training.CompiledNetwork(recipe.compiled_model())
+    compiled = CompiledNetwork(recipe.compiled_model())
     compiled.reset(np.random.default_rng(0), 0.001, recipe.dropout)
     given = X, y, np.ones(len(y), np.float32), 32
     whole = np.median([seconds_of(lambda: compiled.train_steps(*given), 1) for _ in range(9)])
@@ -188,6 +189,7 @@ def profile_scores(work):
     import scores
 
     from skfmri import NiftiSlabRotator, SlabCNNClassifier, _training
+    from skfmri._compiled import POOL
 
     command = [sys.executable, "-c", "from skfmri import SlabCNNClassifier"]
     imports = seconds_of(lambda: subprocess.run(command, check=True, capture_output=True), 3)
@@ -197,7 +199,7 @@ def profile_scores(work):
         (SlabCNNClassifier, "predict"),
         (NiftiSlabRotator, "fit_transform"),
     )
-    _training.POOL.clear()
+    POOL.clear()
     start = time.perf_counter()
     with (
         tempfile.TemporaryDirectory(dir=work.folder) as store,

@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from skfmri._training import CompiledNetwork
+from skfmri._compiled import CompiledNetwork
 from skfmri.networks import convolutional_network
 
 NETWORKS = {

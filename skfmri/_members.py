@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from skfmri._backend import keras
-from skfmri._training import POOL, train
+from skfmri._compiled import POOL
+from skfmri._parameters import check_number
+from skfmri._training import train
 from skfmri.networks import convolutional_network
 
 
@@ -90,6 +93,30 @@ class Recipe:
             jit_compile=False,
         )
         return model
+
+
+def optimizer_settings(optimizer, learning_rate):
+    """Return the class and configuration of an optimizer, and the learning rate to set."""
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        config, learning_rate = keras.saving.serialize_keras_object(optimizer)["config"], None
+    elif isinstance(optimizer, str):
+        check_number(learning_rate, "learning_rate", Real, above=0)
+        try:
+            optimizer = keras.optimizers.get(optimizer)
+        except ValueError as error:
+            raise ValueError(
+                f"optimizer={optimizer!r} is no Keras optimizer. Pass a name such as 'adam' or "
+                "'sgd', or an instance of keras.optimizers.Optimizer."
+            ) from error
+        # The rate is a variable of the network, so networks of all rates are one and the same.
+        config, learning_rate = optimizer.get_config(), float(learning_rate)
+    else:
+        raise TypeError(
+            f"optimizer must be a name or a keras.optimizers.Optimizer, but is {optimizer!r}."
+        )
+    # Keras numbers names through the process; with one inside, no two configurations were equal.
+    config = {key: value for key, value in config.items() if key != "name"}
+    return (type(optimizer), json.dumps(config, sort_keys=True)), learning_rate
 
 
 def linear_weights(X, y, sample_weight, n_classes, C):

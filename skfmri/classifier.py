@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skfmri._backend import wrappers
 from skfmri._epochs import EpochTasks
 from skfmri._links import DocumentedMixin
-from skfmri._members import Recipe, linear_weights, train_member
+from skfmri._members import Recipe, linear_weights, optimizer_settings, train_member
 from skfmri._parameters import (
     SMALL_SAMPLE,
     check_finite,
@@ -27,12 +27,7 @@ from skfmri._parameters import (
     total_weight,
     warn_if_diverged,
 )
-from skfmri._training import (
-    callback_list,
-    mean_history,
-    optimizer_settings,
-    predict,
-)
+from skfmri._training import callback_list, mean_history, predict
 from skfmri._validation import check_fitted_shape
 from skfmri.networks import check_architecture, convolutional_network
 

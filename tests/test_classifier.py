@@ -19,8 +19,9 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from skfmri._compiled import POOL
 from skfmri._parameters import SMALL_SAMPLE, seed_sequence
-from skfmri._training import POOL, mean_history
+from skfmri._training import mean_history
 from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.networks import convolutional_network
 

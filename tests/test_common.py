@@ -157,7 +157,7 @@ NOT_MET = {
 SUITE = """
 import json, sys, warnings
 from sklearn.utils.estimator_checks import check_estimator
-from skfmri._training import POOL
+from skfmri._compiled import POOL
 from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
 
 warnings.simplefilter("ignore")

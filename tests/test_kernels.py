@@ -6,8 +6,8 @@ from keras import layers
 
 import skfmri._training
 from skfmri import SlabCNNClassifier
+from skfmri._compiled import CompiledNetwork
 from skfmri._kernels import leaf_layers, use_fast_kernels
-from skfmri._training import CompiledNetwork
 from skfmri.networks import convolutional_network
 
 

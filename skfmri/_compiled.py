@@ -1,0 +1,210 @@
+"""Compiled networks that are lent out for training, one fit at a time."""
+
+import threading
+import weakref
+from functools import cached_property
+
+import numpy as np
+
+from skfmri._backend import keras
+from skfmri._kernels import leaf_layers, use_fast_kernels
+
+MOST_IDLE = 4
+
+
+class CompiledNetwork:
+    """A compiled model with traced training steps and one traced prediction.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled model whose optimizer is not built yet.
+
+    Attributes
+    ----------
+    model : keras.Model
+        The model.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        model.optimizer.build(model.trainable_variables)
+        self._layers = list(leaf_layers(model))
+        self._dropouts = use_fast_kernels(model)
+        drawn = {id(v) for layer in self._layers for v, _ in _drawn_weights(layer)}
+        variables = [*model.variables, *model.optimizer.variables]
+        self._start = [(v, _start_value(v)) for v in variables if id(v) not in drawn]
+        _check_start(model, self._start)
+
+    @cached_property
+    def train_steps(self):
+        """Traced function of samples, labels, weights and batch size: a step for each batch."""
+        import tensorflow as tf
+
+        model = self.model
+
+        def steps(X, y, sample_weight, batch_size):
+            def step(start):
+                batch = slice(start, start + batch_size)
+                model.train_step((X[batch], y[batch], sample_weight[batch]))
+                return (start + batch_size,)
+
+            n_samples = tf.shape(X)[0]
+            tf.while_loop(lambda start: start < n_samples, step, (0,), parallel_iterations=1)
+            return model.get_metrics_result()
+
+        shapes = [model.input_shape, (None,), (None,), ()]
+        return _traced(steps, shapes, ["float32", "int32", "float32", "int32"])
+
+    @cached_property
+    def predict_step(self):
+        """Traced function of a batch: the network's output."""
+        model = self.model
+        return _traced(lambda x: model(x, training=False), [model.input_shape], ["float32"])
+
+    def reset(self, seeds, learning_rate=None, dropout=None):
+        """Give the network the state of a newly built one, random parts drawn from `seeds`.
+
+        Parameters
+        ----------
+        seeds : numpy.random.Generator
+            Gives one seed per kernel and per dropout, in the order of the layers.
+        learning_rate : float, optional
+            Step size of the optimizer; None keeps the one it was built with.
+        dropout : float, optional
+            Rate of all dropout layers, not 0; None keeps those they were built with.
+        """
+        for variable, value in self._start:
+            variable.assign(np.broadcast_to(value, variable.shape))
+        for layer in self._layers:
+            seed = int(seeds.integers(2**31 - 1))
+            for number, (variable, initializer) in enumerate(_drawn_weights(layer)):
+                config = {**initializer.get_config(), "seed": seed + number}
+                seeded = type(initializer).from_config(config)
+                variable.assign(seeded(variable.shape, dtype=variable.dtype))
+            for generator in _seed_generators(layer):
+                generator.state.assign([seed, 0])
+        if learning_rate is not None:
+            self.model.optimizer.learning_rate = learning_rate
+        if dropout is not None:
+            for layer in self._dropouts:
+                layer.rate = dropout
+                layer.current_rate.assign(dropout)
+
+
+def _drawn_weights(layer):
+    """Return the weights of a layer that are drawn at random, each with its initializer."""
+    found = []
+    for variable in layer.weights:
+        # Keras calls the initializer of "depthwise_kernel" "depthwise_initializer", and in a layer
+        # that is depthwise as a whole that of "kernel" too.
+        names = (variable.name, variable.name.removesuffix("_kernel"))
+        names += ("depthwise",) if variable.name == "kernel" else ()
+        named = [getattr(layer, f"{name}_initializer", None) for name in names]
+        initializer = next((item for item in named if item is not None), None)
+        if hasattr(initializer, "get_config") and "seed" in initializer.get_config():
+            found.append((variable, initializer))
+    return found
+
+
+def _seed_generators(layer):
+    return [v for v in vars(layer).values() if isinstance(v, keras.random.SeedGenerator)]
+
+
+def _check_start(model, start):
+    """Refuse weights that differ at the start, but would be the same in every fit."""
+    trained = {id(variable): variable for variable in model.trainable_variables}
+    for variable, value in start:
+        if id(variable) in trained and np.ndim(value):
+            raise ValueError(
+                f"The network draws its weight {variable.path!r} in a way that cannot be repeated "
+                "from a seed, so all fits would start alike. Use layers that name an initializer "
+                "for it, as Dense, the convolutions, Embedding and recurrent layers do."
+            )
+
+
+def _traced(function, shapes, dtypes):
+    import tensorflow as tf
+
+    # Batches of any length share one trace, the shorter last one of an epoch included.
+    signature = [tf.TensorSpec(*spec) for spec in zip(shapes, dtypes, strict=True)]
+    graph = tf.function(function, input_signature=signature, autograph=False)
+    # Traced here, not in a first call, which TensorFlow counts and warns about.
+    graph.get_concrete_function()
+    return graph
+
+
+def _start_value(variable):
+    # Optimizer moments are as large as the weights, yet start from one number.
+    value = np.asarray(variable)
+    return value.flat[0] if value.size and (value == value.flat[0]).all() else value.copy()
+
+
+class Lease:
+    """The right to use a network alone, for as long as this object lives."""
+
+    def __init__(self, network):
+        self.network = network
+
+
+class NetworkPool:
+    """Idle compiled networks, kept for the next fit of the same architecture.
+
+    Building and tracing a network takes seconds, and TensorFlow never gives all of that memory
+    back, so a cross-validation should do it once. A network belongs to one borrower at a time.
+
+    Parameters
+    ----------
+    most_idle : int
+        Number of idle networks kept; the longest idle one is dropped first.
+    """
+
+    def __init__(self, most_idle=MOST_IDLE):
+        self.most_idle = most_idle
+        self._idle = []
+        # Returns happen in garbage collection, which may strike inside any of these methods.
+        self._lock = threading.RLock()
+
+    def borrow(self, key, build):
+        """Lend an idle network of this key, or else what `build()` returns.
+
+        Parameters
+        ----------
+        key : hashable
+            Everything that shapes the compiled network.
+        build : callable
+            Returns a compiled `keras.Model`.
+
+        Returns
+        -------
+        Lease
+            Its ``network`` is in an unknown state: call ``reset``, or set all weights. It comes
+            back to the pool by itself when nobody holds the lease any more.
+        """
+        lease = Lease(self._take(key) or CompiledNetwork(build()))
+        weakref.finalize(lease, self._give_back, key, lease.network).atexit = False
+        return lease
+
+    def _take(self, key):
+        with self._lock:
+            for position, (idle_key, network) in enumerate(self._idle):
+                if idle_key == key:
+                    del self._idle[position]
+                    return network
+        return None
+
+    def _give_back(self, key, network):
+        with self._lock:
+            self._idle.append((key, network))
+            del self._idle[: -self.most_idle]
+
+    def clear(self):
+        """Forget all idle networks."""
+        with self._lock:
+            self._idle.clear()
+
+    def __len__(self):
+        return len(self._idle)
+
+
+POOL = NetworkPool()
