@@ -97,7 +97,7 @@ class FileSource:
 
     def _decode(self, target):
         with _open_data(self.data_path) as source, open(target, "wb") as decoded:
-            for chunk in _read_ahead(self._data_chunks(source)):
+            for chunk in read_ahead(self._data_chunks(source)):
                 decoded.write(chunk)
 
     def _data_chunks(self, source):
@@ -231,13 +231,13 @@ def _open_data(path):
     return igzip.open(path) if is_gzip and igzip is not None else ImageOpener(path)
 
 
-def _read_ahead(chunks):
-    """Yield what a generator of chunks yields; a thread makes the next while one is used."""
+def read_ahead(pieces):
+    """Yield what a generator of pieces yields; a thread makes the next while one is used."""
     with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(next, chunks, None)
-        while (chunk := following.result()) is not None:
-            following = reader.submit(next, chunks, None)
-            yield chunk
+        following = reader.submit(next, pieces, None)
+        while (piece := following.result()) is not None:
+            following = reader.submit(next, pieces, None)
+            yield piece
 
 
 def _open_header(path):

@@ -5,6 +5,7 @@ from itertools import zip_longest
 import numpy as np
 
 from skfmri._backend import keras
+from skfmri._sources import read_ahead
 
 CALL_BYTES = 32 * 1024**2
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -108,18 +109,23 @@ def mean_history(histories):
 def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
     """Show every sample to the network once; return the means of loss and metrics.
 
-    Batches are trained many to a call, except where a callback wants to know of each.
+    Batches are trained many to a call, except where a callback wants to know of each. Samples of
+    the next call are copied, from disk where X is a memory map, while one runs.
     """
     model = network.model
     model.reset_metrics()
     shuffled = order.permutation(len(X))
     sees_batches = any(map(_sees_batches, calls.callbacks))
     n_batches = 1 if sees_batches else _batches_per_call(model, batch_size)
-    for step, start in enumerate(range(0, len(X), n_batches * batch_size)):
-        index = shuffled[start : start + n_batches * batch_size]
+
+    def pieces():
+        for start in range(0, len(X), n_batches * batch_size):
+            index = shuffled[start : start + n_batches * batch_size]
+            yield index, as_input(X[index], network)
+
+    for step, (index, samples) in enumerate(read_ahead(pieces())):
         if sees_batches:
             calls.on_train_batch_begin(step)
-        samples = as_input(X[index], network)
         logs = network.train_steps(samples, y[index], sample_weight[index], batch_size)
         if sees_batches:
             calls.on_train_batch_end(step, logs)

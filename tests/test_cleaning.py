@@ -212,7 +212,7 @@ def test_cleaning_other_runs_differently_changes_nothing_in_a_run(series):
 def test_the_work_is_done_once_and_only_when_data_are_read(series, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "skfmri.preprocessing.cleaning.clean", lambda *a, **k: (calls.append(1), clean(*a, **k))[1]
+        "nilearn.signal.clean", lambda *a, **k: (calls.append(1), clean(*a, **k))[1]
     )
     cleaned = clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS))
     before = joblib.hash(cleaned)

@@ -180,6 +180,49 @@ def test_batch_normalization_of_one_value_a_channel_is_that_of_keras():
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def assert_equal_in_double_precision(layer, double, shape):
+    """Compare a layer that computes by fast kernels with one of Keras in double precision."""
+    rng = np.random.default_rng(0)
+    model = keras.Sequential([layers.Input(shape[1:]), layer])
+    model.compile("sgd")
+    double.build(shape)
+    weights = [rng.uniform(-1, 1, size=weight.shape) for weight in double.weights]
+    for each in (layer, double):
+        each.set_weights(weights)
+    use_fast_kernels(model)
+    assert "call" in vars(layer)
+    output = double.compute_output_shape(shape)
+    X, gradient = rng.normal(size=shape), rng.normal(size=output)
+    found = called(layer, X, gradient)
+    expected = called(double, X, gradient, "float64")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+CONVOLUTIONS = {
+    "1-D": (layers.Conv1D, (6, 9, 3), {}),
+    "2-D": (layers.Conv2D, (6, 7, 8, 3), {"activation": "relu"}),
+    "3-D": (layers.Conv3D, (4, 5, 6, 7, 3), {"activation": "relu"}),
+    "strides": (layers.Conv2D, (6, 7, 8, 3), {"strides": 2, "padding": "same"}),
+    "dilation": (layers.Conv2D, (6, 7, 8, 3), {"dilation_rate": 2}),
+    "frozen": (layers.Conv2D, (6, 7, 8, 3), {"trainable": False}),
+    "one sample": (layers.Conv2D, (1, 7, 8, 3), {"activation": "relu"}),
+}
+
+
+@pytest.mark.parametrize(("kind", "shape", "options"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolutions_equal_those_of_keras_in_double_precision(kind, shape, options):
+    options = {"filters": 5, "kernel_size": 3, **options}
+    assert_equal_in_double_precision(kind(**options), kind(**options, dtype="float64"), shape)
+
+
+def test_a_convolution_without_bias_is_left_alone():
+    model = keras.Sequential([layers.Input((7, 8, 3)), layers.Conv2D(5, 3, use_bias=False)])
+    model.compile("sgd")
+    use_fast_kernels(model)
+    assert "call" not in vars(model.layers[0])
+
+
 DENSE = {
     "activation": {"activation": "relu"},
     "no bias": {"use_bias": False},
@@ -191,21 +234,8 @@ DENSE = {
 @pytest.mark.parametrize("options", DENSE.values(), ids=DENSE)
 @pytest.mark.parametrize("shape", [(32, 7), (1, 7), (4, 5, 7)])
 def test_dense_layers_equal_those_of_keras_in_double_precision(shape, options):
-    rng = np.random.default_rng(0)
-    X, gradient = rng.normal(size=shape), rng.normal(size=(*shape[:-1], 512))
-    model = keras.Sequential([layers.Input(shape[1:]), layers.Dense(512, **options)])
-    model.compile("sgd")
     double = layers.Dense(512, **options, dtype="float64")
-    double.build(shape)
-    weights = [rng.uniform(-1, 1, size=weight.shape) for weight in double.weights]
-    for layer in (model.layers[0], double):
-        layer.set_weights(weights)
-    use_fast_kernels(model)
-    assert "call" in vars(model.layers[0])
-    found = called(model.layers[0], X, gradient)
-    expected = called(double, X, gradient, "float64")
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert_equal_in_double_precision(layers.Dense(512, **options), double, shape)
 
 
 def test_dropout_draws_as_keras_does_at_every_rate():
