@@ -156,7 +156,7 @@ ROWS = {
         ),
         Row(
             "H",
-            "Slabs of 15 GB through a memory map, with 1.5 GB of memory:",
+            "Slabs of 15 GB through a memory map, with 1.5 GB of memory of its own:",
             ("large_memory", "large_mapped"),
             _larger_than_memory,
             prepare=training.prepare_large,
