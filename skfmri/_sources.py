@@ -152,8 +152,7 @@ class ArraySource:
 
         As from a file, neighbours that are float32 already cannot be written to.
         """
-        volumes = np.asarray(volumes, dtype=int)
-        if self.array.dtype == np.float32 and len(volumes) and (np.diff(volumes) == 1).all():
+        if self.array.dtype == np.float32 and len(_stretches(volumes)) == 1:
             view = np.asarray(self.array[volumes[0] : volumes[-1] + 1])
             view.flags.writeable = False
             return view
@@ -206,8 +205,7 @@ def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0)
     volumes = np.asarray(volumes, dtype=int)
     stored_shape = tuple(grid_shape)[::-1]
     volume_bytes = int(np.prod(grid_shape)) * dtype.itemsize
-    breaks = np.flatnonzero(np.diff(volumes) != 1) + 1
-    stretches = [part for part in np.split(np.arange(len(volumes)), breaks) if len(part)]
+    stretches = _stretches(volumes)
     is_scaled = (slope, inter) != (1.0, 0.0)
 
     def window(stretch):
@@ -223,6 +221,12 @@ def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0)
         place = slice(stretch[0], stretch[-1] + 1)
         result[place] = values * np.float64(slope) + inter if is_scaled else values
     return result.transpose(0, 3, 2, 1)
+
+
+def _stretches(volumes):
+    """Return for each run of neighbouring volumes the places that they take in the result."""
+    breaks = np.flatnonzero(np.diff(volumes) != 1) + 1
+    return [part for part in np.split(np.arange(len(volumes)), breaks) if len(part)]
 
 
 def _open_data(path):

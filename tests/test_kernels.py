@@ -140,6 +140,24 @@ def called(layer, X, gradient, dtype="float32"):
     return [*results, *(variable.numpy() for variable in layer.non_trainable_variables)]
 
 
+def assert_equal_in_double_precision(layer, double, X, least_weight=-1):
+    """Compare a layer that computes by fast kernels with one of Keras in double precision."""
+    rng = np.random.default_rng(1)
+    model = keras.Sequential([layers.Input(X.shape[1:]), layer])
+    model.compile("sgd")
+    double.build(X.shape)
+    weights = [rng.uniform(least_weight, 2, size=weight.shape) for weight in double.weights]
+    for each in (layer, double):
+        each.set_weights(weights)
+    use_fast_kernels(model)
+    assert "call" in vars(layer)
+    gradient = rng.normal(size=double.compute_output_shape(X.shape))
+    found = called(layer, X, gradient)
+    expected = called(double, X, gradient, "float64")
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 NORMALIZATIONS = {
     "all": {},
     "momentum and epsilon": {"momentum": 0.5, "epsilon": 0.1},
@@ -153,20 +171,10 @@ NORMALIZATIONS = {
 @pytest.mark.parametrize("options", NORMALIZATIONS.values(), ids=NORMALIZATIONS)
 @pytest.mark.parametrize("shape", [(32, 5), (6, 7, 8, 4), (3, 4, 5, 6, 2)])
 def test_batch_normalization_equals_that_of_keras_in_double_precision(shape, options):
-    rng = np.random.default_rng(0)
-    X, gradient = np.maximum(rng.normal(0.5, 1, size=shape), 0), rng.normal(size=shape)
-    model = keras.Sequential([layers.Input(shape[1:]), layers.BatchNormalization(**options)])
-    model.compile("sgd")
+    X = np.maximum(np.random.default_rng(0).normal(0.5, 1, size=shape), 0)
     double = layers.BatchNormalization(**options, dtype="float64")
-    double.build(shape)
-    weights = [rng.uniform(0.5, 2, size=weight.shape) for weight in double.weights]
-    for layer in (model.layers[0], double):
-        layer.set_weights(weights)
-    use_fast_kernels(model)
-    found = called(model.layers[0], X, gradient)
-    expected = called(double, X, gradient, "float64")
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    # A weight of it is a variance.
+    assert_equal_in_double_precision(layers.BatchNormalization(**options), double, X, 0.5)
 
 
 def test_batch_normalization_of_one_value_a_channel_is_that_of_keras():
@@ -178,25 +186,6 @@ def test_batch_normalization_of_one_value_a_channel_is_that_of_keras():
         results.append(called(model.layers[0], X, np.ones_like(X)))
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-
-
-def assert_equal_in_double_precision(layer, double, shape):
-    """Compare a layer that computes by fast kernels with one of Keras in double precision."""
-    rng = np.random.default_rng(0)
-    model = keras.Sequential([layers.Input(shape[1:]), layer])
-    model.compile("sgd")
-    double.build(shape)
-    weights = [rng.uniform(-1, 1, size=weight.shape) for weight in double.weights]
-    for each in (layer, double):
-        each.set_weights(weights)
-    use_fast_kernels(model)
-    assert "call" in vars(layer)
-    output = double.compute_output_shape(shape)
-    X, gradient = rng.normal(size=shape), rng.normal(size=output)
-    found = called(layer, X, gradient)
-    expected = called(double, X, gradient, "float64")
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 CONVOLUTIONS = {
@@ -213,7 +202,8 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize(("kind", "shape", "options"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolutions_equal_those_of_keras_in_double_precision(kind, shape, options):
     options = {"filters": 5, "kernel_size": 3, **options}
-    assert_equal_in_double_precision(kind(**options), kind(**options, dtype="float64"), shape)
+    X = np.random.default_rng(0).normal(size=shape)
+    assert_equal_in_double_precision(kind(**options), kind(**options, dtype="float64"), X)
 
 
 def test_a_convolution_without_bias_is_left_alone():
@@ -234,8 +224,9 @@ DENSE = {
 @pytest.mark.parametrize("options", DENSE.values(), ids=DENSE)
 @pytest.mark.parametrize("shape", [(32, 7), (1, 7), (4, 5, 7)])
 def test_dense_layers_equal_those_of_keras_in_double_precision(shape, options):
+    X = np.random.default_rng(0).normal(size=shape)
     double = layers.Dense(512, **options, dtype="float64")
-    assert_equal_in_double_precision(layers.Dense(512, **options), double, shape)
+    assert_equal_in_double_precision(layers.Dense(512, **options), double, X)
 
 
 def test_dropout_draws_as_keras_does_at_every_rate():
