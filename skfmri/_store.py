@@ -1,22 +1,25 @@
-"""Files that are made once per machine, to be shared between processes."""
+"""Files in a directory of their own: copies that processes share, arrays larger than memory."""
 
 import contextlib
 import errno
 import getpass
+import mmap
 import os
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock
 
 UNUSED_SECONDS = 24 * 3600
 # Not that of saved models, which may lie in the same directory and must never be deleted.
 SUFFIX = ".skfmri-copy"
+LARGE_BYTES = 64 * 1024**2
 
 
 def store_directory():
-    """Return the directory of decoded copies, which belongs to this user alone.
+    """Return the directory of these files, which belongs to this user alone.
 
     It is ``$SKFMRI_CACHE`` where that is set, else a folder in the system's directory for
     temporary files. Files that nobody has opened for a day are deleted when a new one is made.
@@ -64,19 +67,67 @@ def stored_file(key, n_bytes, write, description):
         handle, temporary = tempfile.mkstemp(dir=directory, suffix=f"{SUFFIX}.part")
         os.close(handle)
         try:
-            write(Path(temporary))
+            with _needs_space(directory, n_bytes, description):
+                write(Path(temporary))
             os.replace(temporary, path)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise OSError(
-                errno.ENOSPC,
-                f"No space left in {directory} for {description} ({n_bytes / 1e6:.0f} MB). "
-                "Set SKFMRI_CACHE to a directory on a larger disk",
-            ) from error
         finally:
             Path(temporary).unlink(missing_ok=True)
     return path
+
+
+def gathered(pieces, shape, dtype):
+    """Return consecutive pieces as one array, which is mapped from a file where it is large.
+
+    So a process holds a few pieces, however many there are, and the system drops pages of the file
+    when it needs memory. The file has no name and vanishes with the array.
+
+    Parameters
+    ----------
+    pieces : iterable of ndarray
+        Parts of the array along its first axis, in order.
+    shape : tuple of int
+        Shape of the array.
+    dtype : dtype
+        Type of the array.
+
+    Returns
+    -------
+    array : ndarray
+        May be written to.
+    """
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if n_bytes <= LARGE_BYTES:
+        array = np.empty(shape, dtype)
+        start = 0
+        for piece in pieces:
+            array[start : start + len(piece)] = piece
+            start += len(piece)
+        return array
+    directory = store_directory()
+    with (
+        _needs_space(directory, n_bytes, f"an array of shape {tuple(shape)}"),
+        tempfile.TemporaryFile(dir=directory) as file,
+    ):
+        for piece in pieces:
+            file.write(np.ascontiguousarray(piece, dtype))
+        file.flush()
+        # Other than numpy.memmap, this keeps joblib from looking for a file with a name.
+        return np.frombuffer(mmap.mmap(file.fileno(), n_bytes), dtype).reshape(shape)
+
+
+@contextlib.contextmanager
+def _needs_space(directory, n_bytes, description):
+    """Say what lacked space, and the way out, where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"No space left in {directory} for {description} ({n_bytes / 1e6:.0f} MB). "
+            "Set SKFMRI_CACHE to a directory on a larger disk",
+        ) from error
 
 
 def _is_ready(path, n_bytes):

@@ -1,3 +1,4 @@
+import copy
 import pickle
 import tracemalloc
 import warnings
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from nilearn.image import crop_img, resample_img
+from nilearn.masking import extrapolate_out_mask
 from scipy import ndimage
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -350,6 +352,45 @@ def test_non_finite_voxels_become_nan_nearby_and_only_there():
         ok = ~np.isnan(alone)
         np.testing.assert_allclose(slabs[i][ok], alone.clip(*rotator.value_range_)[ok], atol=1e-4)
     assert np.isnan(reference).any()
+
+
+@pytest.mark.parametrize("interpolation", ["continuous", "linear", "nearest"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_non_finite_voxels_are_filled_whatever_the_splines(interpolation, value, axis):
+    volumes = head(count=2, offset=2)
+    rotator = NiftiSlabRotator(slab=(2, 5), axis=axis, interpolation=interpolation)
+    rotator.fit(NiftiSamples(image_of(volumes, ALIGNED)))
+    damaged, filled = volumes.copy(), volumes.copy()
+    damaged[1, 8, 6, 4] = value
+    finite = np.isfinite(damaged[1])
+    filled[1] = extrapolate_out_mask(np.where(finite, damaged[1], 0), finite, iterations=2)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        slabs = rotator.transform(NiftiSamples(image_of(damaged, ALIGNED)))
+    expected = rotator.transform(NiftiSamples(image_of(filled, ALIGNED)))
+    lost = np.isnan(slabs)
+    assert 0 < lost[1].sum() < 5
+    assert not lost[0].any()
+    np.testing.assert_allclose(slabs[~lost], expected[~lost], atol=2e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 30, -30])
+def test_ringing_is_kept_in_the_wider_of_two_ranges(scale):
+    volumes = head(count=3, offset=2)
+    rotator = NiftiSlabRotator(slab=(2, 5)).fit(NiftiSamples(image_of(volumes, ALIGNED)))
+    tested = volumes[:1] * np.float32(scale)
+    free = rotator_without_clipping(rotator).transform(NiftiSamples(image_of(tested, ALIGNED)))
+    low = min(rotator.value_range_[0], tested.min())
+    high = max(rotator.value_range_[1], tested.max())
+    slab = rotator.transform(NiftiSamples(image_of(tested, ALIGNED)))
+    np.testing.assert_array_equal(slab, free.clip(low, high))
+
+
+def rotator_without_clipping(rotator):
+    free = copy.copy(rotator)
+    free.value_range_ = (-np.inf, np.inf)
+    return free
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfmri._crop import crop_box, value_range
 from skfmri._links import DocumentedMixin
+from skfmri._store import gathered
 from skfmri._validation import check_same_grid
 from skfmri.resampling import (
     SPLINE_ORDERS,
@@ -194,6 +195,8 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
         Returns
         -------
         slabs : ndarray of shape (n_samples, x, y, n_slices), float32
+            If larger than 64 MB, mapped from a temporary file, so that they need not fit into
+            memory.
 
         Raises
         ------
@@ -210,18 +213,13 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
             self.affine_,
             "the training data of NiftiSlabRotator",
         )
-        slabs = np.empty((len(samples), *self.slab_shape_), dtype=np.float32)
         batches = samples.iter_batches()
         if effective_n_jobs(self.n_jobs) == 1:
             pieces = map(self._resample, batches)
         else:
             threads = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
             pieces = threads(delayed(self._resample)(batch) for batch in batches)
-        start = 0
-        for piece in pieces:
-            slabs[start : start + len(piece)] = piece
-            start += len(piece)
-        return slabs
+        return gathered(pieces, (len(samples), *self.slab_shape_), np.float32)
 
     def to_nifti(self, maps):
         """Return maps in slab space as an image that lies where the slab lies.
@@ -327,23 +325,29 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
         return first + int(self.slab[0]), first + int(self.slab[1])
 
     def _resample(self, volumes):
-        low, high = volumes.min(axis=(1, 2, 3)), volumes.max(axis=(1, 2, 3))
-        damaged = np.flatnonzero(~np.isfinite(low) | ~np.isfinite(high))
-        invalid = ~np.isfinite(volumes[damaged])
-        if len(damaged):
-            volumes = _fill_nonfinite(volumes)
-            low, high = volumes.min(axis=(1, 2, 3)), volumes.max(axis=(1, 2, 3))
-        slabs = apply_operator(self._operator, volumes)
-        if self.interpolation == "continuous":
-            low = np.minimum(low, self.value_range_[0]).astype(np.float32)
-            high = np.maximum(high, self.value_range_[1]).astype(np.float32)
-            shape = (-1, 1, 1, 1)
-            np.clip(slabs, low.reshape(shape), high.reshape(shape), out=slabs)
-        if len(damaged):
-            nearest = resampling_operator(self._transform, self.grid_shape_, self.slab_box_, 0)
-            reached = apply_operator(nearest, invalid.astype(np.float32)) > 0
-            slabs[damaged] = np.where(reached, np.nan, slabs[damaged])
+        # What is not finite, or too large, shows in the slabs.
+        with np.errstate(invalid="ignore", over="ignore"):
+            slabs = apply_operator(self._operator, volumes)
+        low, high = slabs.min(axis=(1, 2, 3)), slabs.max(axis=(1, 2, 3))
+        inside = (low >= self.value_range_[0]) & (high <= self.value_range_[1])
+        for i in np.flatnonzero(~inside):
+            slabs[i] = self._mended(volumes[i : i + 1], slabs[i : i + 1])[0]
         return slabs
+
+    def _mended(self, volume, slab):
+        """Return the slab of one volume within its range, NaN just where that is not finite."""
+        invalid = ~np.isfinite(volume)
+        is_damaged = invalid.any()
+        if is_damaged:
+            volume = _fill_nonfinite(volume)
+            slab = apply_operator(self._operator, volume)
+        if self.interpolation == "continuous":
+            low, high = self.value_range_
+            slab = slab.clip(*np.float32([min(low, volume.min()), max(high, volume.max())]))
+        if is_damaged:
+            nearest = resampling_operator(self._transform, self.grid_shape_, self.slab_box_, 0)
+            slab[apply_operator(nearest, invalid.astype(np.float32)) > 0] = np.nan
+        return slab
 
     def _check_maps(self, maps):
         """Return maps with a sample axis, and whether it was missing."""

@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._links import DocumentedMixin
+from skfmri._store import gathered
 from skfmri._validation import check_fitted_shape
 from skfmri.samples import NiftiSamples
 
@@ -86,7 +87,8 @@ class VoxelZScorer(
     standard deviation of a constant voxel is exactly 0. Batches are merged by the formula of
     Chan et al. [1]_. `NiftiSamples` and memory-mapped arrays are therefore never held in memory
     as a whole: `fit` holds a batch, at most 64 MB in float64 unless one sample is larger, and
-    a few volumes of statistics; `transform` holds its result and a smaller batch.
+    a few volumes of statistics; `transform` holds a smaller batch and its result, which is mapped
+    from a temporary file where it is larger than 64 MB.
 
     References
     ----------
@@ -246,22 +248,18 @@ def _output_dtype(data):
 
 
 def _batches(data, n_bytes):
-    """Yield (slice, batch) in order; a batch takes at most `n_bytes` as float64."""
-    n_samples = data.shape[0]
+    """Return all samples in order, a few at a time, which take at most `n_bytes` as float64."""
     size = max(1, n_bytes // (8 * max(1, int(np.prod(data.shape[1:])))))
-    slices = [slice(start, min(start + size, n_samples)) for start in range(0, n_samples, size)]
     if isinstance(data, NiftiSamples):
-        yield from zip(slices, data.iter_batches(size), strict=True)
-    else:
-        for rows in slices:
-            yield rows, data[rows]
+        return data.iter_batches(size)
+    return (data[start : start + size] for start in range(0, len(data), size))
 
 
 def _moments(data):
     """Return mean and standard deviation (divisor n) over the first axis, in float64."""
     shift, n_seen = None, 0
     with np.errstate(all="ignore"):
-        for _, batch in _batches(data, BATCH_BYTES):
+        for batch in _batches(data, BATCH_BYTES):
             if shift is None:
                 shift = np.array(batch[0], dtype=np.float64)
                 mean, squares = np.zeros_like(shift), np.zeros_like(shift)
@@ -302,22 +300,24 @@ def _apply_thresholds(mean, std, dtype, std_threshold, mean_threshold):
 
 def _standardize(data, mean, scale):
     """Return ``(data - mean) / scale`` in the type of `mean`, 0 where this is not finite."""
-    scores = np.empty(data.shape, dtype=mean.dtype)
-    with np.errstate(all="ignore"):
-        for rows, batch in _batches(data, SCORING_BATCH_BYTES):
-            block = scores[rows]
-            np.subtract(batch, mean, out=block, casting="same_kind")
+
+    def scores(batch):
+        with np.errstate(all="ignore"):
+            block = np.subtract(batch, mean, dtype=mean.dtype, casting="same_kind")
             block /= scale
             np.copyto(block, 0, where=~np.isfinite(block))
-    return scores
+        return block
+
+    return gathered(map(scores, _batches(data, SCORING_BATCH_BYTES)), data.shape, mean.dtype)
 
 
 def _unstandardize(data, mean, scale):
     """Return ``data * scale + mean`` in the type of `mean`."""
-    volumes = np.empty(data.shape, dtype=mean.dtype)
-    with np.errstate(all="ignore"):
-        for rows, batch in _batches(data, SCORING_BATCH_BYTES):
-            block = volumes[rows]
-            np.multiply(batch, scale, out=block, casting="same_kind")
+
+    def volumes(batch):
+        with np.errstate(all="ignore"):
+            block = np.multiply(batch, scale, dtype=mean.dtype, casting="same_kind")
             block += mean
-    return volumes
+        return block
+
+    return gathered(map(volumes, _batches(data, SCORING_BATCH_BYTES)), data.shape, mean.dtype)
