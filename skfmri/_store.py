@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import getpass
+import math
 import mmap
 import os
 import tempfile
@@ -95,7 +96,7 @@ def gathered(pieces, shape, dtype):
     array : ndarray
         May be written to.
     """
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if n_bytes <= LARGE_BYTES:
         array = np.empty(shape, dtype)
         start = 0

@@ -325,29 +325,26 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
         return first + int(self.slab[0]), first + int(self.slab[1])
 
     def _resample(self, volumes):
-        # What is not finite, or too large, shows in the slabs.
         with np.errstate(invalid="ignore", over="ignore"):
             slabs = apply_operator(self._operator, volumes)
-        low, high = slabs.min(axis=(1, 2, 3)), slabs.max(axis=(1, 2, 3))
-        inside = (low >= self.value_range_[0]) & (high <= self.value_range_[1])
-        for i in np.flatnonzero(~inside):
-            slabs[i] = self._mended(volumes[i : i + 1], slabs[i : i + 1])[0]
+        for i, slab in enumerate(slabs):
+            # The slab is small; its volume is only looked at where that can make a difference.
+            low, high = slab.min(), slab.max()
+            if not np.isfinite(high - low) and not np.isfinite(volumes[i]).all():
+                slab[...] = self._resample_damaged(volumes[i : i + 1])[0]
+            elif self.interpolation == "continuous":
+                if low < self.value_range_[0]:
+                    np.maximum(slab, min(self.value_range_[0], volumes[i].min()), out=slab)
+                if high > self.value_range_[1]:
+                    np.minimum(slab, max(self.value_range_[1], volumes[i].max()), out=slab)
         return slabs
 
-    def _mended(self, volume, slab):
-        """Return the slab of one volume within its range, NaN just where that is not finite."""
-        invalid = ~np.isfinite(volume)
-        is_damaged = invalid.any()
-        if is_damaged:
-            volume = _fill_nonfinite(volume)
-            slab = apply_operator(self._operator, volume)
-        if self.interpolation == "continuous":
-            low, high = self.value_range_
-            slab = slab.clip(*np.float32([min(low, volume.min()), max(high, volume.max())]))
-        if is_damaged:
-            nearest = resampling_operator(self._transform, self.grid_shape_, self.slab_box_, 0)
-            slab[apply_operator(nearest, invalid.astype(np.float32)) > 0] = np.nan
-        return slab
+    def _resample_damaged(self, volumes):
+        slabs = self._resample(_fill_nonfinite(volumes))
+        nearest = resampling_operator(self._transform, self.grid_shape_, self.slab_box_, 0)
+        invalid = ~np.isfinite(volumes)
+        slabs[apply_operator(nearest, invalid.astype(np.float32)) > 0] = np.nan
+        return slabs
 
     def _check_maps(self, maps):
         """Return maps with a sample axis, and whether it was missing."""
