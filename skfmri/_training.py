@@ -5,7 +5,7 @@ from itertools import zip_longest
 import numpy as np
 
 from skfmri._backend import keras
-from skfmri._sources import read_ahead
+from skfmri._sources import read_ahead, read_rows
 
 CALL_BYTES = 32 * 1024**2
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -121,7 +121,7 @@ def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
     def pieces():
         for start in range(0, len(X), n_batches * batch_size):
             index = shuffled[start : start + n_batches * batch_size]
-            yield index, as_input(X[index], network)
+            yield index, as_input(read_rows(X, index), network)
 
     for step, (index, samples) in enumerate(read_ahead(pieces())):
         if sees_batches:

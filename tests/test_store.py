@@ -10,6 +10,7 @@ from joblib import Parallel, delayed
 from sklearn.pipeline import make_pipeline
 
 from skfmri import NiftiSamples, NiftiSlabRotator, VoxelZScorer
+from skfmri._sources import mapping_of, read_rows
 from skfmri._store import gathered
 
 
@@ -103,6 +104,41 @@ class TestLargeArrays:
 
         with pytest.raises(OSError, match=r"array of shape \(350, 6, 5\).*Set SKFMRI_CACHE"):
             gathered(stream(), (350, 6, 5), np.float32)
+
+
+class TestRows:
+    index = np.array([7, 0, 3, 3, 8])
+
+    def arrays(self, folder):
+        array = np.random.default_rng(0).normal(size=(9, 40, 50)).astype(np.float32)
+        np.save(folder / "array.npy", array)
+        np.save(folder / "columns.npy", np.asfortranarray(array))
+        yield array, None
+        for mode in ("r", "r+", "c"):
+            mapped = np.load(folder / "array.npy", mmap_mode=mode)
+            yield mapped, array
+            yield np.asarray(mapped), array
+        yield np.load(folder / "columns.npy", mmap_mode="r"), None
+        yield gathered([array], array.shape, np.float32), array
+
+    @pytest.mark.usefixtures("small_limit")
+    def test_they_are_those_of_the_index(self, tmp_path):
+        for array, _ in self.arrays(tmp_path):
+            for part in (array, array[1:]):
+                rows = self.index[:4] if len(part) == 8 else self.index
+                np.testing.assert_array_equal(read_rows(part, rows), part[rows])
+
+    @pytest.mark.usefixtures("small_limit")
+    def test_they_are_found_in_the_map(self, tmp_path):
+        for array, content in self.arrays(tmp_path):
+            if content is None:
+                continue
+            for first in (0, 3):
+                mapped, start = mapping_of(array[first:])
+                assert mapped[start : start + content[0].nbytes] == content[first].tobytes()
+
+    def test_arrays_in_memory_have_no_map(self):
+        assert mapping_of(np.zeros((3, 2))[1:]) == (None, 0)
 
 
 def test_small_arrays_touch_no_disk(own_store):
