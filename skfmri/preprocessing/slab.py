@@ -1,5 +1,6 @@
 """Rotation of volumes into a slab of adjacent slices."""
 
+import math
 import numbers
 from dataclasses import dataclass
 
@@ -330,7 +331,7 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
         for i, slab in enumerate(slabs):
             # The slab is small; its volume is only looked at where that can make a difference.
             low, high = slab.min(), slab.max()
-            if not np.isfinite(high - low) and not np.isfinite(volumes[i]).all():
+            if not math.isfinite(high - low) and not np.isfinite(volumes[i]).all():
                 slab[...] = self._resample_damaged(volumes[i : i + 1])[0]
             elif self.interpolation == "continuous":
                 if low < self.value_range_[0]:
