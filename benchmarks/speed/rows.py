@@ -88,12 +88,6 @@ def _many_volumes(m, work):
     return [
         ("time / that of one tenth", many["seconds"] / one["seconds"], 10.5, ""),
         ("peak memory / that of one tenth", many["peak"] / one["peak"], 1.3, ""),
-        (
-            "the same, less the slabs that it returns",
-            (many["peak"] - many["result"]) / (one["peak"] - one["result"]),
-            1.3,
-            "",
-        ),
     ]
 
 
