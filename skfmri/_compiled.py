@@ -10,6 +10,7 @@ from skfmri._backend import keras
 from skfmri._kernels import leaf_layers, use_fast_kernels
 
 MOST_IDLE = 4
+SPARSE_LOSS = keras.losses.sparse_categorical_crossentropy
 
 
 class CompiledNetwork:
@@ -24,10 +25,15 @@ class CompiledNetwork:
     ----------
     model : keras.Model
         The model.
+    takes_positions : bool
+        Whether its loss takes positions of classes, not one column for each class.
     """
 
     def __init__(self, model):
         self.model = model
+        self._loss = keras.losses.get(model.loss)
+        kept = keras.losses.SparseCategoricalCrossentropy
+        self.takes_positions = isinstance(self._loss, kept) or self._loss is SPARSE_LOSS
         model.optimizer.build(model.trainable_variables)
         self._layers = list(leaf_layers(model))
         self._dropouts = use_fast_kernels(model)
@@ -46,7 +52,7 @@ class CompiledNetwork:
         def steps(X, y, sample_weight, batch_size):
             def step(start):
                 batch = slice(start, start + batch_size)
-                model.train_step((X[batch], y[batch], sample_weight[batch]))
+                model.train_step((X[batch], self._targets(y[batch]), sample_weight[batch]))
                 return (start + batch_size,)
 
             n_samples = tf.shape(X)[0]
@@ -61,6 +67,35 @@ class CompiledNetwork:
         """Traced function of a batch: the network's output."""
         model = self.model
         return _traced(lambda x: model(x, training=False), [model.input_shape], ["float32"])
+
+    def losses(self, y, outputs):
+        """Return the loss of each sample.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,), int
+            Positions of the classes.
+        outputs : ndarray of shape (n_samples, n_classes), float32
+            What the network gave.
+
+        Returns
+        -------
+        losses : ndarray of shape (n_samples,), float64
+        """
+        function = getattr(self._loss, "call", self._loss)
+        losses = np.asarray(function(self._targets(y), outputs), np.float64)
+        if losses.shape != (len(y),):
+            raise ValueError(
+                f"The loss gave {losses.shape} values for {len(y)} samples of {outputs.shape[1]} "
+                "classes. It must give one for each sample."
+            )
+        return losses
+
+    def _targets(self, y):
+        """Return positions of classes as the loss takes them."""
+        import tensorflow as tf
+
+        return y if self.takes_positions else tf.one_hot(y, self.model.output_shape[-1])
 
     def reset(self, seeds, learning_rate=None, dropout=None):
         """Give the network the state of a newly built one, random parts drawn from `seeds`.

@@ -32,6 +32,8 @@ class Recipe:
         Class of the optimizer.
     optimizer_config : str
         Its configuration as JSON.
+    loss : str, callable or tuple of (type, str)
+        Name, function, or class of a loss with its configuration as JSON.
     """
 
     function: object
@@ -40,6 +42,7 @@ class Recipe:
     keywords: tuple
     optimizer: type
     optimizer_config: str
+    loss: object
 
     def lease(self):
         """Borrow a compiled network, which fits of other dropout rates than this have used too."""
@@ -85,9 +88,12 @@ class Recipe:
         return self._compiled(keras.Model(inputs, outputs, name="average"))
 
     def _compiled(self, model):
+        loss = self.loss
+        if isinstance(loss, tuple):
+            loss = loss[0].from_config(json.loads(loss[1]))
         model.compile(
             self.optimizer.from_config(json.loads(self.optimizer_config)),
-            "sparse_categorical_crossentropy",
+            loss,
             metrics=["accuracy"],
             # On a CPU, XLA costs more in compilation than it ever gains.
             jit_compile=False,
@@ -117,6 +123,23 @@ def optimizer_settings(optimizer, learning_rate):
     # Keras numbers names through the process; with one inside, no two configurations were equal.
     config = {key: value for key, value in config.items() if key != "name"}
     return (type(optimizer), json.dumps(config, sort_keys=True)), learning_rate
+
+
+def loss_settings(loss):
+    """Return a loss as something that can be compared: a name, a function, or class and config."""
+    if isinstance(loss, keras.losses.Loss):
+        return type(loss), json.dumps(loss.get_config(), sort_keys=True)
+    if isinstance(loss, str):
+        try:
+            keras.losses.get(loss)
+        except ValueError as error:
+            raise ValueError(
+                f"loss={loss!r} is no Keras loss. Pass a name as 'categorical_crossentropy', a "
+                "keras.losses.Loss, or a function of targets and probabilities."
+            ) from error
+    elif not callable(loss):
+        raise TypeError(f"loss must be a name, a keras.losses.Loss or a function, but is {loss!r}.")
+    return loss
 
 
 def linear_weights(X, y, sample_weight, n_classes, C):

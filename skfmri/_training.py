@@ -152,11 +152,9 @@ def _batches_per_call(model, batch_size):
 
 def evaluate(network, X, y, sample_weight, batch_size):
     """Return the mean loss, weighted, and the accuracy on samples that are not trained on."""
-    outputs = predict(network, X, batch_size).astype(np.float64)
-    # Keras keeps the logarithm finite in the same way.
-    of_class = np.clip(outputs[np.arange(len(y)), y], keras.config.epsilon(), 1)
+    outputs = predict(network, X, batch_size)
     return {
-        "val_loss": float(np.average(-np.log(of_class), weights=sample_weight)),
+        "val_loss": float(np.average(network.losses(y, outputs), weights=sample_weight)),
         "val_accuracy": float(np.mean(outputs.argmax(axis=1) == y)),
     }
 

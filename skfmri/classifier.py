@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skfmri._backend import wrappers
 from skfmri._epochs import EpochTasks
 from skfmri._links import DocumentedMixin
-from skfmri._members import Recipe, linear_weights, optimizer_settings, train_member
+from skfmri._members import Recipe, linear_weights, loss_settings, optimizer_settings, train_member
 from skfmri._parameters import (
     SMALL_SAMPLE,
     check_finite,
@@ -48,7 +48,6 @@ class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassi
     model = None
     build_fn = None
     warm_start = False
-    loss = "sparse_categorical_crossentropy"
     metrics = ("accuracy",)
     validation_split = 0.0
     validation_batch_size = None
@@ -349,7 +348,8 @@ class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassi
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
         keywords = tuple((name, freeze(value)) for name, value in self._keywords().items())
         function = self.network_function
-        return Recipe(function, tuple(input_shape), n_classes, keywords, *optimizer)
+        loss = loss_settings(self.loss)
+        return Recipe(function, tuple(input_shape), n_classes, keywords, *optimizer, loss)
 
     def _keywords(self):
         """Return the parameters that the network function takes."""
@@ -425,6 +425,11 @@ class SlabCNNClassifier(_CNNClassifier):
         trained with the instance's own learning rate.
     learning_rate : float, default=0.001
         Step size of an optimizer given by name.
+    loss : str, keras.losses.Loss or callable, default="sparse_categorical_crossentropy"
+        What training makes small. The default takes positions in `classes_`; others take one
+        column for each class, 1 for that of the sample: a loss of Keras such as
+        ``keras.losses.CategoricalCrossentropy(label_smoothing=0.1)``, or a function of these
+        columns and the probabilities that returns one number for each sample.
     epochs : int, default=125
         Number of passes over the training samples.
     patience : int or None, default=None
@@ -503,6 +508,7 @@ class SlabCNNClassifier(_CNNClassifier):
         n_members=1,
         optimizer="adam",
         learning_rate=0.001,
+        loss="sparse_categorical_crossentropy",
         epochs=125,
         patience=None,
         batch_size=32,
@@ -522,6 +528,7 @@ class SlabCNNClassifier(_CNNClassifier):
         self.n_members = n_members
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.loss = loss
         self.epochs = epochs
         self.patience = patience
         self.batch_size = batch_size
@@ -577,6 +584,11 @@ class VolumeCNNClassifier(_CNNClassifier):
         trained with the instance's own learning rate.
     learning_rate : float, default=0.001
         Step size of an optimizer given by name.
+    loss : str, keras.losses.Loss or callable, default="sparse_categorical_crossentropy"
+        What training makes small. The default takes positions in `classes_`; others take one
+        column for each class, 1 for that of the sample: a loss of Keras such as
+        ``keras.losses.CategoricalCrossentropy(label_smoothing=0.1)``, or a function of these
+        columns and the probabilities that returns one number for each sample.
     epochs : int, default=125
         Number of passes over the training samples.
     patience : int or None, default=None
@@ -658,6 +670,7 @@ class VolumeCNNClassifier(_CNNClassifier):
         n_members=1,
         optimizer="adam",
         learning_rate=0.001,
+        loss="sparse_categorical_crossentropy",
         epochs=125,
         patience=None,
         batch_size=32,
@@ -680,6 +693,7 @@ class VolumeCNNClassifier(_CNNClassifier):
         self.n_members = n_members
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.loss = loss
         self.epochs = epochs
         self.patience = patience
         self.batch_size = batch_size

@@ -759,6 +759,12 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
         ({"learning_rate": 0}, ValueError, "learning_rate must be a number above 0"),
         ({"optimizer": "adams"}, ValueError, "optimizer='adams' is no Keras optimizer"),
         ({"optimizer": 3}, TypeError, "optimizer must be a name or a keras"),
+        ({"loss": "entropy"}, ValueError, "loss='entropy' is no Keras loss"),
+        (
+            {"loss": 3},
+            TypeError,
+            "loss must be a name, a keras.losses.Loss or a function, but is 3",
+        ),
         ({"linear_path": 0}, ValueError, "linear_path must be a number above 0"),
         ({"batch_norm_momentum": 1}, ValueError, "batch_norm_momentum must be a number at least 0"),
         ({"callbacks": ["stop"]}, TypeError, "callbacks holds 'stop'"),
@@ -784,6 +790,88 @@ def test_optimizers_by_name_and_as_instances(slabs, tiny, optimizer):
         assert int(optimizer.iterations) == 0
         assert float(used.learning_rate) == pytest.approx(0.01)
         assert pickle.loads(pickle.dumps(decoder)).optimizer.momentum == 0.9
+
+
+def squared_distance(targets, probabilities):
+    return keras.ops.sum((targets - probabilities) ** 2, axis=-1)
+
+
+CROSS_ENTROPIES = ["categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()]
+
+
+@pytest.mark.parametrize("loss", CROSS_ENTROPIES)
+def test_the_same_loss_by_another_name_gives_the_same(slabs, tiny, loss):
+    X, y = slabs
+    decoders = [
+        SlabCNNClassifier(**{**tiny, "dropout": 0}, random_state=0, **options).fit(X, y)
+        for options in ({}, {"loss": loss})
+    ]
+    first, second = (decoder.predict_proba(X) for decoder in decoders)
+    np.testing.assert_allclose(first, second, atol=1e-4)
+    np.testing.assert_allclose(*(decoder.history_["loss"] for decoder in decoders), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "categorical_crossentropy",
+        keras.losses.CategoricalCrossentropy(label_smoothing=0.2),
+        keras.losses.CategoricalFocalCrossentropy(gamma=1.5),
+        squared_distance,
+    ],
+)
+def test_training_on_a_loss_equals_plain_keras(slabs, tiny, loss):
+    X, y = slabs
+    weight = np.linspace(0.5, 2, len(X)).astype(np.float32)
+    positions = np.unique(y, return_inverse=True)[1]
+    start = []
+
+    class Recorder(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            start.extend(self.model.get_weights())
+
+    options = {**tiny, "dropout": 0, "epochs": 1, "batch_size": 20, "optimizer": "sgd"}
+    decoder = SlabCNNClassifier(**options, loss=loss, callbacks=Recorder(), random_state=0)
+    fitted = decoder.fit(X, y, weight, validation_data=(X, y, weight))
+    plain = decoder.build_network(X.shape[1:], 3)
+    plain.set_weights(start)
+    plain.compile("sgd", loss)
+    plain.optimizer.learning_rate = decoder.learning_rate
+    expected = plain.train_on_batch(X, np.eye(3)[positions], weight, return_dict=True)
+    for ours, theirs in zip(weights_of(fitted), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert fitted.history_["loss"][0] == pytest.approx(expected["loss"], rel=1e-4)
+    function = getattr(loss, "call", keras.losses.get(loss))
+    values = np.asarray(function(np.eye(3, dtype=np.float32)[positions], plain(X)))
+    assert fitted.history_["val_loss"][0] == pytest.approx(
+        np.average(values, weights=weight), rel=1e-4
+    )
+
+
+def test_equal_losses_share_a_network_and_others_do_not(slabs, tiny):
+    POOL.clear()
+    for smoothing in (0.1, 0.2, 0.1):
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
+        clone(SlabCNNClassifier(**tiny, loss=loss)).fit(*slabs)
+    assert len(POOL) == 2
+
+
+def test_early_stopping_follows_the_loss(slabs, tiny):
+    X, y = slabs
+    options = {**tiny, "epochs": 12, "patience": 2, "optimizer": "sgd", "learning_rate": 0.3}
+    decoder = SlabCNNClassifier(**options, loss=squared_distance, random_state=0)
+    decoder.fit(X, y, validation_data=(X, y))
+    losses = decoder.history_["val_loss"]
+    assert 0 <= min(losses) <= max(losses) <= 2
+    assert decoder.n_epochs_ == np.argmin(losses) + 1
+
+
+def test_a_loss_without_one_number_for_each_sample_is_refused(slabs, tiny):
+    def mean_distance(targets, probabilities):
+        return keras.ops.mean((targets - probabilities) ** 2)
+
+    with pytest.raises(ValueError, match=r"gave \(\) values for 20 samples of 3 classes"):
+        SlabCNNClassifier(**tiny, loss=mean_distance).fit(*slabs, validation_data=slabs)
 
 
 def test_learning_rate_and_its_schedules_take_effect(slabs, tiny):

@@ -341,6 +341,29 @@ class TestWhatCanBeSaved:
         same = found == optimizer
         assert same or found.get_config() == optimizer.get_config()
 
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            "categorical_crossentropy",
+            keras.losses.CategoricalCrossentropy(label_smoothing=0.1),
+            keras.losses.CategoricalFocalCrossentropy(alpha=[0.2, 0.3, 0.5], gamma=1.5),
+        ],
+    )
+    def test_keras_own_losses_are_kept(self, loss, slabs, tiny, tmp_path):
+        fitted = skfmri.SlabCNNClassifier(**{**tiny, "epochs": 1}, loss=loss).fit(*slabs)
+        save(fitted, tmp_path / "model.skfmri")
+        found = load(tmp_path / "model.skfmri")
+        assert found.loss == loss or found.loss.get_config() == loss.get_config()
+        np.testing.assert_array_equal(found.predict_proba(slabs[0]), fitted.predict_proba(slabs[0]))
+
+    def test_functions_are_refused_as_losses(self, slabs, tiny, tmp_path):
+        def distance(targets, probabilities):
+            return keras.ops.sum((targets - probabilities) ** 2, axis=-1)
+
+        fitted = skfmri.SlabCNNClassifier(**{**tiny, "epochs": 1}, loss=distance).fit(*slabs)
+        with pytest.raises(ValueError, match=r"SlabCNNClassifier\.loss cannot"):
+            save(fitted, tmp_path / "model.skfmri")
+
     def test_other_optimizers_are_refused(self, fitted_slab_decoder, tmp_path):
         class Mine(keras.optimizers.SGD):
             pass

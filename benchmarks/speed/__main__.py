@@ -134,9 +134,9 @@ of so many runs of each side, every one in a new process, in turn with its peers
 
 Medians: "seconds", "epoch" and "before" in s, imports not counted; "process" in s from the start of
 the process to its end; "peak" in MiB, of the whole process; "result" in MiB, the slabs returned. A
-peak holds pages of mapped files that were read, which the system leaves in memory as long as nothing
-else needs it, in row H nearly the whole file. Slabs larger than 64 MB lie in such a file: those of
-row G are made, but not read again.
+peak holds pages of mapped files that were read, which the system leaves in memory as long as
+nothing else needs it, in row H nearly the whole file. Slabs larger than 64 MB lie in such a file:
+those of row G are made, but not read again.
 
 {details(measured)}
 """

@@ -103,6 +103,7 @@ def from_plain(content, arrays, own=()):
         "function": lambda name: known(FUNCTIONS, name),
         "optimizer": lambda content: build_keras(content, inner, "optimizers"),
         "schedule": lambda content: build_keras(content, inner, "optimizers.schedules"),
+        "loss": lambda content: build_keras(content, inner, "losses"),
     }
     inner = partial(decode, arrays=arrays, other=other)
     return _build_estimator(content, inner, dict(own))

@@ -12,6 +12,7 @@ SPLITTERS = {
     "RepeatedStratifiedGroupKFold": "skfmri.model_selection",
     "StratifiedGroupKFold": "sklearn.model_selection",
 }
+KERAS_PLACES = {"optimizer": "optimizers", "schedule": "optimizers.schedules", "loss": "losses"}
 # Of FunctionTransformer; `linear_baseline` has it.
 FUNCTIONS = {"_flatten": "skfmri.evaluation.decoder"}
 
@@ -58,17 +59,17 @@ def describe_object(value, inner):
     if inspect.isfunction(value) and FUNCTIONS.get(value.__name__) == value.__module__:
         return {"function": value.__name__}
     if cls.__module__.split(".")[0] == "keras":
-        for tag, place in (("optimizer", "optimizers"), ("schedule", "optimizers.schedules")):
+        for tag, place in KERAS_PLACES.items():
             if _keras_class(cls.__name__, place) is cls:
                 return {tag: {"class": cls.__name__, "config": _keras_config(value, inner)}}
     raise TypeError(
         f"{full_name(cls)} is none of the values that can be saved: numbers, text, arrays, lists, "
-        "tuples and dicts of these, and Keras' own optimizers."
+        "tuples and dicts of these, and Keras' own optimizers and losses."
     )
 
 
 def build_keras(content, inner, place):
-    """Return the optimizer or schedule that `describe_object` was given."""
+    """Return the optimizer, schedule or loss that `describe_object` was given."""
     cls = _keras_class(content["class"], place)
     if cls is None:
         raise ValueError(f"Keras has no class {content['class']!r} in keras.{place}.")
@@ -92,8 +93,13 @@ def _keras_class(name, place):
     """Return a class of Keras' own by its name, or None."""
     from skfmri._backend import keras
 
-    module, base = keras.optimizers, keras.optimizers.Optimizer
-    if place == "optimizers.schedules":
-        module, base = module.schedules, module.schedules.LearningRateSchedule
+    module, base = {
+        "optimizers": (keras.optimizers, keras.optimizers.Optimizer),
+        "optimizers.schedules": (
+            keras.optimizers.schedules,
+            keras.optimizers.schedules.LearningRateSchedule,
+        ),
+        "losses": (keras.losses, keras.losses.Loss),
+    }[place]
     found = getattr(module, name, None)
     return found if inspect.isclass(found) and issubclass(found, base) else None
