@@ -106,7 +106,8 @@ def test_adam_keeps_all_of_its_options(samples, options):
     start = model.get_weights()
     theirs, ours = trained_by_both(model, *samples)
     assert largest_difference(theirs, ours) < 1e-4
-    assert largest_difference(start, ours) > 1e-3
+    # The biases start at zero, beside which any change is large.
+    assert largest_difference(start[:1], ours[:1]) > 1e-3
 
 
 def test_adam_updates_rows_of_an_embedding_as_keras_does():
