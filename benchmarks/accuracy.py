@@ -11,7 +11,7 @@ there by itself. The others only report what it does.
 Accuracies are means over seeds of the means over groups. The gap to the linear SVM comes with its
 standard error and its 95 % interval over groups, from drawing groups.
 
-Run: SKFMRI_DATA=FOLDER python benchmarks/accuracy.py     (hours; --ledger DIR makes it resumable)
+Run: SKFMRI_DATA=FOLDER python benchmarks/accuracy.py     (--ledger DIR makes it resumable)
 """
 
 import argparse
