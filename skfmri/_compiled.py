@@ -10,7 +10,6 @@ from skfmri._backend import keras
 from skfmri._kernels import leaf_layers, use_fast_kernels
 
 MOST_IDLE = 4
-SPARSE_LOSS = keras.losses.sparse_categorical_crossentropy
 
 
 class CompiledNetwork:
@@ -25,15 +24,14 @@ class CompiledNetwork:
     ----------
     model : keras.Model
         The model.
-    takes_positions : bool
-        Whether its loss takes positions of classes, not one column for each class.
     """
 
     def __init__(self, model):
         self.model = model
         self._loss = keras.losses.get(model.loss)
-        kept = keras.losses.SparseCategoricalCrossentropy
-        self.takes_positions = isinstance(self._loss, kept) or self._loss is SPARSE_LOSS
+        function = getattr(self._loss, "func", self._loss)
+        self._takes_positions = function is keras.losses.sparse_categorical_crossentropy
+        _check_loss(self)
         model.optimizer.build(model.trainable_variables)
         self._layers = list(leaf_layers(model))
         self._dropouts = use_fast_kernels(model)
@@ -82,20 +80,13 @@ class CompiledNetwork:
         -------
         losses : ndarray of shape (n_samples,), float64
         """
-        function = getattr(self._loss, "call", self._loss)
-        losses = np.asarray(function(self._targets(y), outputs), np.float64)
-        if losses.shape != (len(y),):
-            raise ValueError(
-                f"The loss gave {losses.shape} values for {len(y)} samples of {outputs.shape[1]} "
-                "classes. It must give one for each sample."
-            )
-        return losses
+        return np.asarray(self._loss(self._targets(y), outputs), np.float64)
 
     def _targets(self, y):
         """Return positions of classes as the loss takes them."""
         import tensorflow as tf
 
-        return y if self.takes_positions else tf.one_hot(y, self.model.output_shape[-1])
+        return y if self._takes_positions else tf.one_hot(y, self.model.output_shape[-1])
 
     def reset(self, seeds, learning_rate=None, dropout=None):
         """Give the network the state of a newly built one, random parts drawn from `seeds`.
@@ -144,6 +135,17 @@ def _drawn_weights(layer):
 
 def _seed_generators(layer):
     return [v for v in vars(layer).values() if isinstance(v, keras.random.SeedGenerator)]
+
+
+def _check_loss(network):
+    """Refuse a loss that weights of samples could not be applied to."""
+    n_classes = network.model.output_shape[-1]
+    found = network.losses(np.zeros(3, np.int32), np.full((3, n_classes), 1 / n_classes, "float32"))
+    if found.shape != (3,):
+        raise ValueError(
+            f"The loss gave shape {found.shape} for 3 samples of {n_classes} classes. It must give "
+            "one number for each sample, as keras.ops.mean(..., axis=-1) does."
+        )
 
 
 def _check_start(model, start):

@@ -257,6 +257,10 @@ def _text(value):
         return _path(type(value))
     if inspect.isclass(value) or inspect.isroutine(value):
         return _path(value)
+    if hasattr(value, "get_config"):
+        # Keras writes the time into its pickles.
+        config = {key: item for key, item in value.get_config().items() if key != "name"}
+        return f"{_path(type(value))} {_text(config)}"
     text = repr(value)
     # An address differs in every process, and an abridged array says too little.
     if len(text) < 500 and " at 0x" not in text and not hasattr(value, "__array__"):

@@ -1,7 +1,9 @@
 """Networks from recipes: built, trained, filled with weights again."""
 
+import inspect
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 
 import numpy as np
@@ -9,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skfmri._backend import keras
 from skfmri._compiled import POOL
-from skfmri._parameters import check_number
+from skfmri._parameters import check_number, freeze
 from skfmri._training import train
 from skfmri.networks import convolutional_network
 
@@ -32,8 +34,8 @@ class Recipe:
         Class of the optimizer.
     optimizer_config : str
         Its configuration as JSON.
-    loss : str, callable or tuple of (type, str)
-        Name, function, or class of a loss with its configuration as JSON.
+    loss : str, callable or tuple
+        Name, function, or the parts of a `functools.partial`.
     """
 
     function: object
@@ -90,7 +92,8 @@ class Recipe:
     def _compiled(self, model):
         loss = self.loss
         if isinstance(loss, tuple):
-            loss = loss[0].from_config(json.loads(loss[1]))
+            function, positional, keywords = loss
+            loss = partial(function, *positional, **dict(keywords))
         model.compile(
             self.optimizer.from_config(json.loads(self.optimizer_config)),
             loss,
@@ -126,19 +129,22 @@ def optimizer_settings(optimizer, learning_rate):
 
 
 def loss_settings(loss):
-    """Return a loss as something that can be compared: a name, a function, or class and config."""
-    if isinstance(loss, keras.losses.Loss):
-        return type(loss), json.dumps(loss.get_config(), sort_keys=True)
+    """Return a loss as something that can be compared, and looked up among compiled networks."""
     if isinstance(loss, str):
-        try:
-            keras.losses.get(loss)
-        except ValueError as error:
+        if not inspect.isfunction(getattr(keras.losses, loss, None)):
             raise ValueError(
-                f"loss={loss!r} is no Keras loss. Pass a name as 'categorical_crossentropy', a "
-                "keras.losses.Loss, or a function of targets and probabilities."
-            ) from error
-    elif not callable(loss):
-        raise TypeError(f"loss must be a name, a keras.losses.Loss or a function, but is {loss!r}.")
+                f"loss={loss!r} is no function of keras.losses. Pass the name of one, as "
+                "'categorical_crossentropy', or a function of targets and probabilities."
+            )
+    elif isinstance(loss, partial):
+        keywords = tuple(sorted((name, freeze(value)) for name, value in loss.keywords.items()))
+        return loss.func, freeze(loss.args), keywords
+    elif isinstance(loss, keras.losses.Loss) or not callable(loss):
+        # Keras copies its losses without some of their settings, and those of users not at all.
+        raise TypeError(
+            f"loss must be a name or a function, but is {loss!r}. For settings use partial, as "
+            "functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)."
+        )
     return loss
 
 

@@ -1,6 +1,5 @@
 """Places from which volumes are read: NIfTI files or arrays in memory."""
 
-import mmap
 import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -245,31 +244,6 @@ def read_ahead(pieces):
         while (piece := following.result()) is not None:
             following = reader.submit(next, pieces, None)
             yield piece
-
-
-def read_rows(array, index):
-    """Return rows of an array, as ``array[index]``; of a mapped file, only these are read.
-
-    Untold, the system reads around each row as much as it is set to, which may be megabytes. Where
-    a process may use little memory, that drives out what other rows need.
-    """
-    mapped, first = mapping_of(array)
-    if mapped is not None and array.flags.c_contiguous and hasattr(mapped, "madvise"):
-        row_bytes = array.strides[0]
-        for start in first + row_bytes * np.asarray(index, dtype=int):
-            before = int(start) % mmap.PAGESIZE
-            mapped.madvise(mmap.MADV_WILLNEED, int(start) - before, row_bytes + before)
-    return array[index]
-
-
-def mapping_of(array):
-    """Return the memory map that an array is a view of, None if none, and where it begins there."""
-    base = array
-    while isinstance(base, (np.ndarray, memoryview)):
-        base = base.base if isinstance(base, np.ndarray) else base.obj
-    if not isinstance(base, mmap.mmap):
-        return None, 0
-    return base, array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
 
 
 def _open_header(path):

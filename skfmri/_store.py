@@ -17,6 +17,8 @@ UNUSED_SECONDS = 24 * 3600
 # Not that of saved models, which may lie in the same directory and must never be deleted.
 SUFFIX = ".skfmri-copy"
 LARGE_BYTES = 64 * 1024**2
+# A full disk, or a quota that is used up, which Windows does not know.
+NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def store_directory():
@@ -79,8 +81,8 @@ def stored_file(key, n_bytes, write, description):
 def gathered(pieces, shape, dtype):
     """Return consecutive pieces as one array, which is mapped from a file where it is large.
 
-    So a process holds a few pieces, however many there are, and the system drops pages of the file
-    when it needs memory. The file has no name and vanishes with the array.
+    So a process need not hold more than a few pieces, and the system drops pages of the file when
+    it needs memory. The file vanishes with the array.
 
     Parameters
     ----------
@@ -104,16 +106,42 @@ def gathered(pieces, shape, dtype):
             array[start : start + len(piece)] = piece
             start += len(piece)
         return array
-    directory = store_directory()
-    with (
-        _needs_space(directory, n_bytes, f"an array of shape {tuple(shape)}"),
-        tempfile.TemporaryFile(dir=directory) as file,
-    ):
+    directory, description = store_directory(), f"an array of shape {tuple(shape)}"
+    with tempfile.TemporaryFile(dir=directory) as file:
         for piece in pieces:
-            file.write(np.ascontiguousarray(piece, dtype))
-        file.flush()
-        # Other than numpy.memmap, this keeps joblib from looking for a file with a name.
+            with _needs_space(directory, n_bytes, description):
+                file.write(np.ascontiguousarray(piece, dtype))
+                file.flush()
+        # Unlike numpy.memmap, this keeps joblib from looking for a file with a name.
         return np.frombuffer(mmap.mmap(file.fileno(), n_bytes), dtype).reshape(shape)
+
+
+def read_rows(array, index):
+    """Return rows of an array, as ``array[index]``; of a mapped file, only these are read.
+
+    Untold, the system reads around each row as much as it is set to, which may be megabytes. Where
+    a process may use little memory, that drives out what other rows need.
+    """
+    mapped, first = mapping_of(array)
+    row_bytes = array.strides[0]
+    is_apart = array.flags.c_contiguous and row_bytes >= mmap.PAGESIZE
+    if mapped is not None and is_apart and hasattr(mapped, "madvise"):
+        # Rows can be read without the hint too, which not every system takes.
+        with contextlib.suppress(OSError):
+            for start in first + row_bytes * np.asarray(index, dtype=int):
+                before = int(start) % mmap.PAGESIZE
+                mapped.madvise(mmap.MADV_WILLNEED, int(start) - before, row_bytes + before)
+    return array[index]
+
+
+def mapping_of(array):
+    """Return the memory map that an array is a view of, None if none, and where it begins there."""
+    base = array
+    while isinstance(base, (np.ndarray, memoryview)):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    if not isinstance(base, mmap.mmap):
+        return None, 0
+    return base, array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
 
 
 @contextlib.contextmanager
@@ -122,10 +150,10 @@ def _needs_space(directory, n_bytes, description):
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in NO_SPACE:
             raise
         raise OSError(
-            errno.ENOSPC,
+            error.errno,
             f"No space left in {directory} for {description} ({n_bytes / 1e6:.0f} MB). "
             "Set SKFMRI_CACHE to a directory on a larger disk",
         ) from error

@@ -183,7 +183,7 @@ class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassi
         TypeError
             If a parameter has a wrong type.
         """
-        optimizer, learning_rate = self._check_parameters()
+        settings, learning_rate = self._check_parameters()
         patience = self.patience if epochs is None else None
         epochs = self.epochs if epochs is None else epochs
         check_number(epochs, "epochs", Integral, least=1)
@@ -211,7 +211,7 @@ class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassi
             validation = check_validation(validation_data, X.shape[1:], classes, groups, name)
         for name in ("_model", "_members", *_LEARNT):
             vars(self).pop(name, None)
-        recipe = self._recipe(X.shape[1:], len(classes), optimizer)
+        recipe = self._recipe(X.shape[1:], len(classes), settings)
         kept = weight > 0
         data = (X if kept.all() else X[kept], positions[kept].astype(np.int32), weight[kept])
         options = {
@@ -344,12 +344,11 @@ class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassi
         ]
         return [[EpochTasks(of_member, self, given, learnt, is_member=True)] for of_member in tasks]
 
-    def _recipe(self, sample_shape, n_classes, optimizer):
+    def _recipe(self, sample_shape, n_classes, settings):
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
         keywords = tuple((name, freeze(value)) for name, value in self._keywords().items())
         function = self.network_function
-        loss = loss_settings(self.loss)
-        return Recipe(function, tuple(input_shape), n_classes, keywords, *optimizer, loss)
+        return Recipe(function, tuple(input_shape), n_classes, keywords, *settings)
 
     def _keywords(self):
         """Return the parameters that the network function takes."""
@@ -380,7 +379,8 @@ class _CNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassi
         if self.patience is not None:
             check_number(self.patience, "patience", Integral, least=1)
         check_number(self.verbose, "verbose", Integral, least=0)
-        return optimizer_settings(self.optimizer, self.learning_rate)
+        optimizer, learning_rate = optimizer_settings(self.optimizer, self.learning_rate)
+        return (*optimizer, loss_settings(self.loss)), learning_rate
 
 
 class SlabCNNClassifier(_CNNClassifier):
@@ -425,11 +425,12 @@ class SlabCNNClassifier(_CNNClassifier):
         trained with the instance's own learning rate.
     learning_rate : float, default=0.001
         Step size of an optimizer given by name.
-    loss : str, keras.losses.Loss or callable, default="sparse_categorical_crossentropy"
-        What training makes small. The default takes positions in `classes_`; others take one
-        column for each class, 1 for that of the sample: a loss of Keras such as
-        ``keras.losses.CategoricalCrossentropy(label_smoothing=0.1)``, or a function of these
-        columns and the probabilities that returns one number for each sample.
+    loss : str or callable, default="sparse_categorical_crossentropy"
+        What training makes small: the name of a function of `keras.losses`, or a function of
+        targets and probabilities that returns one number for each sample. Targets are positions in
+        `classes_` for the default, else one column for each class, 1 for that of the sample.
+        Settings go into a partial, as in
+        ``functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)``.
     epochs : int, default=125
         Number of passes over the training samples.
     patience : int or None, default=None
@@ -584,11 +585,12 @@ class VolumeCNNClassifier(_CNNClassifier):
         trained with the instance's own learning rate.
     learning_rate : float, default=0.001
         Step size of an optimizer given by name.
-    loss : str, keras.losses.Loss or callable, default="sparse_categorical_crossentropy"
-        What training makes small. The default takes positions in `classes_`; others take one
-        column for each class, 1 for that of the sample: a loss of Keras such as
-        ``keras.losses.CategoricalCrossentropy(label_smoothing=0.1)``, or a function of these
-        columns and the probabilities that returns one number for each sample.
+    loss : str or callable, default="sparse_categorical_crossentropy"
+        What training makes small: the name of a function of `keras.losses`, or a function of
+        targets and probabilities that returns one number for each sample. Targets are positions in
+        `classes_` for the default, else one column for each class, 1 for that of the sample.
+        Settings go into a partial, as in
+        ``functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)``.
     epochs : int, default=125
         Number of passes over the training samples.
     patience : int or None, default=None

@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 
+import keras
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
@@ -16,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skfmri._ledger import Ledger, fingerprint, parameters_of, versions
+from skfmri.classifier import SlabCNNClassifier
 from skfmri.preprocessing import VoxelZScorer
 
 WORK = {"samples": "a1", "filters": "32", "random_state": 0}
@@ -272,6 +274,14 @@ class TestFullDisk:
 
 
 class TestWhatIsComputed:
+    def test_parameters_of_keras_are_told_by_their_settings(self):
+        def told(rate):
+            return parameters_of(SlabCNNClassifier(optimizer=keras.optimizers.SGD(rate)))
+
+        # Their pickles hold the time of pickling, and names that Keras numbers.
+        assert told(0.1) == told(0.1) != told(0.2)
+        assert "learning_rate" in str(told(0.1))
+
     def test_fingerprints_tell_values_apart_and_equal_ones_not(self):
         array = np.arange(6.0).reshape(2, 3)
         values = [1, 1.5, "1", [1], {"a": 1}, {"a": array}, {"a": array + 1}, None, array[:, ::-1]]

@@ -375,6 +375,20 @@ def test_non_finite_voxels_are_filled_whatever_the_splines(interpolation, value,
     np.testing.assert_allclose(slabs[~lost], expected[~lost], atol=2e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("scale", [30, -30])
+def test_a_voxel_lost_beyond_reach_of_the_slab_changes_nothing(value, scale):
+    volumes = head(count=3, offset=2)
+    rotator = NiftiSlabRotator(slab=(2, 5), axis="z")
+    rotator.fit(NiftiSamples(image_of(volumes, ALIGNED)))
+    tested = volumes[:1] * np.float32(scale)
+    expected = rotator.transform(NiftiSamples(image_of(tested, ALIGNED)))
+    assert np.abs(expected).max() > 2 * np.abs(rotator.value_range_).max()
+    tested[0, 8, 6, 0] = value
+    found = rotator.transform(NiftiSamples(image_of(tested, ALIGNED)))
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("scale", [1, 30, -30])
 def test_ringing_is_kept_in_the_wider_of_two_ranges(scale):
     volumes = head(count=3, offset=2)
@@ -383,6 +397,7 @@ def test_ringing_is_kept_in_the_wider_of_two_ranges(scale):
     free = rotator_without_clipping(rotator).transform(NiftiSamples(image_of(tested, ALIGNED)))
     low = min(rotator.value_range_[0], tested.min())
     high = max(rotator.value_range_[1], tested.max())
+    assert (free < low).any() or (free > high).any()
     slab = rotator.transform(NiftiSamples(image_of(tested, ALIGNED)))
     np.testing.assert_array_equal(slab, free.clip(low, high))
 

@@ -1,5 +1,7 @@
 """Large arrays lie in files, and nobody notices but their memory."""
 
+import io
+import mmap
 import os
 import pickle
 import tracemalloc
@@ -9,9 +11,8 @@ import pytest
 from joblib import Parallel, delayed
 from sklearn.pipeline import make_pipeline
 
-from skfmri import NiftiSamples, NiftiSlabRotator, VoxelZScorer
-from skfmri._sources import mapping_of, read_rows
-from skfmri._store import gathered
+from skfmri import NiftiSamples, NiftiSlabRotator, VoxelZScorer, _store
+from skfmri._store import gathered, mapping_of, read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +40,10 @@ def mean_of(array):
     return float(array.mean())
 
 
-def mapped_files():
+def mapped_files(store):
     """Return what the store's files, which have no name, take of the address space."""
     with open("/proc/self/maps") as file:
-        return [line for line in file if "store" in line]
+        return [line for line in file if str(store) in line]
 
 
 @pytest.mark.usefixtures("small_limit")
@@ -81,13 +82,13 @@ class TestLargeArrays:
         assert array.flags.writeable
 
     @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux")
-    def test_the_file_goes_with_the_last_view(self):
+    def test_the_file_goes_with_the_last_view(self, own_store):
         array, _ = large_array()
         view = array[3:5]
         del array
-        assert mapped_files()
+        assert mapped_files(own_store)
         del view
-        assert not mapped_files()
+        assert not mapped_files(own_store)
 
     def test_memory_holds_one_piece_at_a_time(self):
         tracemalloc.start()
@@ -97,12 +98,22 @@ class TestLargeArrays:
         tracemalloc.stop()
         assert peak < 3 * array.nbytes / 30
 
-    def test_a_full_disk_is_told_with_the_way_out(self):
+    @pytest.mark.parametrize("number", _store.NO_SPACE)
+    def test_a_full_disk_is_told_with_the_way_out(self, monkeypatch, number):
+        class Full(io.BytesIO):
+            def write(self, data):
+                raise OSError(number, "No space left on device")
+
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda dir: Full())
+        with pytest.raises(OSError, match=r"array of shape \(350, 6, 5\).*Set SKFMRI_CACHE"):
+            large_array()
+
+    def test_a_full_disk_elsewhere_is_told_as_it_was(self):
         def stream():
             yield from pieces(2)
-            raise OSError(28, "No space left on device")
+            raise OSError(28, "No space left for the decoded copy")
 
-        with pytest.raises(OSError, match=r"array of shape \(350, 6, 5\).*Set SKFMRI_CACHE"):
+        with pytest.raises(OSError, match="No space left for the decoded copy"):
             gathered(stream(), (350, 6, 5), np.float32)
 
 
@@ -111,6 +122,7 @@ class TestRows:
 
     def arrays(self, folder):
         array = np.random.default_rng(0).normal(size=(9, 40, 50)).astype(np.float32)
+        assert array[0].nbytes > mmap.PAGESIZE
         np.save(folder / "array.npy", array)
         np.save(folder / "columns.npy", np.asfortranarray(array))
         yield array, None
@@ -159,6 +171,7 @@ def test_steps_give_the_same_where_their_results_are_large(monkeypatch):
     monkeypatch.setattr("skfmri.samples.BATCH_BYTES", 8 * volumes[0].nbytes)
     monkeypatch.setattr("skfmri.preprocessing.zscore.SCORING_BATCH_BYTES", 20_000)
     found = steps.fit_transform(samples)
+    assert mapping_of(found)[0] is not None
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(steps[1].inverse_transform(found), back, atol=1e-5)
     np.testing.assert_allclose(steps.transform(samples), expected, atol=1e-5)

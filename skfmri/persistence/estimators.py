@@ -14,6 +14,7 @@ from skfmri.persistence.objects import (
     FUNCTIONS,
     SPLITTERS,
     build_keras,
+    build_loss,
     describe_object,
     full_name,
     known,
@@ -103,7 +104,7 @@ def from_plain(content, arrays, own=()):
         "function": lambda name: known(FUNCTIONS, name),
         "optimizer": lambda content: build_keras(content, inner, "optimizers"),
         "schedule": lambda content: build_keras(content, inner, "optimizers.schedules"),
-        "loss": lambda content: build_keras(content, inner, "losses"),
+        "loss": lambda content: build_loss(content, inner),
     }
     inner = partial(decode, arrays=arrays, other=other)
     return _build_estimator(content, inner, dict(own))
@@ -289,8 +290,8 @@ def _operator(rotator):
 
 
 def _recipe(classifier):
-    optimizer, _ = classifier._check_parameters()
-    return classifier._recipe(classifier.X_shape_[1:], classifier.n_classes_, optimizer)
+    settings, _ = classifier._check_parameters()
+    return classifier._recipe(classifier.X_shape_[1:], classifier.n_classes_, settings)
 
 
 def _check_weights(classifier):

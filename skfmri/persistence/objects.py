@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from functools import partial
 
 SPLITTERS = {
     "GroupKFold": "sklearn.model_selection",
@@ -12,7 +13,7 @@ SPLITTERS = {
     "RepeatedStratifiedGroupKFold": "skfmri.model_selection",
     "StratifiedGroupKFold": "sklearn.model_selection",
 }
-KERAS_PLACES = {"optimizer": "optimizers", "schedule": "optimizers.schedules", "loss": "losses"}
+LOSS_TAKES = ["y_true", "y_pred"]
 # Of FunctionTransformer; `linear_baseline` has it.
 FUNCTIONS = {"_flatten": "skfmri.evaluation.decoder"}
 
@@ -58,23 +59,48 @@ def describe_object(value, inner):
         return {"splitter": {"class": cls.__name__, "parameters": parameters}}
     if inspect.isfunction(value) and FUNCTIONS.get(value.__name__) == value.__module__:
         return {"function": value.__name__}
+    loss = partial(value) if inspect.isfunction(value) else value
+    if isinstance(loss, partial) and not loss.args:
+        name = getattr(loss.func, "__name__", "")
+        if _loss_function(name) is loss.func:
+            keywords = {key: inner(item) for key, item in loss.keywords.items()}
+            return {"loss": {"function": name, "keywords": keywords}}
     if cls.__module__.split(".")[0] == "keras":
-        for tag, place in KERAS_PLACES.items():
+        for tag, place in (("optimizer", "optimizers"), ("schedule", "optimizers.schedules")):
             if _keras_class(cls.__name__, place) is cls:
                 return {tag: {"class": cls.__name__, "config": _keras_config(value, inner)}}
     raise TypeError(
         f"{full_name(cls)} is none of the values that can be saved: numbers, text, arrays, lists, "
-        "tuples and dicts of these, and Keras' own optimizers and losses."
+        "tuples and dicts of these, and Keras' own optimizers and functions of losses."
     )
 
 
 def build_keras(content, inner, place):
-    """Return the optimizer, schedule or loss that `describe_object` was given."""
+    """Return the optimizer or schedule that `describe_object` was given."""
     cls = _keras_class(content["class"], place)
     if cls is None:
         raise ValueError(f"Keras has no class {content['class']!r} in keras.{place}.")
     # Not from_config, which imports what a description in the configuration names.
     return cls(**{key: inner(value) for key, value in content["config"].items()})
+
+
+def build_loss(content, inner):
+    """Return the loss that `describe_object` was given."""
+    function = _loss_function(content["function"])
+    if function is None:
+        raise ValueError(f"Keras has no loss {content['function']!r} in keras.losses.")
+    keywords = {key: inner(value) for key, value in content["keywords"].items()}
+    return partial(function, **keywords) if keywords else function
+
+
+def _loss_function(name):
+    """Return a function of Keras' own losses by its name, or None."""
+    from skfmri._backend import keras
+
+    found = getattr(keras.losses, name, None)
+    # There are others, which build what their arguments describe.
+    is_loss = inspect.isfunction(found) and [*inspect.signature(found).parameters][:2] == LOSS_TAKES
+    return found if is_loss else None
 
 
 def _keras_config(value, inner):
@@ -93,13 +119,8 @@ def _keras_class(name, place):
     """Return a class of Keras' own by its name, or None."""
     from skfmri._backend import keras
 
-    module, base = {
-        "optimizers": (keras.optimizers, keras.optimizers.Optimizer),
-        "optimizers.schedules": (
-            keras.optimizers.schedules,
-            keras.optimizers.schedules.LearningRateSchedule,
-        ),
-        "losses": (keras.losses, keras.losses.Loss),
-    }[place]
+    module, base = keras.optimizers, keras.optimizers.Optimizer
+    if place == "optimizers.schedules":
+        module, base = module.schedules, module.schedules.LearningRateSchedule
     found = getattr(module, name, None)
     return found if inspect.isclass(found) and issubclass(found, base) else None

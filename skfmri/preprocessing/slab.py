@@ -196,8 +196,8 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
         Returns
         -------
         slabs : ndarray of shape (n_samples, x, y, n_slices), float32
-            If larger than 64 MB, mapped from a temporary file, so that they need not fit into
-            memory.
+            If larger than 64 MB, mapped from a temporary file in ``$SKFMRI_CACHE`` or the system's
+            directory for such files, so that they need not fit into memory where that is a disk.
 
         Raises
         ------
@@ -328,16 +328,22 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
     def _resample(self, volumes):
         with np.errstate(invalid="ignore", over="ignore"):
             slabs = apply_operator(self._operator, volumes)
+        damaged = []
         for i, slab in enumerate(slabs):
             # The slab is small; its volume is only looked at where that can make a difference.
             low, high = slab.min(), slab.max()
-            if not math.isfinite(high - low) and not np.isfinite(volumes[i]).all():
-                slab[...] = self._resample_damaged(volumes[i : i + 1])[0]
+            is_finite = math.isfinite(low) and math.isfinite(high)
+            if not is_finite and not np.isfinite(volumes[i]).all():
+                damaged.append(i)
             elif self.interpolation == "continuous":
                 if low < self.value_range_[0]:
-                    np.maximum(slab, min(self.value_range_[0], volumes[i].min()), out=slab)
+                    limit = min(self.value_range_[0], _finite_extreme(volumes[i], np.min))
+                    np.maximum(slab, limit, out=slab)
                 if high > self.value_range_[1]:
-                    np.minimum(slab, max(self.value_range_[1], volumes[i].max()), out=slab)
+                    limit = max(self.value_range_[1], _finite_extreme(volumes[i], np.max))
+                    np.minimum(slab, limit, out=slab)
+        if damaged:
+            slabs[damaged] = self._resample_damaged(volumes[damaged])
         return slabs
 
     def _resample_damaged(self, volumes):
@@ -374,6 +380,12 @@ def _fill_nonfinite(volumes):
         if not finite.all():
             volume[...] = extrapolate_out_mask(np.where(finite, volume, 0), finite, iterations=2)[0]
     return volumes
+
+
+def _finite_extreme(volume, function):
+    """Return the smallest or largest value that is finite; 0 counts as one."""
+    value = function(volume)
+    return value if np.isfinite(value) else function(volume[np.isfinite(volume)], initial=0)
 
 
 def _image_of(maps, affine, is_single):
