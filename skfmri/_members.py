@@ -128,10 +128,18 @@ def optimizer_settings(optimizer, learning_rate):
     return (type(optimizer), json.dumps(config, sort_keys=True)), learning_rate
 
 
+def loss_function(name):
+    """Return a loss of Keras by its name, or None."""
+    found = getattr(keras.losses, name, None)
+    # There are other functions, which build what their arguments describe.
+    takes = [*inspect.signature(found).parameters][:2] if inspect.isfunction(found) else []
+    return found if takes == ["y_true", "y_pred"] else None
+
+
 def loss_settings(loss):
     """Return a loss as something that can be compared, and looked up among compiled networks."""
     if isinstance(loss, str):
-        if not inspect.isfunction(getattr(keras.losses, loss, None)):
+        if loss_function(loss) is None:
             raise ValueError(
                 f"loss={loss!r} is no function of keras.losses. Pass the name of one, as "
                 "'categorical_crossentropy', or a function of targets and probabilities."

@@ -117,14 +117,16 @@ def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
     model.reset_metrics()
     shuffled = order.permutation(len(X))
     sees_batches = any(map(_sees_batches, calls.callbacks))
-    n_batches = 1 if sees_batches else _batches_per_call(model, batch_size)
+    call_size = batch_size * (1 if sees_batches else _batches_per_call(model, batch_size))
 
-    def pieces():
-        for start in range(0, len(X), n_batches * batch_size):
-            index = shuffled[start : start + n_batches * batch_size]
+    def read_pieces():
+        for start in range(0, len(X), call_size):
+            index = shuffled[start : start + call_size]
             yield index, as_input(read_rows(X, index), network)
 
-    for step, (index, samples) in enumerate(read_ahead(pieces())):
+    # A single piece needs no thread, each of which may keep a heap of its own.
+    pieces = read_ahead(read_pieces()) if len(X) > call_size else read_pieces()
+    for step, (index, samples) in enumerate(pieces):
         if sees_batches:
             calls.on_train_batch_begin(step)
         logs = network.train_steps(samples, y[index], sample_weight[index], batch_size)

@@ -13,7 +13,6 @@ SPLITTERS = {
     "RepeatedStratifiedGroupKFold": "skfmri.model_selection",
     "StratifiedGroupKFold": "sklearn.model_selection",
 }
-LOSS_TAKES = ["y_true", "y_pred"]
 # Of FunctionTransformer; `linear_baseline` has it.
 FUNCTIONS = {"_flatten": "skfmri.evaluation.decoder"}
 
@@ -94,13 +93,10 @@ def build_loss(content, inner):
 
 
 def _loss_function(name):
-    """Return a function of Keras' own losses by its name, or None."""
-    from skfmri._backend import keras
+    # Loaded where it is needed, for it loads Keras.
+    from skfmri._members import loss_function
 
-    found = getattr(keras.losses, name, None)
-    # There are others, which build what their arguments describe.
-    is_loss = inspect.isfunction(found) and [*inspect.signature(found).parameters][:2] == LOSS_TAKES
-    return found if is_loss else None
+    return loss_function(name)
 
 
 def _keras_config(value, inner):
