@@ -36,10 +36,6 @@ def large_array():
     return gathered(iter(parts), (350, 6, 5), np.float32), np.concatenate(parts)
 
 
-def mean_of(array):
-    return float(array.mean())
-
-
 def mapped_files(store):
     """Return what the store's files, which have no name, take of the address space."""
     with open("/proc/self/maps") as file:
@@ -73,7 +69,7 @@ class TestLargeArrays:
         array, expected = large_array()
         # Above a size of its own joblib hands arrays on as maps, which need a file with a name.
         with Parallel(n_jobs=2, max_nbytes=100) as processes:
-            means = processes(delayed(mean_of)(array) for _ in range(2))
+            means = processes(delayed(np.mean)(array) for _ in range(2))
         np.testing.assert_allclose(means, expected.mean(), rtol=1e-5)
 
     def test_no_file_is_left_in_the_directory(self, own_store):
