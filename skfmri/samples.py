@@ -234,10 +234,8 @@ class NiftiSamples:
             yield start, self._read(np.arange(start, min(start + batch_size, len(self))))
 
     def _read(self, positions):
-        volume_index = self._volume_index[positions]
-        if len(self._sources) == 1:
-            return self._sources[0].read(volume_index)
         source_index = self._source_index[positions]
+        volume_index = self._volume_index[positions]
         used = np.unique(source_index)
         if len(used) == 1:
             return self._sources[used[0]].read(volume_index)

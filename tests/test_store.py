@@ -77,7 +77,10 @@ class TestLargeArrays:
         assert list(own_store.iterdir()) == []
         assert array.flags.writeable
 
-    @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux")
+    @pytest.mark.skipif(
+        not os.path.exists("/proc/self/maps"),
+        reason="reads /proc/self/maps, where Linux alone tells which files are mapped",
+    )
     def test_the_file_goes_with_the_last_view(self, own_store):
         array, _ = large_array()
         view = array[3:5]
