@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import ndimage
 
 from skfmri.resampling import apply_operator, resampled_bound, resampling_operator
 
@@ -132,11 +132,7 @@ def _undecided(axis, possible, certain):
 
 def _plane_operator(transform, grid_shape, box, axis, i, order):
     box = (*box[:axis], (i, i + 1), *box[axis + 1 :])
-    operator = resampling_operator(transform, grid_shape, box, order)
-    if sparse.issparse(operator.weights):
-        # Where splines cancel to zero, filtering in single precision leaves more than that.
-        operator = resampling_operator(transform, grid_shape, box, order, np.float64)
-    return operator
+    return resampling_operator(transform, grid_shape, box, order, keeps_zeros=True)
 
 
 def _measure_planes(planes, sides, operators, read_batches, value_range, enough):

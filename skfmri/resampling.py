@@ -5,6 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg, ndimage, sparse
 
+try:
+    from skfmri import _splines
+except ImportError:
+    # It was installed without a compiler.
+    _splines = None
+
 SPLINE_ORDERS = {"continuous": 3, "linear": 1, "nearest": 0}
 FILE_ORDER = (2, 1, 0)
 
@@ -47,6 +53,9 @@ class ResamplingOperator:
         For each axis None or the matrix that turns samples into spline coefficients.
     grid_shape, box_shape : tuple of int
         Shapes of a volume and of the result.
+    is_recursive : bool
+        Whether the prefilters are such as `_splines` computes by recursion, where that was
+        compiled, instead of multiplying with them.
     plane_axis : int or None
         The axis that resampling leaves alone.
     source_planes, box_planes : slice or None
@@ -57,12 +66,13 @@ class ResamplingOperator:
     prefilters: tuple
     grid_shape: tuple
     box_shape: tuple
+    is_recursive: bool = False
     plane_axis: int | None = None
     source_planes: slice | None = None
     box_planes: slice | None = None
 
 
-def resampling_operator(transform, grid_shape, box, order, dtype=np.float32):
+def resampling_operator(transform, grid_shape, box, order, *, keeps_zeros=False):
     """Return the operator that samples volumes at the voxels of a box.
 
     Interpolation by B-splines is linear in the data, prefilter included, so it can be computed
@@ -79,14 +89,17 @@ def resampling_operator(transform, grid_shape, box, order, dtype=np.float32):
         First voxel and end along each axis of the grid of the box.
     order : {0, 1, 3}
         Order of the splines.
-    dtype : dtype, default=numpy.float32
-        Precision of the operator and of what it gives.
+    keeps_zeros : bool, default=False
+        Whether voxels must be zero where splines cancel to zero. Filtering in single precision
+        leaves more than that. Gives float32 all the same where one matrix does everything, else
+        float64.
 
     Returns
     -------
     operator : ResamplingOperator
-        One dense matrix for all planes where the transform leaves an axis alone and the box is
-        thin, else a sparse matrix to be applied to spline coefficients.
+        A sparse matrix to be applied to spline coefficients, or one dense matrix for all planes:
+        where the transform leaves an axis alone and the box is thin, if zeros are to be kept or
+        the recursive filter was not compiled.
 
     References
     ----------
@@ -100,6 +113,7 @@ def resampling_operator(transform, grid_shape, box, order, dtype=np.float32):
     for values, length in zip(coordinates, grid_shape, strict=True):
         inside &= (values >= 0) & (values <= length - 1)
     plane_axis = _plane_axis(transform, inside)
+    dtype = np.float64 if keeps_zeros else np.float32
     filters = [_prefilter(length, dtype) if order == 3 else None for length in grid_shape]
     if plane_axis is None:
         weights = _sparse_weights(coordinates, inside, grid_shape, FILE_ORDER, order, dtype)
@@ -115,19 +129,22 @@ def resampling_operator(transform, grid_shape, box, order, dtype=np.float32):
     inside = inside.any(axis=plane_axis)
     axes = tuple(axis for axis in FILE_ORDER if axis != plane_axis)
     filters[plane_axis] = None
-    if order == 3 and inside.size <= 2 * sum(grid_shape[axis] for axis in axes):
-        # A thin box costs less as one dense product than filtering whole planes first.
-        weights = _dense_weights(coordinates, inside, grid_shape, axes).astype(dtype)
+    is_thin = inside.size <= 2 * sum(grid_shape[axis] for axis in axes)
+    if order == 3 and is_thin and (keeps_zeros or _splines is None):
+        # Costs less than products that filter whole planes first.
+        weights = _dense_weights(coordinates, inside, grid_shape, axes).astype(np.float32)
         filters = [None, None, None]
     else:
         kept = [values for axis, values in enumerate(coordinates) if axis != plane_axis]
         lengths = [length for axis, length in enumerate(grid_shape) if axis != plane_axis]
         weights = _sparse_weights(kept, inside, lengths, (1, 0), order, dtype)
+    is_filtered = any(matrix is not None for matrix in filters)
     return ResamplingOperator(
         weights,
         tuple(filters),
         tuple(grid_shape),
         box_shape,
+        is_filtered and weights.dtype == np.float32 and weights.indices.dtype == np.int32,
         plane_axis,
         source_planes,
         box_planes,
@@ -149,23 +166,30 @@ def apply_operator(operator, volumes):
         In the precision of the operator.
     """
     n_volumes = len(volumes)
-    dtype = operator.weights.dtype
+    weights, dtype = operator.weights, operator.weights.dtype
     boxes = np.zeros((n_volumes, *operator.box_shape), dtype=dtype)
     p = operator.plane_axis
     if p is not None:
         volumes = volumes[(slice(None),) * (p + 1) + (operator.source_planes,)]
+        target = _plane_last(boxes, p)[..., operator.box_planes]
+    if operator.is_recursive and _splines is not None:
+        # The view leaves out a byte order that is named although it is this machine's.
+        planes = np.require(_plane_last(volumes, p), dtype, ["C", "ALIGNED"]).view(dtype)
+        values = np.empty((n_volumes, weights.shape[0], planes.shape[3]), dtype=dtype)
+        _splines.resample_planes(planes, weights.indptr, weights.indices, weights.data, values)
+        target[...] = values.reshape(target.shape)
+        return boxes
     stored = np.asarray(volumes, dtype=dtype).transpose(0, 3, 2, 1)
     stored = _filter_axes(stored, operator.prefilters)
     if p is None:
-        values = operator.weights @ stored.reshape(n_volumes, -1).T
+        values = weights @ stored.reshape(n_volumes, -1).T
         boxes.transpose(0, 3, 2, 1)[...] = values.T.reshape(n_volumes, *operator.box_shape[::-1])
         return boxes
     columns = _plane_columns(stored.transpose(0, 3, 2, 1), p)
-    if sparse.issparse(operator.weights):
-        values = [operator.weights @ column for column in columns]
+    if sparse.issparse(weights):
+        values = [weights @ column for column in columns]
     else:
-        values = np.matmul(operator.weights, columns)
-    target = _plane_last(boxes, p)[..., operator.box_planes]
+        values = np.matmul(weights, columns)
     for i in range(n_volumes):
         target[i] = values[i].reshape(target.shape[1:])
     return boxes
@@ -288,7 +312,9 @@ def resampled_bound(transform, magnitudes, shape, order):
         box = [(0, length) for length in shape]
         operator = resampling_operator(transform, magnitudes.shape, box, order)
         filters = [None if matrix is None else np.abs(matrix) for matrix in operator.prefilters]
-        operator = replace(operator, weights=abs(operator.weights), prefilters=tuple(filters))
+        operator = replace(
+            operator, weights=abs(operator.weights), prefilters=tuple(filters), is_recursive=False
+        )
         return apply_operator(operator, magnitudes[np.newaxis])[0]
     if order == 3:
         for axis, length in enumerate(magnitudes.shape):
@@ -373,7 +399,10 @@ def _sparse_weights(coordinates, inside, lengths, axes, order, dtype):
     shape = (len(rows), int(np.prod(lengths)))
     index_type = np.int32 if max(columns.size, shape[1]) < 2**31 else np.int64
     parts = (weights.ravel(), columns.ravel().astype(index_type), starts.astype(index_type))
-    return sparse.csr_array(parts, shape=shape)
+    matrix = sparse.csr_array(parts, shape=shape)
+    # SciPy would do so later, at a time of its own, and change the order of sums.
+    matrix.sum_duplicates()
+    return matrix
 
 
 def _dense_weights(coordinates, inside, grid_shape, axes):

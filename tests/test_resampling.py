@@ -1,8 +1,14 @@
+import shutil
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from scipy import ndimage
+from scipy import ndimage, sparse
 
+from skfmri import resampling
 from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
@@ -19,6 +25,9 @@ ALIGNED = np.array([[-3.0, 0, 0, 10], [0, 3.3, 0, -12], [0, 0, 2.5, -9], [0, 0, 
 PERMUTED = np.array([[0, 0, 3.0, -12], [-2.5, 0, 0, 9], [0, 4, 0, -14], [0, 0, 0, 1]])
 OBLIQUE = rotation_matrix(0.2, "y") @ rotation_matrix(-0.1, "z") @ ALIGNED
 AFFINES = {"aligned": ALIGNED, "permuted": PERMUTED, "oblique": OBLIQUE}
+needs_compiled = pytest.mark.skipif(
+    resampling._splines is None, reason="skfmri._splines was not compiled"
+)
 
 
 def full_box(shape):
@@ -52,10 +61,25 @@ def test_a_quarter_turn_is_rot90():
         np.testing.assert_allclose(turned, np.rot90(volumes, axes=(2, 3)), atol=2e-6)
 
 
+@pytest.fixture(params=[pytest.param("compiled", marks=needs_compiled), "matrices"])
+def way(request, monkeypatch):
+    """Take one of the two ways to filter planes."""
+    if request.param == "matrices":
+        monkeypatch.setattr(resampling, "_splines", None)
+    return request.param
+
+
+def test_the_extension_is_compiled_where_it_can_be():
+    has_headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
+    if not (has_headers and shutil.which("cc")):
+        pytest.skip("there is no C compiler, or no Python.h")
+    assert resampling._splines is not None
+
+
 @pytest.mark.parametrize("order", [0, 1, 3])
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
 @pytest.mark.parametrize("name", AFFINES)
-def test_operator_equals_scipy_on_thick_and_thin_boxes(name, axis, order):
+def test_operator_equals_scipy_on_thick_and_thin_boxes(name, axis, order, way):
     volumes = random_volumes()
     transform, shape = rotated_grid(GRID, AFFINES[name], rotation_matrix(0.35, axis))
     expected = np.stack(
@@ -74,16 +98,111 @@ def test_operator_equals_scipy_on_thick_and_thin_boxes(name, axis, order):
         in_file_order = np.ascontiguousarray(volumes.transpose(0, 3, 2, 1)).transpose(0, 3, 2, 1)
         again = apply_operator(resampling_operator(transform, GRID, box, order), in_file_order)
         np.testing.assert_allclose(again, part, atol=5e-6)
+        for order_of_bytes in "<>":
+            stored = volumes.astype(np.dtype(np.float32).newbyteorder(order_of_bytes))
+            again = apply_operator(resampling_operator(transform, GRID, box, order), stored)
+            np.testing.assert_allclose(again, part, atol=5e-6)
 
 
-def test_thin_boxes_beside_an_unchanged_axis_get_a_dense_matrix():
+@pytest.mark.parametrize("grid", [(3, 70, 90), (5, 1, 33), (1, 40, 2), (130, 3, 20)])
+@pytest.mark.parametrize("axis", ["x", "y", "z"])
+def test_operator_equals_scipy_on_grids_longer_and_shorter_than_the_filter(axis, grid, way):
+    volumes = 1000 + random_volumes(2, grid)
+    transform, shape = rotated_grid(grid, np.diag([2.0, 2, 2, 1]), rotation_matrix(0.1, axis))
+    box = [(length // 2, min(length // 2 + 3, length)) for length in shape]
+    got = apply_operator(resampling_operator(transform, grid, box, 3), volumes)
+    for volume, part in zip(volumes, got, strict=True):
+        expected = ndimage.affine_transform(
+            volume.astype(float), transform[:3, :3], transform[:3, 3], shape
+        )
+        np.testing.assert_allclose(part, expected[tuple(slice(*span) for span in box)], rtol=2e-6)
+
+
+def test_thin_boxes_beside_an_unchanged_axis_get_a_dense_matrix(way):
     transform, shape = rotated_grid(GRID, ALIGNED, rotation_matrix(0.35, "x"))
     assert unchanged_axis(transform) == 0
-    thin = resampling_operator(transform, GRID, [(0, 7), (0, shape[1]), (3, 5)], 3)
+    box = [(0, 7), (0, shape[1]), (3, 5)]
+    assert sparse.issparse(resampling_operator(transform, GRID, box, 3).weights) == (
+        way == "compiled"
+    )
+    thin = resampling_operator(transform, GRID, box, 3, keeps_zeros=True)
     assert isinstance(thin.weights, np.ndarray)
     assert thin.weights.shape == (shape[1] * 2, 8 * 9)
     oblique, _ = rotated_grid(GRID, OBLIQUE, rotation_matrix(0.35, "x"))
     assert unchanged_axis(oblique) is None
+
+
+def plane_parts(volumes, n_rows=6, seed=0):
+    """Return arguments of the compiled function: a random sparse matrix for planes of volumes."""
+    rng = np.random.default_rng(seed)
+    weights = sparse.random(
+        n_rows, volumes.shape[1] * volumes.shape[2], 0.2, "csr", np.float32, rng=rng
+    )
+    out = np.full((len(volumes), n_rows, volumes.shape[3]), np.nan, np.float32)
+    indices = [each.astype(np.int32) for each in (weights.indptr, weights.indices)]
+    return [volumes, *indices, weights.data, out], weights
+
+
+@needs_compiled
+def test_compiled_planes_are_the_same_from_several_threads():
+    arguments, weights = plane_parts(random_volumes(50, (20, 30, 12)))
+    outs = [np.empty_like(arguments[-1]) for _ in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        list(
+            threads.map(lambda out: resampling._splines.resample_planes(*arguments[:-1], out), outs)
+        )
+    for out in outs:
+        np.testing.assert_array_equal(out, outs[0])
+    coefficients = ndimage.spline_filter1d(arguments[0].astype(float), axis=1, mode="mirror")
+    coefficients = ndimage.spline_filter1d(coefficients, axis=2, mode="mirror")
+    expected = [weights @ each.reshape(600, 12) for each in coefficients]
+    np.testing.assert_allclose(outs[0], expected, atol=1e-4)
+
+
+@needs_compiled
+def test_the_compiled_function_refuses_what_does_not_fit():
+    function = resampling._splines.resample_planes
+    arguments, _ = plane_parts(random_volumes(2, (4, 5, 3)))
+    names = ("volumes", "starts", "columns", "weights", "out")
+    with pytest.raises(TypeError, match="takes 5 arrays"):
+        function(*arguments[:4])
+    for place, name in enumerate(names):
+        wrong = list(arguments)
+        wrong[place] = arguments[place].astype(float)
+        with pytest.raises(TypeError, match=rf"{name} must have \d axes"):
+            function(*wrong)
+        wrong[place] = arguments[place][np.newaxis]
+        with pytest.raises(TypeError, match=rf"{name} must have \d axes"):
+            function(*wrong)
+    volumes, starts, columns, weights, out = arguments
+    with pytest.raises((ValueError, BufferError), match="contiguous"):
+        function(volumes[..., ::2], starts, columns, weights, out)
+    out.flags.writeable = False
+    with pytest.raises((ValueError, BufferError), match=r"read-?only|writable"):
+        function(*arguments)
+    out.flags.writeable = True
+    for wrong, error in (
+        ((volumes[:1], starts, columns, weights, out), "out must have"),
+        ((volumes, starts[1:], columns, weights, out), "starts, columns and weights"),
+        ((volumes, starts, columns[1:], weights, out), "starts, columns and weights"),
+        ((volumes, starts + np.int32(1), columns, weights, out), "starts must begin"),
+        ((volumes, starts[[0, 2, 1, 3, 4, 5, 6]], columns, weights, out), "must not decrease"),
+        ((volumes, starts, columns - np.int32(20), weights, out), "positions of voxels"),
+        ((volumes, starts, columns + np.int32(20), weights, out), "positions of voxels"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            function(*wrong)
+
+
+@needs_compiled
+def test_compiled_planes_may_be_empty():
+    arguments, _ = plane_parts(random_volumes(2, (4, 5, 3)))
+    volumes, starts, columns, weights, out = arguments
+    resampling._splines.resample_planes(volumes, starts * 0, columns[:0], weights[:0], out)
+    assert (out == 0).all()
+    none = volumes[..., :0].copy()
+    resampling._splines.resample_planes(none, starts, columns, weights, out[..., :0].copy())
+    resampling._splines.resample_planes(volumes[:0], starts, columns, weights, out[:0])
 
 
 @given(
