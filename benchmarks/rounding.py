@@ -2,13 +2,15 @@
 
 Both train the same weights on the same batches with the same dropout. "rounding" trains with Keras
 twice, the second time on samples that differ by one part in ten million: what a network makes of
-errors so small is what no two ways of computing can agree about. Run: python benchmarks/rounding.py
+errors so small is what no two ways of computing can agree about. "double" is skfmri again, and both
+in double precision. Run: python benchmarks/rounding.py
 """
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 
 from skfmri._compiled import CompiledNetwork
@@ -57,6 +59,12 @@ def largest_difference(one, other):
     return np.abs(one - other).max() / np.abs(one).max()
 
 
+def set_precision(name):
+    """Let networks that are built from now on compute in it."""
+    keras.config.set_floatx(name)
+    keras.config.set_dtype_policy(name)
+
+
 def main():
     rng = np.random.default_rng(0)
     columns = "".join(f"{f'{number} steps':>10s}" for number in STEPS)
@@ -68,7 +76,7 @@ def main():
         near = X * rng.choice(np.float32([1 - 1e-7, 1 + 1e-7]), size=X.shape)
         for optimizer in ("adam", "sgd"):
             start = compiled(*network, optimizer).get_weights()
-            found = {"skfmri": [], "rounding": []}
+            found = {"skfmri": [], "rounding": [], "double": []}
             for number in STEPS:
                 end, rest = 32 * number, (network, optimizer)
                 expected = by_keras(start, X[:end], y[:end], *rest)
@@ -76,6 +84,11 @@ def main():
                 theirs = by_keras(start, near[:end], y[:end], *rest)
                 found["skfmri"].append(largest_difference(expected, ours))
                 found["rounding"].append(largest_difference(expected, theirs))
+                set_precision("float64")
+                expected = by_keras(start, X[:end], y[:end], *rest)
+                ours = by_skfmri(start, X[:end], y[:end], *rest)
+                set_precision("float32")
+                found["double"].append(largest_difference(expected, ours))
             for who, values in found.items():
                 shown = "".join(f"{value:10.0e}" for value in values)
                 print(f"{name:34s} {optimizer:10s} {who:10s}{shown}")

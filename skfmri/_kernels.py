@@ -8,6 +8,7 @@ from skfmri._backend import keras
 
 # Rows of such a kernel begin at the same places of a page and displace each other from the cache.
 ALIASED_UNITS = 512
+PRECISIONS = ("float32", "float64")
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
@@ -88,8 +89,7 @@ def convolve(layer, inputs):
 
     TensorFlow would fuse that sum with the gradient of the kernel, which takes longer than both.
     """
-    is_single = inputs.dtype == layer.variable_dtype == "float32"
-    if layer.data_format != "channels_last" or not is_single:
+    if layer.data_format != "channels_last" or not _has_one_precision(layer, inputs):
         return type(layer).call(layer, inputs)
     import tensorflow as tf
 
@@ -112,8 +112,7 @@ def multiply(layer, inputs, training=None):
     takes three times as long as the transposed product where the rows of the kernel are aliased.
     """
     is_plain = layer.quantization_mode is None and len(inputs.shape) == 2
-    is_single = inputs.dtype == layer.variable_dtype == "float32"
-    if not (training and is_plain and is_single):
+    if not (training and is_plain and _has_one_precision(layer, inputs)):
         return type(layer).call(layer, inputs, training=training)
     import tensorflow as tf
 
@@ -131,6 +130,10 @@ def multiply(layer, inputs, training=None):
     return output if layer.activation is None else layer.activation(output)
 
 
+def _has_one_precision(layer, inputs):
+    return inputs.dtype == layer.variable_dtype and inputs.dtype.name in PRECISIONS
+
+
 def drop(layer, inputs, training=False):
     """Call a `keras.layers.Dropout`, whose traced call then serves all rates but 0."""
     if not training:
@@ -145,19 +148,20 @@ def adam_step(optimizer, gradient, variable, learning_rate):
     """Update a weight as `keras.optimizers.Adam` does, in one pass over memory."""
     import tensorflow as tf
 
-    is_single = variable.dtype == gradient.dtype == tf.float32
-    if optimizer.amsgrad or not is_single or isinstance(gradient, tf.IndexedSlices):
+    dtype = gradient.dtype
+    is_plain = dtype == variable.dtype and dtype.name in PRECISIONS
+    if optimizer.amsgrad or not is_plain or isinstance(gradient, tf.IndexedSlices):
         type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
         return
-    step = tf.cast(optimizer.iterations + 1, "float32")
+    step = tf.cast(optimizer.iterations + 1, dtype)
     index = optimizer._get_variable_index(variable)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=optimizer._momentums[index].value.handle,
         v=optimizer._velocities[index].value.handle,
-        beta1_power=tf.pow(np.float32(optimizer.beta_1), step),
-        beta2_power=tf.pow(np.float32(optimizer.beta_2), step),
-        lr=tf.cast(learning_rate, "float32"),
+        beta1_power=tf.pow(tf.cast(optimizer.beta_1, dtype), step),
+        beta2_power=tf.pow(tf.cast(optimizer.beta_2, dtype), step),
+        lr=tf.cast(learning_rate, dtype),
         beta1=optimizer.beta_1,
         beta2=optimizer.beta_2,
         epsilon=optimizer.epsilon,
