@@ -225,7 +225,7 @@ def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0)
 
 def _stretches(volumes):
     """Return for each run of neighbouring volumes the places that they take in the result."""
-    places, is_break = np.arange(len(volumes)), np.diff(volumes) != 1
+    places, is_break = np.arange(len(volumes)), volumes[1:] - volumes[:-1] != 1
     if not is_break.any():
         return [places] if len(places) else []
     return np.split(places, np.flatnonzero(is_break) + 1)

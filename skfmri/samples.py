@@ -1,5 +1,7 @@
 """Lazy volumes that scikit-learn can index."""
 
+import math
+
 import nibabel
 import numpy as np
 
@@ -277,7 +279,7 @@ def as_samples(X, estimator_name):
 
 
 def _default_batch_size(grid_shape):
-    return max(1, BATCH_BYTES // (4 * int(np.prod(grid_shape))))
+    return max(1, BATCH_BYTES // (4 * math.prod(grid_shape)))
 
 
 def _first_axis_index(index, n_samples):

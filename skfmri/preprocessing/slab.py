@@ -215,7 +215,7 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
             "the training data of NiftiSlabRotator",
         )
         batches = samples.iter_batches()
-        if effective_n_jobs(self.n_jobs) == 1:
+        if len(samples) == 1 or effective_n_jobs(self.n_jobs) == 1:
             pieces = map(self._resample, batches)
         else:
             threads = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
@@ -278,6 +278,9 @@ class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, 
         """
         maps, is_single = self._check_maps(maps)
         return _image_of(apply_transpose(self._operator, maps), self.affine_, is_single)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_operator")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
