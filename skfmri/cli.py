@@ -75,7 +75,9 @@ def main(argv=None):
     try:
         args = make_parser(run_decode, run_demo, run_report, run_predict).parse_args(argv)
         args.run(args)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError, SystemError) as error:
+        if not _is_interrupt(error):
+            raise
         way_out = "; --resume goes on where it stopped" if hasattr(args, "resume") else ""
         print(f"skfmri: interrupted{way_out}.", file=sys.stderr)
         return INTERRUPTED
@@ -85,6 +87,13 @@ def main(argv=None):
         print(f"skfmri: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_MISTAKE
     return 0
+
+
+def _is_interrupt(error):
+    """Tell whether an error is an interrupt, or what a compiled module made of one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def run_decode(args):

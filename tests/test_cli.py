@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import skfmri.cli
 from skfmri._parameters import SMALL_SAMPLE
 from skfmri.cli import main
 from skfmri.networks import convolutional_network
@@ -434,6 +435,24 @@ def test_an_interrupt_leaves_no_half_written_file_and_no_traceback(study, tmp_pa
     ]
     assert process.returncode == 130
     assert [path.name for path in out.iterdir() if path.suffix in (".csv", ".json")] == []
+
+
+@pytest.mark.parametrize("raised", [ImportError, SystemError])
+def test_an_interrupt_that_a_compiled_module_hides_is_still_one(raised, monkeypatch, capsys):
+    # TensorFlow, interrupted while it is imported, raises such errors.
+    def interrupted(args):
+        raise raised("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr(skfmri.cli, "run_demo", interrupted)
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err.startswith("skfmri: interrupted")
+
+    def broken(args):
+        raise raised("initialization failed")
+
+    monkeypatch.setattr(skfmri.cli, "run_demo", broken)
+    with pytest.raises(raised, match="initialization failed"):
+        main(["demo"])
 
 
 def test_a_run_prints_no_tensorflow_noise(study, tmp_path):
