@@ -47,10 +47,17 @@ class CompiledNetwork:
 
         model = self.model
 
+        # Kept out of the loop's own graph, where nodes have no first and last: there TensorFlow now
+        # and then leaves the gradient of a pooling to another kernel, which sends that of equal
+        # maxima elsewhere, and a network built anew trains other weights.
+        @tf.function(autograph=False, experimental_attributes={"_noinline": True})
+        def train(X, y, sample_weight):
+            model.train_step((X, self._targets(y), sample_weight))
+
         def steps(X, y, sample_weight, batch_size):
             def step(start):
                 batch = slice(start, start + batch_size)
-                model.train_step((X[batch], self._targets(y[batch]), sample_weight[batch]))
+                train(X[batch], y[batch], sample_weight[batch])
                 return (start + batch_size,)
 
             n_samples = tf.shape(X)[0]

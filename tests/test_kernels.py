@@ -282,6 +282,21 @@ def test_a_trained_network_is_made_of_parts_of_keras_alone(samples, tmp_path):
     np.testing.assert_allclose(loaded.predict(samples[0][:8], verbose=0), expected, atol=1e-6)
 
 
+def test_a_step_of_training_is_no_part_of_the_loop_over_batches():
+    """In a loop TensorFlow chose between two kernels for the gradient of a pooling, by chance.
+
+    Two in a hundred networks trained other weights for it, too few for a test of weights.
+    """
+    model = convolutional_network((6, 7, 3), n_classes=2, n_blocks=1)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    traced = CompiledNetwork(model).train_steps.get_concrete_function().graph.as_graph_def()
+    functions = traced.library.function
+    pooled = [f for f in functions if any(node.op == "MaxPoolGrad" for node in f.node_def)]
+    assert [f.attr["_noinline"].b for f in pooled] == [True]
+    loops = [node for node in traced.node if node.op in ("While", "StatelessWhile")]
+    assert [node.attr["body"].func.name == pooled[0].signature.name for node in loops] == [False]
+
+
 class Batches(keras.callbacks.Callback):
     """Counts batches through the method that it is told to override."""
 
