@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Processes that tests start import the package that is installed, as the tests do, not the checkout
+# they are started from, where nothing was compiled.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 TINY = {"filters": 2, "n_blocks": 1, "dense_units": (4,), "batch_size": 8, "epochs": 3}
 

@@ -1012,7 +1012,7 @@ def test_a_loss_that_is_not_a_number_any_more_is_reported(slabs, tiny):
 
 def test_another_keras_backend_is_refused_by_name():
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-P", "-c", "import skfmri.classifier"]
+    command = [sys.executable, "-c", "import skfmri.classifier"]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert found.returncode == 1
     assert "ImportError: Keras is set to the 'jax' backend" in found.stderr

@@ -416,7 +416,7 @@ def test_an_interrupt_leaves_no_half_written_file_and_no_traceback(study, tmp_pa
     out = tmp_path / "out"
     argv = arguments(study, out, "--drop", "rest", "--epochs", "100000")
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "skfmri", *argv],
+        [sys.executable, "-m", "skfmri", *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -459,10 +459,7 @@ def test_a_run_prints_no_tensorflow_noise(study, tmp_path):
     argv = arguments(study, tmp_path / "out", "--drop", "rest", "--jobs", "2")
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     finished = subprocess.run(
-        [sys.executable, "-P", "-m", "skfmri", *argv],
-        capture_output=True,
-        text=True,
-        env=environment,
+        [sys.executable, "-m", "skfmri", *argv], capture_output=True, text=True, env=environment
     )
     assert finished.returncode == 0
     assert finished.stderr == ""

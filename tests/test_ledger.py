@@ -156,7 +156,7 @@ class TestOneWriter:
             "    print('open', flush=True)\n"
             "    sys.stdin.read()"
         )
-        command = [sys.executable, "-P", "-c", code, str(three_records)]
+        command = [sys.executable, "-c", code, str(three_records)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert process.stdout.readline().strip() == b"open"
         with pytest.raises(ValueError, match="is being written by another run"):
@@ -250,10 +250,7 @@ with Ledger(sys.argv[1], {"a": 1}) as ledger:
 class TestFullDisk:
     def test_what_is_there_stays_and_the_error_says_so(self, path):
         result = subprocess.run(
-            [sys.executable, "-P", "-c", FILL, str(path)],
-            capture_output=True,
-            text=True,
-            check=True,
+            [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, check=True
         )
         number, code, message = result.stdout.split(" ", 2)
         assert int(code) == errno.EFBIG
@@ -314,7 +311,7 @@ class TestWhatIsComputed:
             "sys.stdout.buffer.write(pickle.dumps(parameters_of(pickle.load(sys.stdin.buffer))))"
         )
         result = subprocess.run(
-            [sys.executable, "-P", "-c", code],
+            [sys.executable, "-c", code],
             input=pickle.dumps(estimator),
             capture_output=True,
             check=True,

@@ -81,7 +81,7 @@ def modules_after(statement):
     """Names of the modules that a new process holds after one statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     # -P keeps the working directory out of sys.path, so the checkout cannot stand in.
-    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return set(json.loads(result.stdout))
 

@@ -161,7 +161,7 @@ def outputs(model, samples):
 class TestExactness:
     def test_predictions_are_bit_equal_in_a_new_process(self, saved, models, samples):
         np.savez(saved / "data.npz", volumes=np.asarray(samples), affine=AFFINE)
-        command = [sys.executable, "-P", "-c", IN_A_NEW_PROCESS, str(saved)]
+        command = [sys.executable, "-c", IN_A_NEW_PROCESS, str(saved)]
         finished = subprocess.run(command, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr
         with np.load(saved / "found.npz") as found:

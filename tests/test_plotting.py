@@ -1040,7 +1040,7 @@ def test_nothing_sticks_out_of_a_picture(pictures):
 
 def test_without_matplotlib_the_way_out_is_named():
     code = "import sys; sys.modules['matplotlib'] = None; import skfmri.plotting"
-    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: skfmri.plotting needs Matplotlib")

@@ -717,7 +717,7 @@ class Browser:
         theirs_in, self._write = os.pipe()
         self._read, theirs_out = os.pipe()
         ends = (theirs_in, theirs_out)
-        command = [sys.executable, "-P", "-S", "-c", LAUNCH, *map(str, ends), binary, *OPTIONS]
+        command = [sys.executable, "-S", "-c", LAUNCH, *map(str, ends), binary, *OPTIONS]
         self._process = subprocess.Popen(
             [*command, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=ends,

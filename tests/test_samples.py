@@ -225,9 +225,7 @@ class TestSharing:
             "print(float(np.asarray(NiftiSamples(sys.argv[1])).sum()))"
         )
         children = [
-            subprocess.Popen(
-                [sys.executable, "-P", "-c", code, path], stdout=subprocess.PIPE, text=True
-            )
+            subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True)
             for _ in range(2)
         ]
         sums = {child.communicate()[0] for child in children}

@@ -315,7 +315,7 @@ def test_no_check_of_scikit_learn_is_skipped():
     # One check runs only where SciPy was imported with this variable set.
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}
     run = subprocess.run(
-        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
     statuses = json.loads(run.stdout)
