@@ -250,6 +250,16 @@ def test_a_file_of_format_version_1_is_read_by_this_version():
         assert json.loads(file.read("manifest.json"))["format_version"] == archive.VERSION
 
 
+def test_a_baseline_whose_function_is_stored_by_a_private_name_is_read_by_this_version():
+    with np.load(DATA / "baseline_v1.npz") as frozen:
+        volumes, affine, expected = (frozen[k] for k in ("volumes", "affine", "probabilities"))
+    samples = skfmri.NiftiSamples.from_array(volumes, affine)
+    model = skfmri.load(DATA / "baseline_v1.skfmri")
+    np.testing.assert_allclose(model.predict_proba(samples), expected, atol=1e-5)
+    with zipfile.ZipFile(DATA / "baseline_v1.skfmri") as file:
+        assert b'"_flatten"' in file.read("model.json")
+
+
 class TestWhatCanBeSaved:
     @pytest.mark.parametrize(
         ("model", "message"),

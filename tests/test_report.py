@@ -838,6 +838,21 @@ def decoded(tmp_path_factory):
     return folder / "out"
 
 
+def test_results_of_0_1_0_still_get_their_report(tmp_path):
+    out = tmp_path / "results"
+    shutil.copytree(Path(__file__).parent / "data" / "results_v0.1.0", out)
+    text = write_report(out).read_text()
+    for words in (
+        "Decoding face or house",
+        "Slices 2 to 4 of the last axis",
+        "standardised to mean 0",
+        "(3 × 3 voxels, 2 filters",
+        "stopped after 2 epochs without a lower loss",
+        "skfmri 0.1.0",
+    ):
+        assert words.replace(" × ", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}") in text
+
+
 def test_the_command_leaves_a_report_of_its_run(decoded):
     page = Page((decoded / "report.html").read_text(encoding="utf-8"))
     assert page.all("h1")[0]["text"] == "Decoding cat or dog"
