@@ -36,7 +36,7 @@ def make_parser(run_decode, run_demo, run_report, run_predict):
         help="cross-validate a network on your images",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    decode.set_defaults(run=run_decode)
+    decode.set_defaults(run=run_decode, command="decode")
     _add_data_arguments(decode)
     _add_method_arguments(decode, epochs=125)
     demo = commands.add_parser(
@@ -44,13 +44,21 @@ def make_parser(run_decode, run_demo, run_report, run_predict):
         help="the same on simulated data with a known answer",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    demo.set_defaults(run=run_demo)
-    demo.add_argument("--out", metavar="DIR", default=DEMO_DIRECTORY, help="directory for results")
+    demo.set_defaults(run=run_demo, command="demo")
+    demo.add_argument(
+        "--out", type=_path, metavar="DIR", default=DEMO_DIRECTORY, help="directory for results"
+    )
+    demo.add_argument("--overwrite", action="store_true", help="replace earlier results")
     _add_method_arguments(demo, epochs=20)
     report = commands.add_parser("report", help="write results as one page of HTML once more")
     report.set_defaults(run=run_report)
-    report.add_argument("results", metavar="RESULT_DIR", help="directory left by decode or demo")
-    report.add_argument("--out", metavar="FILE", help="else report.html in that directory")
+    report.add_argument(
+        "results", type=_path, metavar="RESULT_DIR", help="directory left by decode or demo"
+    )
+    report.add_argument(
+        "--out", type=_path, metavar="FILE", help="else report.html in that directory"
+    )
+    report.add_argument("--overwrite", action="store_true", help="replace a file of that name")
     _add_report_arguments(report)
     report.add_argument("--quiet", action="store_true", help="print nothing but errors")
     report.add_argument("--traceback", action="store_true", help="show where an error arose")
@@ -64,10 +72,15 @@ def _add_data_arguments(parser):
     data = parser.add_argument_group("data")
     data.add_argument("images", metavar="IMAGE", nargs="*", help="3-D or 4-D NIfTI images")
     data.add_argument("--labels", metavar="CSV", help="their table, a row per volume")
-    data.add_argument("--out", required=True, metavar="DIR", help="directory for results")
+    data.add_argument(
+        "--out", required=True, type=_path, metavar="DIR", help="directory for results"
+    )
     data.add_argument("--overwrite", action="store_true", help="replace earlier results")
     data.add_argument(
-        "--model", metavar="FILE", help="save one more fit, on all volumes, for skfmri predict"
+        "--model",
+        type=_path,
+        metavar="FILE",
+        help="save one more fit, on all volumes, for skfmri predict",
     )
     data.add_argument(
         "--label-column", metavar="NAME", help="what to decode; else label, or trial_type of events"
@@ -230,7 +243,9 @@ def _add_method_arguments(parser, epochs):
 def _add_predict_arguments(parser):
     parser.add_argument("model", metavar="MODEL", help="file of skfmri.save or decode --model")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="on the grid of the training")
-    parser.add_argument("--out", metavar="CSV", help="file for the table; else it is printed")
+    parser.add_argument(
+        "--out", type=_path, metavar="CSV", help="file for the table; else it is printed"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier table")
     cleaning = parser.add_mutually_exclusive_group()
     cleaning.add_argument(
@@ -251,6 +266,13 @@ def _add_report_arguments(parser):
     parser.add_argument(
         "--anatomy", metavar="IMAGE", help="what the report draws on; else the mean volume"
     )
+
+
+def _path(text):
+    # pathlib takes "" for the current directory, which nobody means who writes it.
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; '.' is the current directory")
+    return text
 
 
 def _names(text):

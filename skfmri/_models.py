@@ -1,5 +1,6 @@
 """What the command line does with saved models."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from skfmri._records import write_whole
+from skfmri._results import MANIFEST, NAMES
 from skfmri._validation import check_same_grid
 from skfmri.persistence import find_training_volumes, load, save, training_record
 from skfmri.persistence.card import describe_cleaning
@@ -21,8 +23,35 @@ def claim_file(path, overwrite):
     parent = Path(path).parent
     if not parent.is_dir():
         raise ValueError(f"{path} cannot be written: there is no directory {parent}.")
-    if Path(path).exists() and not overwrite:
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a directory. Name a file.")
+    if os.path.lexists(path) and not overwrite:
         raise ValueError(f"{path} exists already. Choose another file, or pass --overwrite.")
+
+
+def claim_model(args):
+    """Raise ValueError where the model that is asked for cannot be saved."""
+    if args.model is None:
+        return
+    # A run that goes on may replace the model that it has saved before, but nothing else.
+    replace = args.overwrite or (args.resume and is_saved_model(args.model))
+    claim_file(args.model, replace)
+    if Path(args.model).resolve().parent == Path(args.out).resolve() and (
+        Path(args.model).name in (*NAMES, MANIFEST)
+    ):
+        raise ValueError(
+            f"--model {args.model} is the name of another result. Choose another, such as "
+            "model.skfmri."
+        )
+
+
+def is_saved_model(path):
+    """Tell whether a file is one that `skfmri.save` has written."""
+    try:
+        training_record(path)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def save_model(args, pipeline, samples, result):

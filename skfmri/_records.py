@@ -66,38 +66,6 @@ def read_labels(path, columns, n_volumes):
     return pd.DataFrame({role: table[column] for role, column in columns.items()})
 
 
-def claim_directory(path, names, overwrite):
-    """Make a directory for results, or raise ValueError before any work is done.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The directory.
-    names : sequence of str
-        Files that will be written there.
-    overwrite : bool
-        Whether they may replace others of the same name.
-
-    Returns
-    -------
-    path : pathlib.Path
-    """
-    path = Path(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise ValueError(f"Results cannot be written to {path}: {error.strerror}.") from error
-    found = [name for name in names if (path / name).exists()]
-    if found and not overwrite:
-        raise ValueError(
-            f"{path} already holds {', '.join(found)}. Choose another directory, or pass "
-            "--overwrite, or --resume to go on with the run that left them."
-        )
-    return path
-
-
 def write_whole(path, text):
     """Write a text file that appears only when it is complete."""
     path = Path(path)

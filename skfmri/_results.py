@@ -1,12 +1,17 @@
 """Files that a run of the command line leaves behind."""
 
-import shutil
-from pathlib import Path
+import contextlib
+import importlib.metadata
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath
 
 import nibabel
 import numpy as np
+from filelock import FileLock, Timeout
 
-from skfmri._records import write_whole
+from skfmri._records import write_json, write_whole
 
 LEDGER = "ledger.jsonl"
 MAPS = "maps"
@@ -15,7 +20,11 @@ SALIENCY, SIGN_CONSISTENCY = "saliency.nii.gz", "sign_consistency.nii.gz"
 TABLES = ("folds", "predictions", "groups", "learning_curves", "summary", "comparisons")
 SETTINGS = "settings.json"
 REPORT = "report.html"
+MANIFEST, LOCK = "manifest.json", ".skfmri.lock"
+FORMAT, VERSION = "skfmri results", 1
+FOLD_MAP = re.compile(rf"{MAPS}/fold\d{{3,}}\.nii\.gz")
 NAMES = (
+    LEDGER,
     *(f"{name}.csv" for name in TABLES),
     SETTINGS,
     MEAN,
@@ -26,11 +35,137 @@ NAMES = (
 )
 
 
-def remove_run(directory):
-    """Delete what goes on from an earlier run, and what a new one may not write again."""
-    for name in (LEDGER, SALIENCY, SIGN_CONSISTENCY, REPORT):
-        (directory / name).unlink(missing_ok=True)
-    shutil.rmtree(directory / MAPS, ignore_errors=True)
+class ResultDirectory:
+    """A directory of results, which one run has for itself while it goes on.
+
+    Its manifest lists the files that skfmri wrote there. Only these are ever replaced or deleted.
+
+    Used as a context manager: nobody else enters before it is left.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The directory; made if there is none.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The directory.
+    command : str or None
+        What wrote the results there, "decode" or "demo"; None if nothing did.
+    listed : list of str
+        Files that it lists as written by skfmri, relative to it.
+
+    Raises
+    ------
+    ValueError
+        If the directory cannot be written to, or is in use by another run.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+
+    def __enter__(self):
+        self._lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # First of all: what another run is writing is not ours to judge.
+            self._lock.acquire()
+        except Timeout:
+            raise ValueError(
+                f"{self.path} is in use by another run of skfmri. Wait until it ends, or choose "
+                "another directory."
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"Results cannot be written to {self.path}: {error.strerror}."
+            ) from error
+        try:
+            self.command, self.listed = _read_manifest(self.path)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        # Nobody waits for the lock, so nobody can hold on to a file that is gone.
+        with contextlib.suppress(OSError):
+            (self.path / LOCK).unlink(missing_ok=True)
+        self._lock.release()
+
+    def claim(self, names, *, replace=False):
+        """Raise ValueError if files may not be written; nothing is changed.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Files and folders that are to be written.
+        replace : bool, default=False
+            Whether files that the manifest lists may be replaced.
+        """
+        there = [name for name in names if os.path.lexists(self.path / name)]
+        own = {*self.listed, *(PurePosixPath(name).parent.as_posix() for name in self.listed)}
+        foreign = [name for name in there if name not in own]
+        if foreign:
+            raise ValueError(
+                f"{self.path} holds {', '.join(foreign)}, which no run of this version of skfmri "
+                "lists as its own. Move that away, or choose another directory."
+            )
+        if there and not replace:
+            raise ValueError(
+                f"{self.path} already holds {', '.join(there)}. Choose another directory, or pass "
+                "--overwrite, or --resume to go on with the run that left them."
+            )
+
+    def clear(self):
+        """Delete the files that the manifest lists, and nothing else."""
+        for name in self.listed:
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not empty, or not there
+            (self.path / MAPS).rmdir()
+        self.listed = []
+
+    def register(self, names, command=None):
+        """List files in the manifest, before they are written."""
+        self.command = command or self.command
+        self.listed = list(dict.fromkeys([*self.listed, *names]))
+        about = {"format": FORMAT, "format_version": VERSION, "command": self.command}
+        about |= {"skfmri": importlib.metadata.version("skfmri"), "files": self.listed}
+        write_json(self.path / MANIFEST, about)
+
+
+def _read_manifest(directory):
+    """Return the command that wrote to a directory, and the files that it listed."""
+    path = directory / MANIFEST
+    if not os.path.lexists(path):
+        return None, []
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"its format is {manifest['format']!r}")
+        command, names = manifest["command"], manifest["files"]
+        if not isinstance(names, list):
+            raise TypeError("files is not a list")
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ValueError(
+            f"{path} is not the manifest of results of skfmri: {type(error).__name__}: {error}. "
+            "Move it away, or choose another directory."
+        ) from error
+    # A manifest that was altered must not lead to files elsewhere.
+    return command, [name for name in names if name in NAMES or _is_fold_map(name)]
+
+
+def _is_fold_map(name):
+    return isinstance(name, str) and FOLD_MAP.fullmatch(name) is not None
+
+
+def names_of_run(n_folds=None, *, has_maps=True):
+    """Return the files that a run may write, without maps of folds if their number is not known."""
+    if not has_maps:
+        return [name for name in NAMES if name not in (SALIENCY, SIGN_CONSISTENCY)]
+    if n_folds is None:
+        return [*NAMES, MAPS]
+    return [*NAMES, *(fold_map("", fold).as_posix() for fold in range(n_folds))]
 
 
 def write_tables(directory, result, rows):
@@ -67,17 +202,21 @@ def fold_map(directory, fold):
 
 
 def write_mean_maps(directory, n_folds):
-    """Write mean and agreement in sign of the maps of the folds; return how many there were."""
+    """Write mean and agreement in sign of the maps of all folds, or raise ValueError."""
     from skfmri.inspection import mean_sign
 
     paths = [fold_map(directory, fold) for fold in range(n_folds)]
-    images = [nibabel.load(path) for path in paths if path.exists()]
-    if not images:
-        return 0
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise ValueError(
+            f"There is no mean map: {len(missing)} of {n_folds} maps are missing from "
+            f"{paths[0].parent}, such as {missing[0]}. A resumed run makes no map of a fold that "
+            "was finished before; start again with --overwrite to get all maps."
+        )
+    images = [nibabel.load(path) for path in paths]
     maps = np.array([image.get_fdata(dtype=np.float32) for image in images])
     _save(directory / SALIENCY, maps.mean(axis=0), images[0].affine)
     _save(directory / SIGN_CONSISTENCY, mean_sign(maps), images[0].affine)
-    return len(images)
 
 
 def _save(path, volume, affine):

@@ -5,6 +5,7 @@ import platform
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,14 +16,16 @@ from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from skfmri._arguments import DEMO_DIRECTORY, make_parser
 from skfmri._ledger import versions
-from skfmri._models import claim_file, run_predict, save_model
+from skfmri._models import claim_file, claim_model, run_predict, save_model
 from skfmri._progress import show_folds
-from skfmri._records import claim_directory, read_labels, write_json
+from skfmri._records import read_labels, write_json
 from skfmri._results import (
     LEDGER,
     NAMES,
+    REPORT,
     SETTINGS,
-    remove_run,
+    ResultDirectory,
+    names_of_run,
     save_fold_map,
     write_anatomy,
     write_mean_maps,
@@ -104,28 +107,46 @@ def run_decode(args):
         )
     settle_source(args)
     _check_anatomy(args.anatomy)
-    directory = _claim(args, args.overwrite)
-    claim_file(args.model, args.overwrite or args.resume)
-    samples, raw, rows, blocks = _read_samples(args)
-    result = _decode(args, samples, raw, rows, blocks, directory)
-    if args.model is not None:
-        save_model(args, build_pipeline(args), samples, result)
-        Console(quiet=args.quiet, markup=False, highlight=False).print(f"Written: {args.model}")
+    with ResultDirectory(args.out) as directory:
+        _claim(args, directory)
+        claim_model(args)
+        samples, raw, rows, blocks = _read_samples(args)
+        result = _decode(args, samples, raw, rows, blocks, directory)
+        if args.model is not None:
+            save_model(args, build_pipeline(args), samples, result)
+            Console(quiet=args.quiet, markup=False, highlight=False).print(f"Written: {args.model}")
 
 
 def run_demo(args):
     """Cross-validate a network on simulated data with a known answer."""
     _check_anatomy(args.anatomy)
-    directory = _claim(args, overwrite=args.out == DEMO_DIRECTORY)
-    data = make_eyes_open_closed(random_state=args.seed)
-    samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
-    _decode(args, samples, samples, np.arange(len(samples)), None, directory)
+    with ResultDirectory(args.out) as directory:
+        # A demo can be made again at any time, unlike the scores of somebody's data.
+        _claim(args, directory, args.out == DEMO_DIRECTORY and directory.command == "demo")
+        data = make_eyes_open_closed(random_state=args.seed)
+        samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
+        _decode(args, samples, samples, np.arange(len(samples)), None, directory)
 
 
 def run_report(args):
     """Write the report of results that are there."""
+    if args.out is not None:
+        claim_file(args.out, args.overwrite)
+        path = _write_report(args.results, path=args.out, anatomy=args.anatomy)
+    else:
+        path = _write_report_inside(args)
     console = Console(quiet=args.quiet, markup=False, highlight=False)
-    console.print(f"Written: {_write_report(args.results, path=args.out, anatomy=args.anatomy)}")
+    console.print(f"Written: {path}")
+
+
+def _write_report_inside(args):
+    if not Path(args.results).is_dir():
+        return _write_report(args.results)  # which says so
+    with ResultDirectory(args.results) as directory:
+        claim_file(directory.path / REPORT, args.overwrite or REPORT in directory.listed)
+        path = _write_report(args.results, anatomy=args.anatomy)
+        directory.register([REPORT])
+    return path
 
 
 def _write_report(directory, **options):
@@ -144,8 +165,9 @@ def _check_anatomy(path):
         raise ValueError(f"--anatomy needs one volume, but {path} has {n_volumes}.")
 
 
-def _claim(args, overwrite):
-    return claim_directory(args.out, (*NAMES, LEDGER), overwrite or args.resume)
+def _claim(args, directory, replace=False):
+    replace = replace or args.overwrite or args.resume
+    directory.claim(names_of_run(has_maps=args.maps), replace=replace)
 
 
 def build_pipeline(args):
@@ -269,8 +291,15 @@ def _decode(args, samples, raw, rows, blocks, directory):
     cv, n_folds = _splitter(args, groups)
     pipeline = build_pipeline(args)
     leaks = _look_for_leaks(args, pipeline, samples, cv, console)
+    # Mistakes in settings show here, before earlier results are deleted.
+    rotator = pipeline["slab"].fit(samples)
+    description = _describe(samples, pipeline, rotator)
+    names = names_of_run(n_folds, has_maps=args.maps)
+    directory.claim(names, replace=True)
     if not args.resume:
-        remove_run(directory)
+        directory.clear()
+    directory.register(names, args.command)
+    path = directory.path
     # The bar of a network in another process would not reach this terminal.
     network = pipeline["cnn"] if args.jobs == 1 else None
     with show_folds(console, n_folds, network) as on_fold:
@@ -281,21 +310,26 @@ def _decode(args, samples, raw, rows, blocks, directory):
             baseline=args.baseline,
             blocks=blocks,
             n_permutations=args.permutations,
-            ledger=directory / LEDGER,
+            ledger=path / LEDGER,
             n_jobs=args.jobs,
             random_state=args.seed,
             on_fold=on_fold,
-            on_fitted=partial(save_fold_map, directory, SALIENCY) if args.maps else None,
+            on_fitted=partial(save_fold_map, path, SALIENCY) if args.maps else None,
         )
     _print_result(console, result)
-    write_tables(directory, result, rows)
-    rotator = pipeline["slab"].fit(samples)
-    write_anatomy(directory, raw, rotator)
-    n_maps = write_mean_maps(directory, n_folds) if args.maps else 0
+    write_tables(path, result, rows)
+    write_anatomy(path, raw, rotator)
+    without_maps = None
+    if args.maps:
+        try:
+            write_mean_maps(path, n_folds)
+        except ValueError as error:
+            # The scores have cost hours: they are written first.
+            without_maps = error
     record = {
         "settings": {name: value for name, value in vars(args).items() if name != "run"},
-        **_describe(samples, pipeline, rotator),
-        "saliency": {**SALIENCY, "n_folds": n_maps} if n_maps else None,
+        **description,
+        "saliency": {**SALIENCY, "n_folds": n_folds} if args.maps and not without_maps else None,
         **_describe_result(result),
         "leaks_ignored": leaks,
         "seconds": time.perf_counter() - start,
@@ -305,14 +339,15 @@ def _decode(args, samples, raw, rows, blocks, directory):
             "platform": platform.platform(),
         },
     }
-    write_json(directory / SETTINGS, record)
+    write_json(path / SETTINGS, record)
     try:
-        _write_report(directory, anatomy=args.anatomy)
+        _write_report(path, anatomy=args.anatomy)
     except ValueError as error:
         # The scores have cost hours: a report that cannot be made does not make them a failure.
         console.print(f"There is no report: {error}")
-    found = [name for name in (*NAMES, LEDGER) if (directory / name).exists()]
-    console.print(f"Written to {directory}: {', '.join(found)}")
+    console.print(f"Written to {path}: {', '.join(n for n in NAMES if (path / n).exists())}")
+    if without_maps:
+        raise without_maps
     return result
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import skfmri.cli
 from skfmri._parameters import SMALL_SAMPLE
+from skfmri._results import ResultDirectory
 from skfmri.cli import main
 from skfmri.networks import convolutional_network
 
@@ -24,6 +25,7 @@ RESULTS = [
     "groups.csv",
     "learning_curves.csv",
     "ledger.jsonl",
+    "manifest.json",
     "maps",
     "mean.nii.gz",
     "predictions.csv",
@@ -282,6 +284,15 @@ def test_a_mistake_ends_in_one_line_and_status_2(study, tmp_path, capsys, mistak
     assert left == []
 
 
+@pytest.mark.parametrize("options", [["--dropout", "1.5"], ["--slab", "2:99"], ["--n-blocks", "5"]])
+def test_a_mistake_in_the_settings_deletes_no_earlier_results(study, results, tmp_path, options):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    assert main(arguments(study, out, "--drop", "rest", "--quiet", "--overwrite", *options)) == 2
+    for path in results.rglob("*.*"):
+        assert (out / path.relative_to(results)).read_bytes() == path.read_bytes()
+
+
 def test_labels_that_do_not_fit_the_images_name_both_numbers(study, tmp_path, capsys):
     argv = arguments(study, tmp_path / "out")
     del argv[2]
@@ -303,7 +314,7 @@ def test_labelled_rows_without_a_group_are_named(study, tmp_path, capsys):
 def test_earlier_results_are_kept_unless_told_otherwise(study, results, capsys):
     before = (results / "folds.csv").read_text()
     assert main(arguments(study, results, "--drop", "rest")) == 2
-    assert "already holds folds.csv" in capsys.readouterr().err
+    assert "already holds ledger.jsonl, folds.csv" in capsys.readouterr().err
     assert (results / "folds.csv").read_text() == before
     argv = arguments(study, results, "--drop", "rest", "--overwrite", "--quiet")
     assert main(argv) == 0
@@ -316,9 +327,119 @@ def test_group_names_that_only_look_like_numbers_stay_apart():
         assert as_numbers(np.array(names)).tolist() == names
 
 
-def test_the_demo_leaves_results_of_others_alone(results, capsys):
+def test_the_demo_leaves_results_of_others_alone(results, tmp_path, monkeypatch, capsys):
     assert main(["demo", "--out", str(results)]) == 2
-    assert "already holds folds.csv" in capsys.readouterr().err
+    assert "already holds ledger.jsonl, folds.csv" in capsys.readouterr().err
+    shutil.copytree(results, tmp_path / "skfmri-demo")
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 2
+    assert "already holds ledger.jsonl, folds.csv" in capsys.readouterr().err
+
+
+class TestFilesOfTheUser:
+    @pytest.fixture
+    def home(self, tmp_path):
+        """A directory with a folder that is called as one of the results."""
+        (tmp_path / "maps").mkdir()
+        (tmp_path / "maps" / "mine.nii.gz").write_text("years of work")
+        (tmp_path / "mean.nii.gz").write_text("more of it")
+        return tmp_path
+
+    @pytest.mark.parametrize("more", [[], ["--overwrite"], ["--resume"], ["--no-maps"]])
+    def test_are_neither_deleted_nor_replaced(self, study, home, more, capsys):
+        assert main(arguments(study, home, "--drop", "rest", "--quiet", *more)) == 2
+        error = capsys.readouterr().err
+        assert "mean.nii.gz" in error
+        assert "maps" in error or "--no-maps" in more
+        assert (home / "maps" / "mine.nii.gz").read_text() == "years of work"
+        assert sorted(path.name for path in home.iterdir()) == ["maps", "mean.nii.gz"]
+
+    def test_a_folder_called_maps_is_left_alone_if_none_are_made(self, study, home):
+        (home / "mean.nii.gz").unlink()
+        more = ["--drop", "rest", "--quiet", "--no-maps"]
+        for options in (more, [*more, "--overwrite"]):
+            assert main(arguments(study, home, *options)) == 0
+            assert (home / "maps" / "mine.nii.gz").read_text() == "years of work"
+
+    @pytest.mark.parametrize("command", ["decode", "demo"])
+    def test_an_empty_directory_name_is_not_the_current_one(
+        self, study, home, command, monkeypatch, capsys
+    ):
+        monkeypatch.chdir(home)
+        argv = arguments(study, "", "--drop", "rest")
+        assert main(argv if command == "decode" else ["demo", "--out", ""]) == 2
+        assert "the path is empty" in capsys.readouterr().err
+
+    def test_a_report_replaces_a_file_only_if_told_to(self, results, tmp_path, capsys):
+        other = tmp_path / "notes.html"
+        other.write_text("mine")
+        argv = ["report", str(results), "--out", str(other)]
+        assert main(argv) == 2
+        assert "notes.html exists already" in capsys.readouterr().err
+        assert other.read_text() == "mine"
+        assert main([*argv, "--overwrite"]) == 0
+        assert other.read_text().startswith("<!DOCTYPE html>")
+
+    def test_a_report_that_no_run_lists_is_the_users_own(self, results, tmp_path, capsys):
+        out = tmp_path / "results"
+        shutil.copytree(results, out, ignore=shutil.ignore_patterns("manifest.json"))
+        (out / "report.html").write_text("mine")
+        assert main(["report", str(out)]) == 2
+        assert "report.html exists already" in capsys.readouterr().err
+        assert (out / "report.html").read_text() == "mine"
+        (out / "report.html").unlink()
+        assert main(["report", str(out), "--quiet"]) == 0
+        assert main(["report", str(out), "--quiet"]) == 0
+
+    @pytest.mark.parametrize("name", ["settings.json", "manifest.json"])
+    def test_a_model_takes_no_name_of_a_result(self, study, tmp_path, name, capsys):
+        more = ["--drop", "rest", "--model", str(tmp_path / "out" / name)]
+        assert main(arguments(study, tmp_path / "out", *more)) == 2
+        assert "is the name of another result" in capsys.readouterr().err
+
+    def test_a_resumed_run_replaces_no_file_that_is_not_a_model(
+        self, study, results, tmp_path, capsys
+    ):
+        shutil.copytree(results, tmp_path / "out")
+        (tmp_path / "model").write_text("mine")
+        more = ["--drop", "rest", "--resume", "--model", str(tmp_path / "model")]
+        assert main(arguments(study, tmp_path / "out", *more)) == 2
+        assert "model exists already" in capsys.readouterr().err
+        assert (tmp_path / "model").read_text() == "mine"
+
+
+class TestADirectoryInUse:
+    @pytest.fixture
+    def busy(self, results, tmp_path):
+        """Results that a run is writing to."""
+        out = tmp_path / "out"
+        shutil.copytree(results, out)
+        with ResultDirectory(out):
+            yield out
+
+    @pytest.mark.parametrize("command", ["decode", "decode --resume", "demo", "report"])
+    def test_is_refused_before_anything_is_deleted(self, study, results, busy, command, capsys):
+        argv = {
+            "decode": arguments(study, busy, "--drop", "rest", "--overwrite"),
+            "decode --resume": arguments(study, busy, "--drop", "rest", "--resume"),
+            "demo": ["demo", "--out", str(busy), "--overwrite"],
+            "report": ["report", str(busy)],
+        }[command]
+        assert main(argv) == 2
+        assert "in use by another run" in capsys.readouterr().err
+        for path in results.rglob("*.*"):
+            assert (busy / path.relative_to(results)).read_bytes() == path.read_bytes()
+
+    def test_a_run_whose_maps_vanish_ends_with_an_error_and_its_scores(
+        self, study, results, tmp_path, capsys
+    ):
+        out = tmp_path / "out"
+        shutil.copytree(results, out)
+        (out / "maps" / "fold002.nii.gz").unlink()
+        assert main(arguments(study, out, "--drop", "rest", "--quiet", "--resume")) == 2
+        assert "1 of 3 maps are missing" in capsys.readouterr().err
+        assert json.loads((out / "settings.json").read_text())["saliency"] is None
+        assert (out / "folds.csv").read_bytes() == (results / "folds.csv").read_bytes()
 
 
 def test_rows_with_more_fields_than_the_header_are_refused(study, tmp_path, capsys):
@@ -337,6 +458,8 @@ class TestResuming:
         out.mkdir()
         lines = (results / "ledger.jsonl").read_bytes().splitlines(keepends=True)
         (out / "ledger.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
+        shutil.copytree(results / "maps", out / "maps")
+        shutil.copy(results / "manifest.json", out)
         return out
 
     def test_a_run_that_was_cut_off_ends_with_the_same_files(self, study, results, cut_off):
@@ -360,8 +483,7 @@ class TestResuming:
 
     def test_permutations_can_be_added_to_a_finished_run(self, study, results, tmp_path):
         out = tmp_path / "out"
-        out.mkdir()
-        (out / "ledger.jsonl").write_bytes((results / "ledger.jsonl").read_bytes())
+        shutil.copytree(results, out)
         more = ["--drop", "rest", "--quiet", "--resume", "--permutations", "2"]
         assert main(arguments(study, out, *more)) == 0
         record = json.loads((out / "settings.json").read_text())

@@ -28,7 +28,7 @@ from skfmri.report import pictures, write_report
 from skfmri.report.methods import methods_paragraphs
 from skfmri.report.references import REFERENCES, cited
 from skfmri.report.results import read_results
-from skfmri.report.words import NOTHING, TIMES
+from skfmri.report.words import NOTHING, TIMES, by
 
 SHAPE, AFFINE = (7, 8, 9), np.diag([4.0, 4, 4, 1])
 LONG = "a_very_long_name_of_a_class_that_nobody_would_type_twice_" * 2
@@ -846,11 +846,11 @@ def test_results_of_0_1_0_still_get_their_report(tmp_path):
         "Decoding face or house",
         "Slices 2 to 4 of the last axis",
         "standardised to mean 0",
-        "(3 × 3 voxels, 2 filters",
+        "{3 3} voxels, 2 filters",
         "stopped after 2 epochs without a lower loss",
         "skfmri 0.1.0",
     ):
-        assert words.replace(" × ", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}") in text
+        assert words.replace("{3 3}", by([3, 3])) in text
 
 
 def test_the_command_leaves_a_report_of_its_run(decoded):

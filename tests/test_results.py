@@ -1,3 +1,5 @@
+import json
+
 import nibabel
 import numpy as np
 import pytest
@@ -5,14 +7,13 @@ from sklearn.pipeline import make_pipeline
 
 from skfmri import NiftiSamples, NiftiSlabRotator, SlabCNNClassifier
 from skfmri._results import (
-    LEDGER,
     MEAN,
     SALIENCY,
-    SETTINGS,
     SIGN_CONSISTENCY,
     SLAB,
+    ResultDirectory,
     fold_map,
-    remove_run,
+    names_of_run,
     save_fold_map,
     write_anatomy,
     write_mean_maps,
@@ -62,27 +63,101 @@ def test_the_map_of_a_fold_is_that_of_its_samples(samples, pipeline, tmp_path):
     np.testing.assert_array_equal(read(fold_map(tmp_path, 4)), expected.get_fdata())
 
 
-def test_maps_are_averaged_over_the_folds_that_have_one(tmp_path):
+def test_maps_are_averaged_over_the_folds(tmp_path):
     maps = np.array([[4.0, -2, 1, 0], [2.0, 2, 1, 0]], np.float32).reshape(2, 2, 2, 1)
     fold_map(tmp_path, 0).parent.mkdir()
-    for fold, volume in zip((0, 2), maps, strict=True):
+    for fold, volume in enumerate(maps):
         nibabel.save(nibabel.Nifti1Image(volume, AFFINE), fold_map(tmp_path, fold))
-    assert write_mean_maps(tmp_path, n_folds=3) == 2
+    write_mean_maps(tmp_path, n_folds=2)
     assert read(tmp_path / SALIENCY).ravel().tolist() == [3, 0, 1, 0]
     assert read(tmp_path / SIGN_CONSISTENCY).ravel().tolist() == [1, 0, 1, 0]
 
 
-def test_without_maps_of_folds_there_is_no_mean(tmp_path):
-    assert write_mean_maps(tmp_path, n_folds=3) == 0
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_new_run_takes_nothing_over_from_an_earlier_one(tmp_path):
+def test_a_mean_over_fewer_maps_than_folds_is_an_error(tmp_path):
     fold_map(tmp_path, 0).parent.mkdir()
-    kept, gone = [tmp_path / SETTINGS, tmp_path / "notes.txt"], [tmp_path / SALIENCY]
-    gone += [tmp_path / LEDGER, fold_map(tmp_path, 0)]
-    for path in kept + gone:
-        path.write_text("")
-    remove_run(tmp_path)
-    assert all(path.exists() for path in kept)
-    assert not any(path.exists() for path in gone)
+    for fold in (0, 2):
+        image = nibabel.Nifti1Image(np.ones((2, 2, 1), np.float32), AFFINE)
+        nibabel.save(image, fold_map(tmp_path, fold))
+    with pytest.raises(ValueError, match=r"1 of 3 maps are missing from .*, such as fold002.nii"):
+        write_mean_maps(tmp_path, n_folds=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["maps"]
+
+
+class TestResultDirectory:
+    def fill(self, folder, *names):
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(f"this is {name}")
+
+    def begin(self, folder, **options):
+        """Do what a run does before its first fold."""
+        with ResultDirectory(folder) as directory:
+            directory.claim(names_of_run(), **options)
+            directory.clear()
+            directory.register(names_of_run(2), "decode")
+
+    def test_it_is_made_and_its_lock_is_gone_afterwards(self, tmp_path):
+        self.begin(tmp_path / "new" / "results")
+        assert [path.name for path in (tmp_path / "new" / "results").iterdir()] == ["manifest.json"]
+
+    def test_only_what_an_earlier_run_listed_is_deleted(self, tmp_path):
+        self.begin(tmp_path)
+        own = ["folds.csv", "ledger.jsonl", "maps/fold001.nii.gz"]
+        others = ["notes.txt", "maps/mine.nii.gz", "maps/fold001.nii", "sub/folds.csv"]
+        self.fill(tmp_path, *own, *others)
+        with pytest.raises(ValueError, match=r"already holds ledger.jsonl, folds.csv, maps\."):
+            self.begin(tmp_path)
+        assert all((tmp_path / name).exists() for name in own + others)
+        self.begin(tmp_path, replace=True)
+        assert not any((tmp_path / name).exists() for name in own)
+        for name in others:
+            assert (tmp_path / name).read_text() == f"this is {name}"
+
+    @pytest.mark.parametrize("name", ["folds.csv", "maps/scan.nii.gz", "maps", "ledger.jsonl"])
+    @pytest.mark.parametrize("replace", [False, True])
+    def test_files_of_somebody_else_are_refused_by_name(self, tmp_path, name, replace):
+        self.fill(tmp_path, name)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ValueError, match=rf"holds {name.split('/')[0]}, which no run"):
+            self.begin(tmp_path, replace=replace)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_a_dangling_link_of_such_a_name_counts_as_a_file(self, tmp_path):
+        (tmp_path / "folds.csv").symlink_to(tmp_path / "nowhere")
+        with pytest.raises(ValueError, match=r"holds folds.csv, which no run"):
+            self.begin(tmp_path, replace=True)
+
+    def test_a_map_that_is_not_of_the_run_is_refused_even_in_its_own_folder(self, tmp_path):
+        self.begin(tmp_path)
+        self.fill(tmp_path, "maps/fold001.nii.gz", "maps/fold003.nii.gz")
+        with ResultDirectory(tmp_path) as directory:
+            directory.claim(names_of_run(), replace=True)
+            with pytest.raises(ValueError, match=r"holds maps/fold003.nii.gz, which no run"):
+                directory.claim(names_of_run(3), replace=True)
+
+    def test_an_altered_manifest_leads_to_no_other_file(self, tmp_path):
+        out = tmp_path / "out"
+        self.begin(out)
+        outside = tmp_path / "precious.txt"
+        outside.write_text("")
+        manifest = json.loads((out / "manifest.json").read_text())
+        manifest["files"] += ["../precious.txt", str(outside), "maps/../../precious.txt", 3]
+        (out / "manifest.json").write_text(json.dumps(manifest))
+        self.begin(out, replace=True)
+        assert outside.exists()
+
+    @pytest.mark.parametrize(
+        "text", ["", "[]", '{"format": "npm"}', '{"format": "skfmri results"}']
+    )
+    def test_a_manifest_of_something_else_is_refused(self, tmp_path, text):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(ValueError, match=r"manifest.json is not the manifest of results"):
+            self.begin(tmp_path, replace=True)
+        assert (tmp_path / "manifest.json").read_text() == text
+
+    def test_a_second_run_is_refused_until_the_first_ends(self, tmp_path):
+        with ResultDirectory(tmp_path):
+            with pytest.raises(ValueError, match=r"in use by another run of skfmri"):
+                self.begin(tmp_path, replace=True)
+            assert not (tmp_path / "manifest.json").exists()
+        self.begin(tmp_path)
