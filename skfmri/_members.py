@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from skfmri._backend import keras
 from skfmri._compiled import POOL
-from skfmri._parameters import check_number, freeze
+from skfmri._parameters import freeze
 from skfmri._training import train
+from skfmri._validation import check_number
 from skfmri.networks import convolutional_network
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skfmri._records import write_whole
+from skfmri._files import write_whole
 from skfmri._results import MANIFEST, NAMES
 from skfmri._validation import check_same_grid
 from skfmri.persistence import find_training_volumes, load, save, training_record

@@ -1,7 +1,6 @@
 """Checks on what a classifier is given to train with."""
 
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -20,35 +19,6 @@ SMALL_SAMPLE = {
     "linear_path": 100.0,
     "epochs": 30,
 }
-
-
-def check_number(value, name, kind, *, least=None, above=None, below=None):
-    """Raise TypeError for a wrong kind of number, ValueError for one out of range.
-
-    Parameters
-    ----------
-    value : object
-        The number.
-    name : str
-        Name of the parameter, for the error message.
-    kind : {numbers.Integral, numbers.Real}
-        Kind of number; a bool is neither.
-    least, above, below : float, optional
-        Smallest value allowed, and bounds that are not allowed themselves.
-    """
-    word = {Integral: "an integer", Real: "a number"}[kind]
-    bounds = {"at least": least, "above": above, "below": below}
-    wanted = " and ".join(f"{text} {bound}" for text, bound in bounds.items() if bound is not None)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {word} {wanted}, but is {value!r}.")
-    # Written so that NaN is out of every range.
-    inside = (
-        (least is None or value >= least)
-        and (above is None or value > above)
-        and (below is None or value < below)
-    )
-    if not inside:
-        raise ValueError(f"{name} must be {word} {wanted}, but is {value!r}.")
 
 
 def freeze(value):

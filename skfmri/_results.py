@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 from filelock import FileLock, Timeout
 
-from skfmri._records import write_json, write_whole
+from skfmri._files import write_json, write_whole
 
 LEDGER = "ledger.jsonl"
 MAPS = "maps"

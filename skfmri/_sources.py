@@ -2,7 +2,6 @@
 
 import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -13,7 +12,8 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from skfmri._store import stored_file
+from skfmri._arrays import read_ahead
+from skfmri._cache import stored_file
 from skfmri._validation import check_affine
 
 try:
@@ -235,15 +235,6 @@ def _open_data(path):
     """Open a file for its decoded bytes; isal, where installed, inflates about twice as fast."""
     is_gzip = Path(path).suffix.lower() == ".gz"
     return igzip.open(path) if is_gzip and igzip is not None else ImageOpener(path)
-
-
-def read_ahead(pieces):
-    """Yield what a generator of pieces yields; a thread makes the next while one is used."""
-    with ThreadPoolExecutor(1) as reader:
-        following = reader.submit(next, pieces, None)
-        while (piece := following.result()) is not None:
-            following = reader.submit(next, pieces, None)
-            yield piece
 
 
 def _open_header(path):

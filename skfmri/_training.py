@@ -4,9 +4,8 @@ from itertools import zip_longest
 
 import numpy as np
 
+from skfmri._arrays import read_ahead, read_rows
 from skfmri._backend import keras
-from skfmri._sources import read_ahead
-from skfmri._store import read_rows
 
 CALL_BYTES = 32 * 1024**2
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")

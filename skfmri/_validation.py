@@ -1,6 +1,6 @@
 """Checks on user input, each with its error message."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -40,6 +40,35 @@ def check_count(value, name, least=1):
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, but is {value!r}.")
     return int(value)
+
+
+def check_number(value, name, kind, *, least=None, above=None, below=None):
+    """Raise TypeError for a wrong kind of number, ValueError for one out of range.
+
+    Parameters
+    ----------
+    value : object
+        The number.
+    name : str
+        Name of the parameter, for the error message.
+    kind : {numbers.Integral, numbers.Real}
+        Kind of number; a bool is neither.
+    least, above, below : float, optional
+        Smallest value allowed, and bounds that are not allowed themselves.
+    """
+    word = {Integral: "an integer", Real: "a number"}[kind]
+    bounds = {"at least": least, "above": above, "below": below}
+    wanted = " and ".join(f"{text} {bound}" for text, bound in bounds.items() if bound is not None)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {word} {wanted}, but is {value!r}.")
+    # Written so that NaN is out of every range.
+    inside = (
+        (least is None or value >= least)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
+    if not inside:
+        raise ValueError(f"{name} must be {word} {wanted}, but is {value!r}.")
 
 
 def check_affine(affine, name):

@@ -19,7 +19,6 @@ from skfmri._members import Recipe, linear_weights, loss_settings, optimizer_set
 from skfmri._parameters import (
     SMALL_SAMPLE,
     check_finite,
-    check_number,
     check_samples,
     check_validation,
     freeze,
@@ -28,7 +27,7 @@ from skfmri._parameters import (
     warn_if_diverged,
 )
 from skfmri._training import callback_list, mean_history, predict
-from skfmri._validation import check_fitted_shape
+from skfmri._validation import check_fitted_shape, check_number
 from skfmri.networks import check_architecture, convolutional_network
 
 __all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]

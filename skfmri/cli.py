@@ -15,10 +15,11 @@ from rich.table import Table
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from skfmri._arguments import DEMO_DIRECTORY, make_parser
+from skfmri._files import write_json
 from skfmri._ledger import versions
 from skfmri._models import claim_file, claim_model, run_predict, save_model
 from skfmri._progress import show_folds
-from skfmri._records import read_labels, write_json
+from skfmri._records import read_labels
 from skfmri._results import (
     LEDGER,
     NAMES,

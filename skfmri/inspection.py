@@ -10,8 +10,7 @@ import pandas as pd
 from scipy import ndimage, stats
 
 from skfmri._backend import keras
-from skfmri._parameters import check_number
-from skfmri._validation import check_fitted_shape
+from skfmri._validation import check_fitted_shape, check_number
 from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.preprocessing import NiftiSlabRotator
 

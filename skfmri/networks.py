@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 
 from skfmri._backend import keras
-from skfmri._parameters import check_number
-from skfmri._validation import describe_grid
+from skfmri._validation import check_number, describe_grid
 
 __all__ = ["convolutional_network", "smallest_input"]
 

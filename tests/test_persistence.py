@@ -33,7 +33,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 import skfmri
-from skfmri import _store
+from skfmri import _cache
 from skfmri.evaluation import linear_baseline
 from skfmri.networks import convolutional_network
 from skfmri.persistence import (
@@ -412,11 +412,11 @@ class TestWhatCanBeSaved:
 
     def test_cleaning_up_decoded_copies_leaves_models_alone(self, saved, tmp_path, monkeypatch):
         monkeypatch.setenv("SKFMRI_CACHE", str(tmp_path))
-        model, copied = tmp_path / "model.skfmri", tmp_path / f"0123abcd{_store.SUFFIX}"
+        model, copied = tmp_path / "model.skfmri", tmp_path / f"0123abcd{_cache.SUFFIX}"
         for path in (model, copied):
             path.write_bytes((saved / "linear.skfmri").read_bytes())
             os.utime(path, (0, 0))
-        _store.stored_file("new", 1, lambda path: path.write_bytes(b"?"), "a copy")
+        _cache.stored_file("new", 1, lambda path: path.write_bytes(b"?"), "a copy")
         assert model.exists()
         assert not copied.exists()
 

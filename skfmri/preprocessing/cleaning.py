@@ -7,8 +7,8 @@ import nilearn
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from skfmri._cache import stored_file
 from skfmri._sources import read_volumes
-from skfmri._store import stored_file
 from skfmri.preprocessing._per_run import (
     check_confounds,
     confounds_of_runs,

@@ -12,9 +12,9 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import InputTags
 from sklearn.utils.validation import check_is_fitted
 
+from skfmri._arrays import gathered
 from skfmri._crop import crop_box, value_range
 from skfmri._links import DocumentedMixin
-from skfmri._store import gathered
 from skfmri._validation import check_same_grid
 from skfmri.resampling import (
     SPLINE_ORDERS,

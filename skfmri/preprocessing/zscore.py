@@ -9,8 +9,8 @@ from sklearn.utils import check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfmri._arrays import gathered
 from skfmri._links import DocumentedMixin
-from skfmri._store import gathered
 from skfmri._validation import check_fitted_shape
 from skfmri.samples import NiftiSamples
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from skfmri._records import write_whole
+from skfmri._files import write_whole
 from skfmri._results import MEAN, REPORT
 from skfmri.report import pictures, tables
 from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words

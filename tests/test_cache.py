@@ -11,8 +11,8 @@ import pytest
 from joblib import Parallel, delayed
 from sklearn.pipeline import make_pipeline
 
-from skfmri import NiftiSamples, NiftiSlabRotator, VoxelZScorer, _store
-from skfmri._store import gathered, mapping_of, read_rows
+from skfmri import NiftiSamples, NiftiSlabRotator, VoxelZScorer, _cache
+from skfmri._arrays import gathered, mapping_of, read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def own_store(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_limit(monkeypatch):
-    monkeypatch.setattr("skfmri._store.LARGE_BYTES", 1000)
+    monkeypatch.setattr("skfmri._arrays.LARGE_BYTES", 1000)
 
 
 def pieces(n_pieces=7, shape=(50, 6, 5)):
@@ -97,7 +97,7 @@ class TestLargeArrays:
         tracemalloc.stop()
         assert peak < 3 * array.nbytes / 30
 
-    @pytest.mark.parametrize("number", _store.NO_SPACE)
+    @pytest.mark.parametrize("number", _cache.NO_SPACE)
     def test_a_full_disk_is_told_with_the_way_out(self, monkeypatch, number):
         class Full(io.BytesIO):
             def write(self, data):
@@ -166,7 +166,7 @@ def test_steps_give_the_same_where_their_results_are_large(monkeypatch):
     steps = make_pipeline(NiftiSlabRotator(angle=0.2, slab=(2, 5)), VoxelZScorer())
     expected = steps.fit_transform(samples)
     back = steps[1].inverse_transform(expected)
-    monkeypatch.setattr("skfmri._store.LARGE_BYTES", 1000)
+    monkeypatch.setattr("skfmri._arrays.LARGE_BYTES", 1000)
     monkeypatch.setattr("skfmri.samples.BATCH_BYTES", 8 * volumes[0].nbytes)
     monkeypatch.setattr("skfmri.preprocessing.zscore.SCORING_BATCH_BYTES", 20_000)
     found = steps.fit_transform(samples)

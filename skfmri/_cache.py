@@ -1,22 +1,18 @@
-"""Files in a directory of their own: copies that processes share, arrays larger than memory."""
+"""Files in the user's cache that processes share."""
 
 import contextlib
 import errno
 import getpass
-import math
-import mmap
 import os
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock
 
 UNUSED_SECONDS = 24 * 3600
 # Not that of saved models, which may lie in the same directory and must never be deleted.
 SUFFIX = ".skfmri-copy"
-LARGE_BYTES = 64 * 1024**2
 # A full disk, or a quota that is used up, which Windows does not know.
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -70,7 +66,7 @@ def stored_file(key, n_bytes, write, description):
         handle, temporary = tempfile.mkstemp(dir=directory, suffix=f"{SUFFIX}.part")
         os.close(handle)
         try:
-            with _needs_space(directory, n_bytes, description):
+            with needs_space(directory, n_bytes, description):
                 write(Path(temporary))
             os.replace(temporary, path)
         finally:
@@ -78,74 +74,8 @@ def stored_file(key, n_bytes, write, description):
     return path
 
 
-def gathered(pieces, shape, dtype):
-    """Return consecutive pieces as one array, which is mapped from a file where it is large.
-
-    So a process need not hold more than a few pieces, and the system drops pages of the file when
-    it needs memory. The file vanishes with the array.
-
-    Parameters
-    ----------
-    pieces : iterable of ndarray
-        Parts of the array along its first axis, in order.
-    shape : tuple of int
-        Shape of the array.
-    dtype : dtype
-        Type of the array.
-
-    Returns
-    -------
-    array : ndarray
-        May be written to.
-    """
-    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    if n_bytes <= LARGE_BYTES:
-        array = np.empty(shape, dtype)
-        start = 0
-        for piece in pieces:
-            array[start : start + len(piece)] = piece
-            start += len(piece)
-        return array
-    directory, description = store_directory(), f"an array of shape {tuple(shape)}"
-    with tempfile.TemporaryFile(dir=directory) as file:
-        for piece in pieces:
-            with _needs_space(directory, n_bytes, description):
-                file.write(np.ascontiguousarray(piece, dtype))
-                file.flush()
-        # Unlike numpy.memmap, this keeps joblib from looking for a file with a name.
-        return np.frombuffer(mmap.mmap(file.fileno(), n_bytes), dtype).reshape(shape)
-
-
-def read_rows(array, index):
-    """Return rows of an array, as ``array[index]``; of a mapped file, only these are read.
-
-    Untold, the system reads around each row as much as it is set to, which may be megabytes. Where
-    a process may use little memory, that drives out what other rows need.
-    """
-    mapped, first = mapping_of(array)
-    row_bytes = array.strides[0]
-    is_apart = array.flags.c_contiguous and row_bytes >= mmap.PAGESIZE
-    if mapped is not None and is_apart and hasattr(mapped, "madvise"):
-        # Rows can be read without the hint too, which not every system takes.
-        with contextlib.suppress(OSError):
-            for start in first + row_bytes * np.asarray(index, dtype=int):
-                before = int(start) % mmap.PAGESIZE
-                mapped.madvise(mmap.MADV_WILLNEED, int(start) - before, row_bytes + before)
-    return array[index]
-
-
-def mapping_of(array):
-    """Return the memory map that an array is a view of, None if none, and where it begins there."""
-    base = array
-    while isinstance(base, (np.ndarray, memoryview)):
-        base = base.base if isinstance(base, np.ndarray) else base.obj
-    if not isinstance(base, mmap.mmap):
-        return None, 0
-    return base, array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
-
-
 @contextlib.contextmanager
-def _needs_space(directory, n_bytes, description):
+def needs_space(directory, n_bytes, description):
     """Say what lacked space, and the way out, where the disk is full."""
     try:
         yield
