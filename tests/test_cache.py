@@ -167,7 +167,7 @@ def test_steps_give_the_same_where_their_results_are_large(monkeypatch):
     expected = steps.fit_transform(samples)
     back = steps[1].inverse_transform(expected)
     monkeypatch.setattr("skfmri._arrays.LARGE_BYTES", 1000)
-    monkeypatch.setattr("skfmri.samples.BATCH_BYTES", 8 * volumes[0].nbytes)
+    monkeypatch.setattr("skfmri.samples.nifti.BATCH_BYTES", 8 * volumes[0].nbytes)
     monkeypatch.setattr("skfmri.preprocessing.zscore.SCORING_BATCH_BYTES", 20_000)
     found = steps.fit_transform(samples)
     assert mapping_of(found)[0] is not None

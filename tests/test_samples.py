@@ -14,7 +14,8 @@ from hypothesis import given, strategies as st
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _num_samples, indexable
 
-import skfmri._sources
+import skfmri.samples.images
+import skfmri.samples.sources
 from skfmri.samples import NiftiSamples
 
 SHAPE = (6, 7, 8)
@@ -207,9 +208,9 @@ class TestSharing:
     ):
         path = write(tmp_path / "a.nii.gz", volumes)
         opened = []
-        original = skfmri._sources.FileSource._decode
+        original = skfmri.samples.sources.FileSource._decode
         monkeypatch.setattr(
-            "skfmri._sources.FileSource._decode",
+            "skfmri.samples.sources.FileSource._decode",
             lambda self, target: (opened.append(1), original(self, target)),
         )
         with ThreadPoolExecutor(4) as pool:
@@ -277,7 +278,7 @@ class TestSharing:
         def full(self, target):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("skfmri._sources.FileSource._decode", full)
+        monkeypatch.setattr("skfmri.samples.sources.FileSource._decode", full)
         samples = NiftiSamples(write(tmp_path / "a.nii.gz", volumes))
         with pytest.raises(OSError, match="Set SKFMRI_CACHE to a directory on a larger disk"):
             np.asarray(samples)
@@ -364,7 +365,7 @@ class TestRefusals:
     def inflater(self, request, monkeypatch):
         """Read with isal and, as where it is not installed, without."""
         if request.param == "zlib":
-            monkeypatch.setattr(skfmri._sources, "igzip", None)
+            monkeypatch.setattr(skfmri.samples.images, "igzip", None)
         else:
             pytest.importorskip("isal", reason="needs the extra skfmri[fast]")
 

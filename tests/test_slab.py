@@ -438,7 +438,7 @@ class TestContract:
             outside.fit(NiftiSamples(image_of(head(), tall)))
 
     def test_threads_change_nothing(self, monkeypatch):
-        monkeypatch.setattr("skfmri.samples.BATCH_BYTES", 10_000)
+        monkeypatch.setattr("skfmri.samples.nifti.BATCH_BYTES", 10_000)
         samples = NiftiSamples(image_of(head(count=9), ALIGNED))
         one = NiftiSlabRotator(slab=(1, 4)).fit_transform(samples)
         two = NiftiSlabRotator(slab=(1, 4), n_jobs=2).fit_transform(samples)
@@ -495,7 +495,7 @@ class TestContract:
 
     def test_memory_grows_with_the_slabs_not_with_the_file(self, tmp_path, monkeypatch):
         monkeypatch.setenv("SKFMRI_CACHE", str(tmp_path / "store"))
-        monkeypatch.setattr("skfmri.samples.BATCH_BYTES", 500_000)
+        monkeypatch.setattr("skfmri.samples.nifti.BATCH_BYTES", 500_000)
         peaks = {}
         for count in (50, 250):
             nibabel.save(image_of(head((24, 25, 26), count), MNI), tmp_path / f"{count}.nii.gz")

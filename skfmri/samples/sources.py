@@ -7,22 +7,21 @@ from pathlib import Path
 import joblib
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.openers import ImageOpener
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from skfmri._arrays import read_ahead
 from skfmri._cache import stored_file
 from skfmri._validation import check_affine
-
-try:
-    from isal import igzip, isal_zlib
-except ImportError:
-    igzip = None
+from skfmri.samples.images import (
+    DAMAGED,
+    open_data,
+    open_header,
+    read_volumes,
+    split_shape,
+    stretches_of,
+)
 
 CHUNK_BYTES = 4 * 1024**2
-DAMAGED = (EOFError, OSError, zlib.error) + (() if igzip is None else (isal_zlib.error,))
 
 
 class FileSource:
@@ -42,7 +41,7 @@ class FileSource:
     def __init__(self, path, affine=None):
         self.path = os.path.abspath(os.path.expanduser(path))
         self.name = self.path
-        image = _open_header(self.path)
+        image = open_header(self.path)
         proxy = image.dataobj
         self.affine = check_affine(image.affine if affine is None else affine, self.name)
         self.grid_shape, self.n_volumes = split_shape(proxy.shape, self.name)
@@ -96,7 +95,7 @@ class FileSource:
         return stored_file(key, self._n_bytes(), self._decode, description), 0
 
     def _decode(self, target):
-        with _open_data(self.data_path) as source, open(target, "wb") as decoded:
+        with open_data(self.data_path) as source, open(target, "wb") as decoded:
             for chunk in read_ahead(self._data_chunks(source)):
                 decoded.write(chunk)
 
@@ -152,7 +151,7 @@ class ArraySource:
 
         As from a file, neighbours that are float32 already cannot be written to.
         """
-        if self.array.dtype == np.float32 and len(_stretches(volumes)) == 1:
+        if self.array.dtype == np.float32 and len(stretches_of(volumes)) == 1:
             view = np.asarray(self.array[volumes[0] : volumes[-1] + 1])
             view.flags.writeable = False
             return view
@@ -179,85 +178,3 @@ def source_of(image, position):
     grid_shape, n_volumes = split_shape(array.shape, name)
     volumes_last = array.reshape(*grid_shape, n_volumes, order="F")
     return ArraySource(np.moveaxis(volumes_last, -1, 0), image.affine, name)
-
-
-def split_shape(shape, name):
-    """Return the grid and the number of volumes of an image's shape, or raise ValueError."""
-    shape = tuple(int(length) for length in shape)
-    if len(shape) == 3:
-        shape = (*shape, 1)
-    is_volumes = len(shape) == 4 or (len(shape) == 5 and 1 in shape[3:])
-    if not is_volumes or min(shape) < 1:
-        raise ValueError(
-            f"{name} has the shape {shape}, but volumes need a 3-D or 4-D image; a fifth axis "
-            "may only have length 1. Select the part you want and save it as a 4-D image."
-        )
-    return shape[:3], int(np.prod(shape[3:]))
-
-
-def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0):
-    """Return volumes of a raw file in NIfTI order as float32 of shape ``(k, x, y, z)``.
-
-    The result lies in memory as in the file: x runs fastest. One stretch of neighbouring volumes
-    that are float32 already is returned as a map of the file, which cannot be written to. Else each
-    stretch is mapped for itself, so that memory holds the result only.
-    """
-    volumes = np.asarray(volumes, dtype=int)
-    stored_shape = tuple(grid_shape)[::-1]
-    volume_bytes = int(np.prod(grid_shape)) * dtype.itemsize
-    stretches = _stretches(volumes)
-    is_scaled = (slope, inter) != (1.0, 0.0)
-
-    def window(stretch):
-        first = offset + volumes[stretch[0]] * volume_bytes
-        shape = (len(stretch), *stored_shape)
-        return np.memmap(path, dtype, mode="r", offset=first, shape=shape)
-
-    if len(stretches) == 1 and dtype == np.float32 and not is_scaled:
-        return np.asarray(window(stretches[0])).transpose(0, 3, 2, 1)
-    result = np.empty((len(volumes), *stored_shape), dtype=np.float32)
-    for stretch in stretches:
-        values = window(stretch)
-        place = slice(stretch[0], stretch[-1] + 1)
-        result[place] = values * np.float64(slope) + inter if is_scaled else values
-    return result.transpose(0, 3, 2, 1)
-
-
-def _stretches(volumes):
-    """Return for each run of neighbouring volumes the places that they take in the result."""
-    places, is_break = np.arange(len(volumes)), volumes[1:] - volumes[:-1] != 1
-    if not is_break.any():
-        return [places] if len(places) else []
-    return np.split(places, np.flatnonzero(is_break) + 1)
-
-
-def _open_data(path):
-    """Open a file for its decoded bytes; isal, where installed, inflates about twice as fast."""
-    is_gzip = Path(path).suffix.lower() == ".gz"
-    return igzip.open(path) if is_gzip and igzip is not None else ImageOpener(path)
-
-
-def _open_header(path):
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no file {path}. Check the path and its spelling.")
-    try:
-        image = nibabel.load(path)
-    except (
-        ImageFileError,
-        HeaderDataError,
-        WrapStructError,
-        OSError,
-        EOFError,
-        zlib.error,
-        ValueError,
-    ) as error:
-        raise ValueError(
-            f"{path} cannot be read as a NIfTI image: {error}. "
-            "Pass a .nii or .nii.gz file; copy it again if it should be one."
-        ) from error
-    if not isinstance(image, nibabel.Nifti1Pair):
-        raise ValueError(
-            f"{path} is a {type(image).__name__}, not a NIfTI image. "
-            "Convert it first, for example with nibabel."
-        )
-    return image

@@ -5,8 +5,8 @@ import math
 import nibabel
 import numpy as np
 
-from skfmri._sources import ArraySource, source_of
 from skfmri._validation import check_per_volume, check_same_grid, describe_grid
+from skfmri.samples.sources import ArraySource, source_of
 
 BATCH_BYTES = 8 * 1024**2
 
