@@ -147,7 +147,7 @@ def profile_epoch(work):
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     from skfmri import SlabCNNClassifier
-    from skfmri._compiled import CompiledNetwork
+    from skfmri.networks.compiled import CompiledNetwork
 
     X, y = work.slabs()[:245], work.labels[:245].astype(np.int32)
     network = SlabCNNClassifier()
@@ -190,7 +190,7 @@ def profile_scores(work):
     import scores
 
     from skfmri import NiftiSlabRotator, SlabCNNClassifier, _training
-    from skfmri._compiled import POOL
+    from skfmri.networks.pool import POOL
 
     command = [sys.executable, "-c", "from skfmri import SlabCNNClassifier"]
     imports = seconds_of(lambda: subprocess.run(command, check=True, capture_output=True), 3)

@@ -13,8 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from skfmri._compiled import CompiledNetwork
 from skfmri.networks import convolutional_network
+from skfmri.networks.compiled import CompiledNetwork
 
 NETWORKS = {
     "8 x 9 x 3, 4 filters, 1 block": (

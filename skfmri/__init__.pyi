@@ -12,7 +12,7 @@ from . import (
     spatial as spatial,
     statistics as statistics,
 )
-from .classifier import (
+from .estimators import (
     SlabCNNClassifier as SlabCNNClassifier,
     VolumeCNNClassifier as VolumeCNNClassifier,
 )

@@ -3,7 +3,7 @@
 import argparse
 import importlib.metadata
 
-from skfmri._parameters import SMALL_SAMPLE
+from skfmri.estimators.defaults import SMALL_SAMPLE
 
 DEMO_DIRECTORY = "skfmri-demo"
 

@@ -174,7 +174,7 @@ def _claim(args, directory, replace=False):
 def build_pipeline(args):
     """Return the pipeline that the arguments describe."""
     # Keras takes seconds to load: not before the input has been checked.
-    from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+    from skfmri.estimators.classifier import SlabCNNClassifier, VolumeCNNClassifier
 
     network = {name: getattr(args, name) for name in NETWORK_PARAMETERS}
     classifier = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}[args.network]

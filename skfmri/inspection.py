@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage, stats
 
-from skfmri._backend import keras
 from skfmri._validation import check_fitted_shape, check_number
-from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri.estimators.classifier import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri.networks.backend import keras
 from skfmri.preprocessing import NiftiSlabRotator
 
 __all__ = [

@@ -35,7 +35,7 @@ def slabs():
 @pytest.fixture(scope="session")
 def fitted_slab_decoder(slabs, tiny):
     """A trained SlabCNNClassifier with random_state=0; do not change it."""
-    from skfmri.classifier import SlabCNNClassifier
+    from skfmri import SlabCNNClassifier
 
     return SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
 

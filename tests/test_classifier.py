@@ -20,11 +20,11 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from skfmri._compiled import POOL
-from skfmri._parameters import SMALL_SAMPLE, seed_sequence
-from skfmri._training import mean_history
-from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.networks import convolutional_network
+from skfmri.networks.pool import POOL
+from skfmri.networks.training import mean_history, seed_sequence
 
 
 def weights_of(decoder):
@@ -341,7 +341,7 @@ import sys
 import joblib, numpy as np
 import tensorflow as tf
 from sklearn.model_selection import cross_val_score
-from skfmri.classifier import SlabCNNClassifier
+from skfmri import SlabCNNClassifier
 
 def threads():
     import os

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 import skfmri.cli
-from skfmri._parameters import SMALL_SAMPLE
 from skfmri._results import ResultDirectory
 from skfmri.cli import main
+from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.networks import convolutional_network
 
 SHAPE = (12, 13, 10)

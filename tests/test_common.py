@@ -28,7 +28,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.model_selection import RepeatedGroupKFold, RepeatedStratifiedGroupKFold
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 from skfmri.samples import NiftiSamples
@@ -157,8 +157,8 @@ NOT_MET = {
 SUITE = """
 import json, sys, warnings
 from sklearn.utils.estimator_checks import check_estimator
-from skfmri._compiled import POOL
-from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri.networks.pool import POOL
+from skfmri import SlabCNNClassifier, VolumeCNNClassifier
 
 warnings.simplefilter("ignore")
 POOL.most_idle = 40

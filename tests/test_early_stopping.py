@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-from skfmri.classifier import SlabCNNClassifier
+from skfmri import SlabCNNClassifier
 
 
 @pytest.fixture

@@ -32,8 +32,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skfmri import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri._links import DocumentedMixin
-from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 

@@ -30,7 +30,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import ExtraTreeClassifier
 
-from skfmri.classifier import SlabCNNClassifier
+from skfmri import SlabCNNClassifier
 from skfmri.evaluation import chance_level, evaluate_decoder, linear_baseline
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
@@ -610,7 +610,7 @@ class TestLedger:
 SCRIPT = """
 import sys
 import numpy as np
-from skfmri.classifier import SlabCNNClassifier
+from skfmri import SlabCNNClassifier
 from skfmri.evaluation import evaluate_decoder
 from skfmri.model_selection import RepeatedGroupKFold
 

@@ -4,11 +4,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import skfmri._training
+import skfmri.networks.training
 from skfmri import SlabCNNClassifier
-from skfmri._compiled import CompiledNetwork
-from skfmri._kernels import leaf_layers, use_fast_kernels
 from skfmri.networks import convolutional_network
+from skfmri.networks.compiled import CompiledNetwork
+from skfmri.networks.kernels import leaf_layers, use_fast_kernels
 
 
 def seed_states(model):
@@ -321,10 +321,10 @@ def test_callbacks_see_every_batch_and_change_no_bit(slabs, tiny, name):
 
 def test_samples_are_copied_a_few_batches_at_a_time(slabs, tiny, monkeypatch):
     whole = SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
-    monkeypatch.setattr(skfmri._training, "CALL_BYTES", 2 * 8 * slabs[0][0].nbytes)
-    copied, as_input = [], skfmri._training.as_input
+    monkeypatch.setattr(skfmri.networks.training, "CALL_BYTES", 2 * 8 * slabs[0][0].nbytes)
+    copied, as_input = [], skfmri.networks.training.as_input
     monkeypatch.setattr(
-        skfmri._training,
+        skfmri.networks.training,
         "as_input",
         lambda *given: copied.append(len(given[0])) or as_input(*given),
     )

@@ -16,8 +16,8 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skfmri import SlabCNNClassifier
 from skfmri._ledger import Ledger, fingerprint, parameters_of, versions
-from skfmri.classifier import SlabCNNClassifier
 from skfmri.preprocessing import VoxelZScorer
 
 WORK = {"samples": "a1", "filters": "32", "random_state": 0}

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from skfmri import VolumeCNNClassifier
-from skfmri.networks import check_architecture, convolutional_network, per_block, smallest_input
+from skfmri.networks import convolutional_network, per_block, smallest_input
+from skfmri.networks.architecture import check_architecture
 
 
 def test_default_network_for_three_slices_has_the_parameters_of_the_notebook():

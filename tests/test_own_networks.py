@@ -88,7 +88,7 @@ def test_a_seed_decides_every_weight_and_no_other_state_does(decoder, slabs):
 
 
 def test_kernels_of_one_layer_are_drawn_apart():
-    from skfmri._compiled import CompiledNetwork
+    from skfmri.networks.compiled import CompiledNetwork
 
     inputs = keras.Input((4,))
     x = layers.SimpleRNN(4, recurrent_initializer="glorot_uniform")(layers.Reshape((1, 4))(inputs))

@@ -22,7 +22,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer

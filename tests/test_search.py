@@ -198,7 +198,7 @@ SCRIPT = """
 import sys
 import numpy as np
 from sklearn.model_selection import GridSearchCV, GroupKFold
-from skfmri.classifier import SlabCNNClassifier
+from skfmri import SlabCNNClassifier
 from skfmri.evaluation import fit_search
 
 rng = np.random.default_rng(0)

@@ -25,8 +25,8 @@ from skfmri.resampling import SPLINE_ORDERS, apply_operator, resampling_operator
 ESTIMATORS = {
     "DecodingPipeline": "skfmri.pipeline",
     "NiftiSlabRotator": "skfmri.preprocessing",
-    "SlabCNNClassifier": "skfmri.classifier",
-    "VolumeCNNClassifier": "skfmri.classifier",
+    "SlabCNNClassifier": "skfmri.estimators.classifier",
+    "VolumeCNNClassifier": "skfmri.estimators.classifier",
     "VoxelZScorer": "skfmri.preprocessing",
     "FunctionTransformer": "sklearn.preprocessing",
     "LinearSVC": "sklearn.svm",
@@ -296,8 +296,8 @@ def _recipe(classifier):
 
 def _check_weights(classifier):
     """Raise ValueError unless the weights have the shapes of the network."""
-    from skfmri._backend import keras
-    from skfmri.networks import convolutional_network
+    from skfmri.networks.architecture import convolutional_network
+    from skfmri.networks.backend import keras
 
     recipe = classifier._fitted_recipe
     # No memory is given to weights that are only asked for their shapes; another network than
@@ -321,7 +321,7 @@ def _is_known(cls):
 
 def _is_network(cls):
     # A network that is not imported cannot have been subclassed.
-    module = sys.modules.get("skfmri.classifier")
+    module = sys.modules.get("skfmri.estimators.classifier")
     return module is not None and issubclass(cls, tuple(getattr(module, n) for n in NETWORKS))
 
 

@@ -94,7 +94,7 @@ def build_loss(content, inner):
 
 def _loss_function(name):
     # Loaded where it is needed, for it loads Keras.
-    from skfmri._members import loss_function
+    from skfmri.networks.recipe import loss_function
 
     return loss_function(name)
 
@@ -113,7 +113,7 @@ def _keras_config(value, inner):
 
 def _keras_class(name, place):
     """Return a class of Keras' own by its name, or None."""
-    from skfmri._backend import keras
+    from skfmri.networks.backend import keras
 
     module, base = keras.optimizers, keras.optimizers.Optimizer
     if place == "optimizers.schedules":

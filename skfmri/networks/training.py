@@ -3,9 +3,10 @@
 from itertools import zip_longest
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from skfmri._arrays import read_ahead, read_rows
-from skfmri._backend import keras
+from skfmri.networks.backend import keras
 
 CALL_BYTES = 32 * 1024**2
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -175,7 +176,17 @@ def as_input(batch, network):
     return np.asarray(batch, np.float32).reshape(-1, *network.model.input_shape[1:])
 
 
+def seed_sequence(random_state):
+    """Return what seeds are spawned from, without a change to NumPy's global state."""
+    if random_state is None:
+        # scikit-learn would draw from NumPy's global state, and so change it.
+        return np.random.SeedSequence()
+    drawn = check_random_state(random_state).randint(2**31 - 1, size=4)
+    return np.random.SeedSequence(drawn.tolist())
+
+
 def callback_list(callbacks):
+    """Return callbacks of Keras as a list, or raise TypeError."""
     if callbacks is None:
         return []
     callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from numbers import Integral, Real
 
-from skfmri._backend import keras
 from skfmri._validation import check_number, describe_grid
+from skfmri.networks.backend import keras
 
 __all__ = ["convolutional_network", "smallest_input"]
 
@@ -81,7 +81,7 @@ def convolutional_network(
 
     Examples
     --------
-    >>> from skfmri.networks import convolutional_network
+    >>> from skfmri.networks.architecture import convolutional_network
     >>> convolutional_network((40, 56, 3), n_classes=2).count_params()
     2345602
     """
@@ -138,7 +138,7 @@ def smallest_input(rank, *, kernel_size=3, n_blocks=3, pool_size=2, strides=1, p
 
     Examples
     --------
-    >>> from skfmri.networks import smallest_input
+    >>> from skfmri.networks.architecture import smallest_input
     >>> [smallest_input(2, n_blocks=n) for n in range(4)]
     [(1, 1), (4, 4), (10, 10), (22, 22)]
     """
@@ -173,7 +173,7 @@ def per_block(value, n_blocks, rank, name):
 
     Examples
     --------
-    >>> from skfmri.networks import per_block
+    >>> from skfmri.networks.architecture import per_block
     >>> per_block([(2, 3), 4], n_blocks=2, rank=2, name="pool_size")
     [(2, 3), (4, 4)]
     """

@@ -4,37 +4,14 @@ import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
 from skfmri._validation import check_fitted_shape
 
-# Chosen and measured by benchmarks/accuracy.py.
-SMALL_SAMPLE = {
-    "filters": 16,
-    "n_blocks": 2,
-    "dense_units": (64,),
-    "batch_norm_momentum": 0.9,
-    "linear_path": 100.0,
-    "epochs": 30,
-}
-
-
-def freeze(value):
-    value = value.tolist() if isinstance(value, np.ndarray) else value
-    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
-
-
-def seed_sequence(random_state):
-    if random_state is None:
-        # scikit-learn would draw from NumPy's global state, and so change it.
-        return np.random.SeedSequence()
-    drawn = check_random_state(random_state).randint(2**31 - 1, size=4)
-    return np.random.SeedSequence(drawn.tolist())
-
 
 def check_samples(X, classes):
+    """Raise ValueError unless a network can be trained on the samples."""
     if X.ndim not in (2, 4):
         raise ValueError(
             f"X has shape {X.shape}. Pass samples of shape (n_samples, x, y, z), where a single "
@@ -48,6 +25,7 @@ def check_samples(X, classes):
 
 
 def check_finite(X, n_at_once=64):
+    """Raise ValueError if a value is not finite in float32."""
     for start in range(0, len(X), n_at_once):
         with np.errstate(over="ignore"):
             chunk = np.asarray(X[start : start + n_at_once], np.float32)
@@ -124,6 +102,7 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
 
 
 def warn_if_diverged(losses):
+    """Warn if the loss of an epoch is not finite."""
     bad = ~np.isfinite(losses)
     if bad.any():
         warnings.warn(

@@ -7,14 +7,12 @@ from functools import partial
 from numbers import Real
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
-from skfmri._backend import keras
-from skfmri._compiled import POOL
-from skfmri._parameters import freeze
-from skfmri._training import train
 from skfmri._validation import check_number
-from skfmri.networks import convolutional_network
+from skfmri.networks.architecture import convolutional_network
+from skfmri.networks.backend import keras
+from skfmri.networks.pool import POOL
+from skfmri.networks.training import train
 
 
 @dataclass(frozen=True)
@@ -157,39 +155,10 @@ def loss_settings(loss):
     return loss
 
 
-def linear_weights(X, y, sample_weight, n_classes, C):
-    """Fit a logistic regression; return kernel and bias of a layer whose softmax it is.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, ...)
-        Samples, flattened here.
-    y : ndarray of shape (n_samples,), int
-        Positions of the classes.
-    sample_weight : ndarray of shape (n_samples,)
-        Weight of each sample in the loss.
-    n_classes : int
-        Number of classes, of which some may have no sample.
-    C : float
-        Inverse strength of the L2 penalty.
-
-    Returns
-    -------
-    kernel : ndarray of shape (n_features, n_classes), float32
-    bias : ndarray of shape (n_classes,), float32
-    """
-    X = np.asarray(X, np.float32).reshape(len(X), -1)
-    kernel = np.zeros((X.shape[1], n_classes), np.float32)
-    bias = np.zeros(n_classes, np.float32)
-    found = np.unique(y)
-    if len(found) > 1:
-        model = LogisticRegression(C=C, max_iter=1000).fit(X, y, sample_weight=sample_weight)
-        # Of two classes scikit-learn keeps the difference.
-        halves = np.array([[-0.5], [0.5]], np.float32)
-        binary = len(model.coef_) == 1
-        kernel[:, found] = (halves @ model.coef_ if binary else model.coef_).T
-        bias[found] = halves @ model.intercept_ if binary else model.intercept_
-    return kernel, bias
+def freeze(value):
+    """Return lists and arrays as tuples, which can be hashed."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
 def train_member(recipe, learning_rate, linear, seeds, data, options):

@@ -1,6 +1,6 @@
 """Epochs of a training as tasks for the callbacks of scikit-learn."""
 
-from skfmri._backend import keras
+from skfmri.networks.backend import keras
 
 
 class EpochTasks(keras.callbacks.Callback):
@@ -28,15 +28,18 @@ class EpochTasks(keras.callbacks.Callback):
         self.given, self.learnt, self.is_member = given, learnt, is_member
 
     def on_train_begin(self, logs=None):
+        """Begin the task of a member."""
         self.history, self.n_epochs = {}, 0
         if self.is_member:
             self.context.call_on_fit_task_begin(estimator=self.estimator, **self.given)
 
     def on_epoch_begin(self, epoch, logs=None):
+        """Begin the task of an epoch."""
         self.task = self.context.subcontext(task_name="epoch")
         self.task.call_on_fit_task_begin(**self._now())
 
     def on_epoch_end(self, epoch, logs=None):
+        """End the task of an epoch, and training if a callback asks for it."""
         self.n_epochs += 1
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
@@ -44,6 +47,7 @@ class EpochTasks(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
+        """End the task of a member."""
         if self.is_member:
             self.context.call_on_fit_task_end(estimator=self.estimator, **self.given)
 

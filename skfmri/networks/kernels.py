@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from skfmri._backend import keras
+from skfmri.networks.backend import keras
 
 # Rows of such a kernel begin at the same places of a page and displace each other from the cache.
 ALIASED_UNITS = 512
