@@ -2,13 +2,14 @@
 Look at the data
 ================
 
-Before anything is trained: what is in the volumes, where do they hold nothing, and what are they
-alike in? The last question decides how they must be split.
+Before training anything: what is in the volumes, where are they empty, and which of them are
+similar? The last question decides how they must be split.
 """
 
 # %%
-# The data are simulated maps of 24 subjects, each with eyes closed and eyes open. Where the
-# two conditions differ is known, and so is the trap.
+# The data are simulated maps of 24 subjects, each with eyes closed and eyes open. The
+# :doc:`workshop notebook </notebook>` from which skfmri grew classifies such maps. Here we know
+# where the two conditions differ, and we know the trap.
 
 import numpy as np
 from nilearn.image import mean_img
@@ -24,14 +25,14 @@ print(data.DESCR)
 
 # %%
 # `data.images` is an ordinary NIfTI image with the volumes on its last axis, so everything in
-# nilearn and nibabel works on it. Here is the mean volume, cut through an eye.
+# nilearn and nibabel works on it. Here is a cut through one eye in the mean volume.
 
 mean = mean_img(data.images, copy_header=True)
 plot_epi(mean, cut_coords=(30, 60, -45), cmap="gray", colorbar=False, title="mean of all maps")
 
 # %%
-# :class:`~skfmri.NiftiSamples` shows the same volumes to scikit-learn: samples come first, labels
-# and groups travel along.
+# :class:`~skfmri.NiftiSamples` presents the same volumes to scikit-learn: samples come first, and
+# labels and groups travel with them.
 
 samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
 print(samples)
@@ -41,33 +42,34 @@ print(data.images.shape, "as samples is", samples.shape)
 # How large are the values?
 # --------------------------
 # Outside the head every voxel is 0 in every map. Two thresholds, on the mean and on the standard
-# deviation of a voxel, tell such voxels from the others. :class:`~skfmri.VoxelZScorer` uses them;
-# the lines are at its defaults.
+# deviation of a voxel, separate such voxels from the rest. :class:`~skfmri.VoxelZScorer` uses them;
+# the lines mark its defaults.
 
 plot_voxel_statistics(samples)
 
 # %%
-# What are the maps alike in?
-# ---------------------------
+# Which maps are similar?
+# -----------------------
 # Each map is a point in a space with one axis per voxel. A principal component analysis finds the
-# directions in which the points spread most. No handful of them holds it all.
+# directions in which the points vary most. No small number of components explains most of the
+# variance.
 
 X = np.asarray(samples).reshape(len(samples), -1)
 plot_explained_variance(X)
 
 # %%
-# The first two components do not show the two conditions.
+# The first two components do not separate the two conditions.
 
 plot_embedding(X, samples.y, method="pca")
 
 # %%
-# t-SNE keeps neighbours together instead. It shows many small heaps, most of one colour: eight
-# maps per subject, four of them with the eyes closed.
+# t-SNE instead keeps neighbours together. It shows many small clusters, most of one colour. There
+# are eight maps per subject, four of them with eyes closed.
 
 plot_embedding(X, samples.y, method="tsne", random_state=0)
 
 # %%
-# So whose map is the nearest one?
+# So whose map is the nearest neighbour of each map?
 
 distances = euclidean_distances(X)
 np.fill_diagonal(distances, np.inf)
@@ -78,8 +80,8 @@ print(f"The nearest map is of the same subject for {same_subject:.0%} of the map
 print(f"and has the same label for {same_label:.0%}.")
 
 # %%
-# Someone who knows nothing about eyes, but remembers the map most like this one, answers
-# right every time. Without the maps of the same subject the rule is a little better than a coin.
+# A rule that knows nothing about eyes, but remembers the most similar map, gives the right answer
+# every time. Without the maps of the same subject, it is only slightly better than a coin flip.
 
 distances[data.subjects[:, np.newaxis] == data.subjects] = np.inf
 nearest = distances.argmin(axis=1)
@@ -91,7 +93,7 @@ assert same_label > 0.95
 assert 0.5 < across_subjects < 0.75
 
 # %%
-# So all maps of a subject must stay on one side of every split. The next page gives them the
-# labels and groups that see to it.
+# So all maps of a subject must stay on one side of every split. The next page gives them the labels
+# and groups that ensure this.
 
 # sphinx_gallery_thumbnail_number = 5

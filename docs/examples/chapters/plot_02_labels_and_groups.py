@@ -2,13 +2,13 @@
 Labels and groups
 =================
 
-Labels say what is decoded. Groups say what must not be torn apart when volumes are split into
+Labels define what is decoded. Groups define what must stay together when volumes are split into
 training and test data.
 """
 
 # %%
-# The volumes come subject by subject: four maps with the eyes closed, then four with the eyes
-# open. :func:`~skfmri.datasets.block_labels` writes such a design down. For a design of your own,
+# The volumes are ordered by subject: four maps with eyes closed, then four with eyes open.
+# :func:`~skfmri.datasets.block_labels` generates the labels of such a design. For your own design,
 # read a table with one row per volume instead.
 
 import matplotlib.pyplot as plt
@@ -25,7 +25,8 @@ print(labels[:10])
 
 # %%
 # A group holds whole subjects. Six groups of four subjects are enough here; the field calls them
-# chunks. :func:`~skfmri.datasets.block_groups` refuses a number that would cut a subject in two.
+# chunks. :func:`~skfmri.datasets.block_groups` requires equal groups and rejects a number that does
+# not divide the volumes evenly.
 
 groups = block_groups(n_samples=len(labels), n_groups=6)
 subjects = block_groups(n_samples=len(labels), n_groups=24)
@@ -37,9 +38,9 @@ assert (groups == data.chunks).all()
 # %%
 # They travel with the volumes
 # ----------------------------
-# :class:`~skfmri.NiftiSamples` holds volumes, labels and groups together. An index chooses
-# samples, as in an array, and everything else follows. Of a file, only the header has been read
-# so far.
+# :class:`~skfmri.NiftiSamples` holds volumes, labels and groups together. An index selects samples,
+# as in an array, along with their labels and groups. If the data come from a file, only its header
+# has been read so far.
 
 samples = NiftiSamples(data.images, y=labels, groups=groups)
 print(samples)
@@ -47,14 +48,14 @@ print(samples[samples.y == "open"])
 print(samples[[0, 5, 100]].y, samples[[0, 5, 100]].groups)
 
 # %%
-# One integer gives one volume, as a NIfTI image.
+# A single integer returns one volume as a NIfTI image.
 
 print(type(samples[7]).__name__, samples[7].shape)
 
 # %%
-# So scikit-learn can split samples as it splits arrays, and the splitters of skfmri find the groups
-# in them. Here each volume gets the number of the fold in which it is tested, once with groups kept
-# whole and once at random.
+# So scikit-learn can split samples like arrays, and the splitters of skfmri find the groups in
+# them. Here each volume gets the number of the fold in which it is tested, once with groups kept
+# together and once at random.
 
 
 def fold_of_volume(cv):
@@ -68,8 +69,8 @@ by_group = fold_of_volume(RepeatedGroupKFold(n_splits=3, n_repeats=1, random_sta
 at_random = fold_of_volume(KFold(n_splits=3, shuffle=True, random_state=0))
 
 # %%
-# Each column of the picture is a volume; neighbouring subjects and groups take turns in colour. A
-# fold by group takes whole groups, a random one takes volumes from everybody.
+# Each column of the figure is a volume; neighbouring subjects and groups alternate in colour. A
+# grouped fold takes whole groups. A random fold takes volumes from almost every subject.
 
 strips = {
     "label": labels == "open",
@@ -86,7 +87,7 @@ for ax, (name, values) in zip(axes, strips.items(), strict=True):
 axes[-1].set_xlabel("volume")
 
 # %%
-# How many subjects would be on both sides of some split?
+# How many subjects are on both sides of at least one split?
 
 
 def torn(folds):
@@ -99,4 +100,5 @@ assert torn(by_group) == 0
 assert torn(at_random) > 20
 
 # %%
-# :doc:`/grouping` tells which group to choose for which question, and how to repeat grouped splits.
+# :doc:`/grouping` explains which group to choose for which question, and how to repeat grouped
+# splits.

@@ -2,13 +2,13 @@
 Rotate and cut
 ==============
 
-A two-dimensional network sees a few adjacent slices, as it would see the colours of a picture.
-Turned by an angle, three slices pass through the eyes and through visual cortex.
+A two-dimensional network sees a few adjacent slices as channels, like the colours of a picture.
+After a rotation, three slices pass through both the eyes and visual cortex.
 """
 
 # %%
-# :class:`~skfmri.NiftiSlabRotator` turns volumes about an axis, crops the empty rim and keeps a
-# slab of slices. It learns from the volumes where the head ends.
+# :class:`~skfmri.NiftiSlabRotator` rotates volumes about an axis, crops the empty border and keeps
+# a slab of slices. `fit` determines from the volumes where the head ends.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,19 +26,19 @@ slabs = rotator.transform(samples)
 print(samples.shape, "becomes", slabs.shape)
 
 # %%
-# Look where it lies before you train anything. The slab is drawn on the mean of the maps, in
-# the space of the head.
+# Check the position of the slab before you train anything. It is drawn on the mean of the maps, in
+# native space.
 
 plot_slab(rotator, samples, cut_coords=(30, 50, -35))
 
 # %%
-# Without the rotation the slices that hold the eyes miss visual cortex: they pass below it.
+# Without the rotation, the slices that contain the eyes pass below visual cortex.
 
 level = NiftiSlabRotator(angle=0, slab=(6, 9)).fit(samples)
 plot_slab(level, samples, cut_coords=(30, 50, -42))
 
 # %%
-# How much of the true effect does each of them hold? It is known here.
+# How much of the true effect does each slab contain? On simulated data we know.
 
 effect = np.abs(data.effect.get_fdata())
 is_visual = np.arange(effect.shape[1]) < 20  # the back of the head
@@ -60,7 +60,8 @@ assert min(share_inside(rotator)) > 0.3
 assert share_inside(level)[1] < 0.05
 
 # %%
-# This is what the network gets: three slices of the first map, the front of the head at the top.
+# This is the input of the network: three slices of the first map, with the front of the head at the
+# top.
 
 figure, axes = plt.subplots(1, 3, figsize=(8, 3.8), layout="constrained")
 for i, ax in enumerate(axes):
@@ -70,8 +71,9 @@ for i, ax in enumerate(axes):
 # %%
 # The same as with nilearn
 # ------------------------
-# The notebook turned the affine and let nilearn resample and crop whole volumes. The rotator gives
-# the same numbers, but computes only the slab, and decides where to crop on training volumes alone.
+# The :doc:`workshop notebook </notebook>` from which skfmri grew rotated the affine and let nilearn
+# resample and crop whole volumes. The rotator gives the same numbers, but computes only the slab.
+# It determines the crop on training volumes alone.
 
 cos, sin = np.cos(0.35), np.sin(0.35)
 rotation = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]])
@@ -86,13 +88,13 @@ assert slabs.shape == expected.shape
 assert difference < 1e-5 * np.ptp(expected)
 
 # %%
-# From where slices are counted
-# -----------------------------
+# Where slice numbers start
+# -------------------------
 # The crop depends on the training volumes. Suppose that in some scans the field of view ends early
-# and the lowest 12 slices are empty. Folds with such scans alone would crop more, and slice 12
-# would lie elsewhere in the head. Counted from the whole rotated grid, with
-# ``slab_reference="grid"``, it stays put. (Cubic splines ring a little into empty space, which
-# keeps the crop from moving here; linear interpolation shows it.)
+# and the lowest 12 slices are empty. A fold with only such scans would crop more, and slice 12
+# would be at a different place in the head. With ``slab_reference="grid"``, slices are counted from
+# the whole rotated grid and do not move. (Cubic splines ring slightly into empty space, which keeps
+# the crop from moving here, so we show it with linear interpolation.)
 
 volumes = np.asarray(samples)
 volumes[..., :12] = 0

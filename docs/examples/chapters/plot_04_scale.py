@@ -2,12 +2,12 @@
 Scale the voxels
 ================
 
-Networks learn best when all inputs have about the same size. The scale is learned from the
-training volumes alone, and voxels that hold nothing stay quiet.
+Networks learn best when all inputs are on a similar scale. The scale is estimated from the training
+volumes alone, and empty voxels stay at zero.
 """
 
 # %%
-# One group of subjects is left out, as in a fold of a cross-validation.
+# One group of subjects is held out, as in a fold of a cross-validation.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,8 +39,9 @@ for ax, picture, title in (
     figure.colorbar(image, ax=ax, shrink=0.8)
 
 # %%
-# On training volumes every voxel then has mean 0 and standard deviation 1. Held-out volumes were
-# scaled with numbers that they had no part in, so theirs are close to that, but not equal.
+# Every voxel now has mean 0 and standard deviation 1 over the training volumes. Held-out volumes
+# did not contribute to these statistics, so their means and standard deviations are close to 0 and
+# 1, but not equal.
 
 used = scorer.mask_
 for name, scores in (("training", scores_train), ("held out", scores_test)):
@@ -57,9 +58,9 @@ assert np.abs(scores_test.mean(axis=0)[used]).max() > 0.3
 # %%
 # Why thresholds?
 # ---------------
-# About half of the slab lies outside the head. Interpolation leaves tiny values there, and a tiny
-# value divided by a tiny standard deviation is a large number. The thresholds keep such voxels
-# at 0.
+# About half of the slab is outside the head. Interpolation leaves tiny values there, and a tiny
+# value divided by a tiny standard deviation is a large number. The thresholds keep such voxels at
+# zero.
 
 plot_voxel_statistics(slabs_train)
 
@@ -74,7 +75,7 @@ assert np.abs(without).max() > 10 > 6 > np.abs(scores_train).max()
 assert 0.45 < used.mean() < 0.65
 
 # %%
-# Thresholds are in units of the data. These maps have values near 1. Time series have values of
-# some hundreds, with means that :func:`~skfmri.clean_runs` brings to 0; a mean below its threshold
-# is not subtracted, and a mean near 0 need not be. Look at the histogram before you trust a
-# threshold.
+# Thresholds are in the units of the data. These maps have values near 1. Time series have values of
+# several hundred, with means that :func:`~skfmri.clean_runs` brings to 0. A mean below its
+# threshold is not subtracted, and a mean near 0 need not be. Look at the histogram before you trust
+# a threshold.

@@ -2,13 +2,15 @@
 Build, fit, evaluate
 ====================
 
-The notebook's network, its learning curves, and a score that says something about new subjects.
+The network of the workshop notebook, its learning curves, and a score that generalises to new
+subjects.
 """
 
 # %%
-# The notebook trains for 125 epochs. To keep this page quick we train for 15 and set
-# ``batch_norm_momentum=0.9``: so short a training leaves the running means of batch normalization
-# behind the data at the default of 0.99. All else is the notebook's.
+# The :doc:`notebook </notebook>`, a workshop chapter on eyes open and eyes closed from which skfmri
+# grew, trains for 125 epochs. To keep this page quick, we train for 15 and set
+# ``batch_norm_momentum=0.9``. With the default of 0.99, the running means of batch normalization
+# would lag behind the data in such a short training. Everything else is as in the notebook.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,9 +34,9 @@ samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
 # %%
 # Build
 # -----
-# The classifier is the last step of a pipeline: rotate and cut, scale, decode. With `validation`
-# the pipeline first holds some groups back, so that their loss can be watched during training;
-# no step is fitted on them.
+# The classifier is the last step of a pipeline: rotate and cut, scale, decode. With `validation`,
+# the pipeline first holds out some groups to monitor their loss during training. No step is fitted
+# on them.
 
 pipe = DecodingPipeline(
     [
@@ -46,7 +48,7 @@ pipe = DecodingPipeline(
 )
 
 # %%
-# The network is built in `fit`, when the shape of the slab is known. To look at it before:
+# The network is built in `fit`, when the shape of the slab is known. To look at it beforehand:
 
 network = pipe["cnn"].build_network((40, 56, 3), n_classes=2)
 network.summary(line_length=80)
@@ -56,7 +58,7 @@ assert network.count_params() == 2_345_602
 # %%
 # Fit
 # ---
-# One group is left out for the test, another one is held back by the pipeline.
+# One group is held out for testing; the pipeline holds out another for validation.
 
 train, test = samples[samples.groups != 0], samples[samples.groups == 0]
 pipe.fit(train, train.y)
@@ -67,9 +69,9 @@ plot_learning_curves(pipe.validation_history_, metric="accuracy", ax=axes[0])
 plot_learning_curves(pipe.validation_history_, metric="loss", ax=axes[1])
 
 # %%
-# The network learns to recognise most of its training volumes. Its accuracy on them is measured
-# while dropout is at work, so the validation curve may lie above it. And it may lie above or below
-# what the test shows: one group of eight subjects is a small sample.
+# The network learns to classify most of its training volumes correctly. Accuracy on them is
+# measured with dropout switched on, so the validation curve may be above it. It may also be above
+# or below the test accuracy: one group of eight subjects is a small sample.
 
 print(f"accuracy on training volumes {pipe.validation_history_['accuracy'][-1]:.2f}")
 print(f"accuracy on test volumes {pipe.score(test, test.y):.2f}")
@@ -80,17 +82,17 @@ assert 0.7 < pipe.score(test, test.y) < 0.98
 # %%
 # Evaluate
 # --------
-# One test group is one draw. :func:`~skfmri.evaluate_decoder` holds out every group in turn, in
-# three folds here, gives each fold a seed of its own, and fits a logistic regression on the same
-# slabs beside the network.
+# One test group is one draw. :func:`~skfmri.evaluate_decoder` holds out every group in turn, here
+# in three folds. Each fold has a different seed, and a logistic regression is fitted on the same
+# slabs for comparison.
 
 cv = RepeatedGroupKFold(n_splits=3, n_repeats=1, random_state=0)
 result = evaluate_decoder(pipe, samples, cv=cv, random_state=0)
 print(result)
 
 # %%
-# Read the last lines first. The network is far better than chance, and about as good as the linear
-# model: a few hundred volumes are few for two million weights.
+# Read the last lines first. The network is far better than chance and about as good as the linear
+# model. A few hundred volumes are not many for two million weights.
 
 scores = result.summary[result.summary["metric"] == "accuracy"].set_index("model")["score"]
 scores.to_frame().round(3)
@@ -103,7 +105,7 @@ assert abs(scores["decoder"] - scores["linear"]) < 0.1
 assert scores["dummy"] == 0.5
 
 # %%
-# Groups differ more than models do. That is why the interval comes from drawing groups.
+# Groups differ more than models do. That is why the interval comes from resampling groups.
 
 table = result.groups.pivot(index="group", columns="model", values="accuracy")
 figure, ax = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
@@ -116,8 +118,8 @@ ax.legend(loc="lower right")
 assert table["decoder"].std() > abs(scores["decoder"] - scores["linear"])
 
 # %%
-# Learning curves of all folds: the line is their mean, the band reaches from the lowest to the
-# highest. Accuracy on training volumes promises more than the score on new subjects keeps.
+# Learning curves of all folds: the line is their mean, and the band spans the lowest to the
+# highest. Accuracy on training volumes is higher than the score on new subjects.
 
 plot_learning_curves(result.learning_curves)
 last = result.learning_curves.groupby("fold").last().mean()
@@ -126,7 +128,7 @@ print(f"training volumes {last['accuracy']:.2f}, new subjects {scores['decoder']
 assert last["accuracy"] > scores["decoder"] + 0.02
 
 # %%
-# :doc:`/evaluation` says what the intervals mean and how to stop early; :doc:`/few_samples`, which
-# network to take for so few volumes.
+# :doc:`/evaluation` explains what the intervals mean and how to stop early. :doc:`/few_samples`
+# explains which network to use for so few volumes.
 
 # sphinx_gallery_thumbnail_number = 3

@@ -2,11 +2,11 @@
 Confusion matrix and predicted values
 =====================================
 
-Which class is taken for which, and how sure is the network of it?
+Which classes are confused with each other, and how confident is the network?
 """
 
 # %%
-# The decoder is the configuration for small samples, on maps of 24 subjects. Every volume is
+# The decoder uses the configuration for small samples, on maps of 24 subjects. Every volume is
 # predicted once, by a network that was trained without its group.
 
 import matplotlib.pyplot as plt
@@ -37,22 +37,22 @@ cv = RepeatedGroupKFold(n_splits=3, n_repeats=1, random_state=0)
 result = evaluate_decoder(pipe, samples, cv=cv, random_state=0)
 
 # %%
-# The table of predictions has a row for each model and volume. The columns ``p_closed`` and
-# ``p_open`` are probabilities.
+# The table of predictions has one row per model and volume. The columns ``p_closed`` and ``p_open``
+# are probabilities.
 
 result.predictions.head().round(3)
 
 # %%
 # Confusion matrix
 # ----------------
-# True classes in rows, predicted ones in columns, summed over folds. Rows add up to 1, so the
-# diagonal holds the share of each class that was recognised.
+# True classes are in rows and predicted classes in columns, summed over folds. Rows add up to 1, so
+# the diagonal holds the recall of each class.
 
 plot_confusion(result.predictions)
 
 # %%
-# The mean of the diagonal is the balanced accuracy of all volumes together. The folds are of one
-# size here, so the mean over folds is the same.
+# The mean of the diagonal is the balanced accuracy over all volumes. Here the folds are of equal
+# size, so the mean over folds is the same.
 
 matrix = result.confusion(normalize="true")
 recognised = [matrix.loc[name, name] for name in result.classes]
@@ -65,8 +65,8 @@ assert min(recognised) > 0.7
 # %%
 # Predicted values
 # ----------------
-# A volume counts as open where its probability of "open" is above one half. A good decoder
-# pushes the two histograms apart; a decoder that knows nothing leaves both around one half.
+# A volume is predicted as open if its probability of "open" is above one half. A good decoder
+# separates the two histograms; an uninformative one leaves both around one half.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True, layout="constrained")
 for ax, name in zip(axes, ("decoder", "linear"), strict=True):
@@ -74,8 +74,8 @@ for ax, name in zip(axes, ("decoder", "linear"), strict=True):
     ax.set_title(name)
 
 # %%
-# The order of the volumes says more than the threshold: the area under the ROC curve is the
-# chance that an open map gets a higher value than a closed one.
+# The ranking of the volumes carries more information than the threshold. The area under the ROC
+# curve is the probability that an open map gets a higher value than a closed one.
 
 rows = result.predictions[result.predictions["model"] == "decoder"]
 area = roc_auc_score(rows["label"] == "open", rows["p_open"])
@@ -84,8 +84,8 @@ print(f"area under the ROC curve: {area:.2f}")
 assert 0.85 < area < 1
 
 # %%
-# A probability near 0 or 1 is not a promise. Like most networks on few volumes, this one is too
-# sure: it is right less often than it says.
+# A probability near 0 or 1 is not a guarantee. Like most networks trained on few volumes, this one
+# is overconfident: it is right less often than its probabilities suggest.
 
 sureness = rows[["p_closed", "p_open"]].max(axis=1).mean()
 accuracy = summary["decoder", "accuracy"]
@@ -94,11 +94,11 @@ print(f"mean probability of the predicted class {sureness:.2f}, accuracy {accura
 assert sureness > accuracy
 
 # %%
-# Where it is wrong
-# -----------------
-# The four maps of one subject and condition are a block. A wrong map is seldom alone in its block:
-# most share it with another wrong one. If maps were independent observations, only those would
-# whose block happened to hold a second error.
+# Where the errors are
+# --------------------
+# The four maps of one subject and condition are a block. An error is seldom alone in its block;
+# most errors share it with another one. If maps were independent observations, errors would share a
+# block only by coincidence.
 
 wrong = rows.assign(block=rows["sample"] // 4, wrong=rows["label"] != rows["predicted"])
 per_block = wrong.groupby("block")["wrong"].sum()
@@ -110,5 +110,5 @@ print(f"if maps were independent: {if_independent:.0%}")
 assert in_company > if_independent + 0.1
 
 # %%
-# So four maps of a block are hardly more than one observation. Intervals and tests of skfmri draw
-# groups or exchange blocks for this reason; see :doc:`/evaluation`.
+# So four maps of a block are hardly more than one observation. For this reason, the intervals of
+# skfmri resample groups and its tests exchange blocks; see :doc:`/evaluation`.

@@ -2,12 +2,13 @@
 Hidden layers
 =============
 
-What does the network make of a volume on its way from voxels to a class?
+How does the network transform a volume on its way from voxels to a class?
 """
 
 # %%
-# A network like the notebook's, but with half of the filters and one dense layer, is trained on
-# four of six groups. What follows is about the other two.
+# We train a network like that of the :doc:`workshop notebook </notebook>` from which skfmri grew,
+# but with half the filters and one dense layer, on four of six groups. The rest of this page looks
+# at the other two.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -46,8 +47,8 @@ print(f"accuracy on held-out subjects: {accuracy:.2f}")
 assert 0.75 < accuracy < 0.99
 
 # %%
-# :func:`~skfmri.inspection.layer_activations` gives what a layer puts out for each sample. It takes
-# the pipeline and samples as `predict` does.
+# :func:`~skfmri.inspection.layer_activations` returns the output of a layer for each sample. It
+# takes the pipeline and the samples.
 
 for layer in pipe["cnn"].model_.layers[1:]:
     print(layer.name, layer_activations(pipe, test, layer.name).shape)
@@ -55,8 +56,8 @@ for layer in pipe["cnn"].model_.layers[1:]:
 # %%
 # The filters of a convolution
 # ----------------------------
-# The first convolution has 16 filters of 3 x 3 voxels in 3 slices. Each picture shows where in one
-# map a filter answers; brain and eyes can be recognised, the front of the head is at the top.
+# The first convolution has 16 filters of 3 x 3 voxels in 3 slices. Each panel shows where one
+# filter responds in one map. Brain and eyes are recognisable; the front of the head is at the top.
 
 plot_activations(
     layer_activations(pipe, test[:1], "block1_convolution")[0],
@@ -64,8 +65,7 @@ plot_activations(
 )
 
 # %%
-# After the second pooling less of the place is left, and each value sees a larger piece of the
-# brain.
+# Deeper in the network, spatial detail is lost, and each value covers a larger part of the brain.
 
 plot_activations(
     layer_activations(pipe, test[:1], "block2_convolution")[0],
@@ -75,9 +75,9 @@ plot_activations(
 # %%
 # From subjects to classes
 # ------------------------
-# The silhouette says whether samples lie nearer to their own kind than to others: 1 for heaps far
-# apart, 0 for no heaps. Voxels form heaps of subjects. The dense layer has undone that: there
-# maps lie together that share a label, though all these subjects are new to the network.
+# The silhouette score measures whether samples are closer to their own kind than to others: 1 for
+# well-separated clusters, 0 for none. In voxel space, maps cluster by subject. In the dense layer
+# they cluster by label, although all these subjects are new to the network.
 
 rows = []
 for layer in ("input", "block1_convolution", "block3_convolution", "dense1", "probabilities"):
@@ -93,7 +93,7 @@ assert table.loc["input", "by subject"] > table.loc["input", "by label"] + 0.1
 assert table.loc["dense1", "by label"] > table.loc["dense1", "by subject"] + 0.1
 
 # %%
-# The same in pictures: voxels on the left, the dense layer on the right.
+# The same as a figure: voxels on the left, the dense layer on the right.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for ax, layer in zip(axes, ("input", "dense1"), strict=True):

@@ -2,13 +2,13 @@
 Networks in three dimensions
 ============================
 
-Slices as channels, or kernels that move along all three axes? Both on the same folds, beside a
-linear model.
+Slices as channels, or kernels that move along all three axes? We compare both with a linear model
+on the same folds.
 """
 
 # %%
-# A slab of three slices is what the two-dimensional network was made for. A network in three
-# dimensions can take a thick slab, or with ``slab=None`` the whole rotated volume.
+# The two-dimensional network was designed for a slab of three slices. A three-dimensional network
+# can use a thick slab, or the whole rotated volume with ``slab=None``.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,9 +44,9 @@ plot_slab(thick, samples, cut_coords=(30, 50, -35), title="ten slices")
 # %%
 # One table
 # ---------
-# :func:`~skfmri.evaluate_decoder` takes any number of models to compare with, by name, and gives
-# all of them the same folds. The networks are small, and both start from a logistic regression of
-# their voxels, as :doc:`/few_samples` advises.
+# :func:`~skfmri.evaluate_decoder` accepts any number of named models for comparison and evaluates
+# all of them on the same folds. The networks are small, and both start from a logistic regression
+# on their voxels, as :doc:`/few_samples` recommends.
 
 small = {"filters": 8, "epochs": 10}
 flat = pipeline((12, 15), SlabCNNClassifier.for_small_samples(**small))
@@ -70,8 +70,8 @@ table = summary[["score", "low", "high", "chance"]].round(3)
 table.assign(seconds_per_fit=times.round(1))
 
 # %%
-# All four do far better than chance, and their scores lie close together. More slices did not help:
-# most of the effect lies in a few of them, and the others are only more to learn by heart.
+# All four do far better than chance, and their scores are close together. More slices did not help:
+# most of the effect is in a few of them, and the others only add input to overfit.
 
 scores = summary["score"].drop("dummy")
 assert scores.between(0.72, 0.97).all()
@@ -79,7 +79,7 @@ assert np.ptp(scores) < 0.12
 assert scores["3-D network, ten slices"] < scores["2-D network, three slices"] + 0.05
 
 # %%
-# Fold by fold the four lie close together.
+# The four are close together in each fold, too.
 
 folds = result.folds.pivot(index="fold", columns="model", values="accuracy")
 folds = folds.rename(columns={"decoder": "2-D network, three slices"}).drop(columns="dummy")
@@ -95,8 +95,9 @@ assert np.ptp(folds, axis=1).max() < 0.2
 # %%
 # Networks of another shape
 # -------------------------
-# Kernel, pooling and stride can be given per axis and per block. So two networks for volumes that
-# are older than the notebook's can be rebuilt, without a class of their own.
+# Kernel size, pooling size and stride can be set per axis and per block. So two networks for
+# volumes that predate the :doc:`workshop notebook </notebook>` can be reproduced without writing a
+# new class.
 
 older = VolumeCNNClassifier(
     filters=32,

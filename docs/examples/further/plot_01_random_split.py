@@ -1,13 +1,13 @@
 """
-Why a random split lies
-=======================
+Why a random split misleads
+===========================
 
-The same decoders on the same data, once with volumes split at random, once with subjects kept
-together. Then both again on data in which there is nothing to find.
+The same decoders on the same data, once with volumes split at random and once with subjects kept
+together. Then both splits again, on data without any effect.
 """
 
 # %%
-# Two decoders read the same slab: a logistic regression, and the network for small samples that
+# Two decoders use the same slab: a logistic regression, and the network for small samples that
 # starts from one.
 
 import matplotlib.pyplot as plt
@@ -41,9 +41,9 @@ splits = {
 }
 
 # %%
-# With ``effect_size=0`` eyes open and eyes closed do not differ at all. What remains is what every
-# study has: maps of one subject are alike, and maps of one block are still more alike. The groups
-# are the subjects; they travel with the samples, so nothing has to be handed over.
+# With ``effect_size=0``, eyes open and eyes closed do not differ at all. What remains is typical of
+# every study: maps of one subject are similar, and maps of one block are even more similar. The
+# groups are the subjects. They travel with the samples, so you need not pass them.
 
 rows = []
 for effect_size in (1, 0):
@@ -58,7 +58,8 @@ scores = table.pivot(index=["effect size", "model"], columns="split", values="ac
 scores.sort_index(ascending=[False, True]).round(2)
 
 # %%
-# The random split claims more where there is an effect, and finds one where there is none.
+# If there is an effect, the random split reports a higher accuracy. If there is none, it finds one
+# anyway.
 
 figure, axes = plt.subplots(1, 2, figsize=(7.6, 4.2), sharey=True, layout="constrained")
 titles = {1: "eyes open or closed", 0: "nothing to find"}
@@ -79,13 +80,13 @@ assert (scores["volumes at random"].loc[0] > 0.57).all()
 assert scores["subjects together"].loc[0].between(0.38, 0.6).all()
 
 # %%
-# Neither decoder does anything wrong, and no curve would look suspicious. With three maps of a
-# block in the training data, the fourth is recognised by its likeness, and its label comes with it.
+# Neither decoder does anything wrong, and no curve would look suspicious. If three maps of a block
+# are in the training data, the fourth is recognised by its similarity, and its label comes with it.
 #
-# Let the computer look for it
-# ----------------------------
-# :func:`~skfmri.audit_leakage` looks at splits, samples and steps before a score is believed. In a
-# test of your own, ``assert report.ok`` fails with the first offender.
+# Detect it automatically
+# -----------------------
+# :func:`~skfmri.audit_leakage` checks splits, samples and steps before you trust a score. In your
+# tests, ``assert report.ok`` fails and names the first offending samples.
 
 for split, cv in splits.items():
     folds = list(cv.split(samples, samples.y))
@@ -96,5 +97,5 @@ for split, cv in splits.items():
     assert report.ok == (split == "subjects together")
 
 # %%
-# :doc:`/grouping` helps to choose the group. :doc:`/evaluation` has the same comparison on real
-# runs, and what other leaks are worth.
+# :doc:`/grouping` helps you choose the group. :doc:`/evaluation` has the same comparison on real
+# runs, and shows how much other leaks inflate scores.

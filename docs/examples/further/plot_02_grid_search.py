@@ -2,12 +2,12 @@
 Search over filters and dropout
 ===============================
 
-`GridSearchCV` reaches every setting of the network by its name, with groups kept whole. How much is
+`GridSearchCV` can search every network setting by name, with groups kept together. How much is
 there to gain?
 """
 
 # %%
-# Two of six groups are put aside before the search, to score what it finds.
+# Two of six groups are set aside before the search, to score its best setting.
 
 from tempfile import TemporaryDirectory
 
@@ -29,9 +29,9 @@ samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
 train, test = samples[samples.groups < 4], samples[samples.groups >= 4]
 
 # %%
-# A small network keeps the search quick. Parameters of a step are written with the name of the step
-# before them. With `memory` the pipeline keeps what its first steps made of each training set, so
-# that only the network is fitted anew for each setting.
+# A small network keeps the search quick. Prefix the parameters of a step with the name of that
+# step. With `memory`, the pipeline caches the output of its first steps for each training set, so
+# only the network is refitted for each setting.
 
 cache = TemporaryDirectory()
 cnn = SlabCNNClassifier(
@@ -55,16 +55,16 @@ cache.cleanup()
 print("best:", search.best_params_)
 
 # %%
-# The heat map shows the mean score over folds.
+# The heat map shows mean scores over folds.
 
 plot_search(search, "cnn__filters", "cnn__dropout")
 
 # %%
-# Is the best one better?
-# -----------------------
-# Nine settings were tried on a few subjects. Their means lie about as close together as the scores
-# of one setting in different folds, so the winner owes part of its place to luck, and its score is
-# too good to report. The groups that were put aside give an honest one.
+# Is the best setting really better?
+# ----------------------------------
+# We tried nine settings on a few subjects. Their means are about as close together as the scores of
+# one setting in different folds. So the winner is partly lucky, and its score is optimistically
+# biased. The groups that were set aside give an unbiased score.
 
 means = search.cv_results_["mean_test_score"]
 spread = search.cv_results_["std_test_score"].mean()
@@ -77,6 +77,6 @@ assert 0.65 < held_out < 0.99
 assert means.std() < 2 * spread
 
 # %%
-# One held-out part is one draw. :func:`~skfmri.evaluate_decoder` takes a search as it takes a
-# pipeline: it then searches anew inside each training set, and the score is that of a nested
-# cross-validation. :doc:`/evaluation` shows how, and how a long search is resumed.
+# One held-out part is one draw. :func:`~skfmri.evaluate_decoder` accepts a search like a pipeline.
+# It then repeats the search inside each training set, and the score is that of a nested
+# cross-validation. :doc:`/evaluation` shows how, and how to resume a long search.

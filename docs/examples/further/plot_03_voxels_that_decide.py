@@ -1,14 +1,14 @@
 """
-Voxels that decide
-==================
+Which voxels drive the decision?
+================================
 
-Six methods say how much each voxel counts for a decision. On simulated data the right answer is
-known, so they can be told apart.
+Six methods estimate how much each voxel contributes to a decision. On simulated data the true
+effect is known, so we can compare them.
 """
 
 # %%
-# Three networks come from a cross-validation by group. Each has seen other subjects; what they
-# agree about is less likely to be an accident.
+# Three networks come from a grouped cross-validation. Each has seen different subjects, so whatever
+# they agree on is less likely to be an accident.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,10 +51,10 @@ print("accuracy in each fold:", found["test_score"].round(2))
 assert 0.75 < found["test_score"].mean() < 0.97
 
 # %%
-# The right answer
-# ----------------
+# The true effect
+# ---------------
 # Opening the eyes raises the values in the eyes and lowers them in visual cortex. Only the part
-# inside the slab can be found. A voxel counts as true where the effect is at least a quarter of the
+# inside the slab can be found. A voxel counts as true if its effect is at least a quarter of the
 # largest one.
 
 rotator = pipelines[0]["slab"]
@@ -73,11 +73,11 @@ print(f"{is_true.sum()} of {inside.sum()} voxels in the slab are true")
 # %%
 # Six methods
 # -----------
-# Which class is explained matters. A plain gradient says in which direction a voxel pushes, for
-# every volume alike: explain one class for all of them. The other methods say what spoke for the
-# class of each single volume: explain its own.
-# :func:`~skfmri.inspection.saliency_image` averages over volumes and networks and carries the
-# result back to the grid of the head.
+# It matters which class is explained. A gradient, plain or smoothed, shows in which direction a
+# voxel pushes, in a similar way for every volume. So explain one class for all of them. The other
+# methods show what supported the class of each single volume, so explain the class of that volume.
+# :func:`~skfmri.inspection.saliency_image` averages over volumes and networks and maps the result
+# back to native space.
 
 few = samples[::6]  # maps of all subjects, enough for a mean
 options = {
@@ -94,8 +94,8 @@ for method, settings in options.items():
     areas[method] = roc_auc_score(is_true, np.abs(images[method].get_fdata()[inside]))
 
 # %%
-# The area under the ROC curve is the chance that a true voxel gets a larger absolute value than
-# one where nothing happens; one half is guessing.
+# The area under the ROC curve is the probability that a true voxel gets a larger absolute value
+# than one of the others; one half is guessing.
 
 table = pd.DataFrame({"area under the ROC curve": areas}).sort_values(
     "area under the ROC curve", ascending=False
@@ -112,8 +112,8 @@ ax.set(xlabel="share of other voxels marked", ylabel="share of true voxels marke
 ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
 
 # %%
-# Five methods find the eyes and visual cortex. Grad-CAM does not: its maps are as coarse as the
-# last convolution, and it cannot see the linear model that this network starts from.
+# Five methods find the eyes and visual cortex. Grad-CAM does not. Its maps are as coarse as the
+# last convolution, and it cannot see the linear model from which this network starts.
 
 assert max(areas.values()) >= 0.85
 assert min(areas[method] for method in options if method != "grad_cam") > 0.8
@@ -122,7 +122,8 @@ assert min(areas, key=areas.get) == "grad_cam"
 # %%
 # The map
 # -------
-# The gradient of "open" has the sign of the effect: more in the eyes, less in visual cortex.
+# The gradient of "open" has the sign of the effect: positive in the eyes, negative in visual
+# cortex.
 
 plot_map(images["gradient"], samples, cut_coords=cut, title="gradient of 'open'")
 
@@ -133,15 +134,15 @@ print(f"right sign in {same_sign[strong].mean():.0%} of the voxels with a strong
 assert same_sign[strong].mean() > 0.9
 
 # %%
-# Integrated gradients show what spoke for the right class.
+# Integrated gradients show what supported the true class.
 
 plot_map(images["integrated_gradients"], samples, cut_coords=cut, title="integrated gradients")
 
 # %%
 # Do the networks agree?
 # ----------------------
-# :func:`~skfmri.inspection.sign_consistency_image` is the mean sign over networks: 1 or -1 where
-# all agree.
+# :func:`~skfmri.inspection.sign_consistency_image` returns the mean sign over networks: 1 or -1
+# where all of them agree.
 
 consistency = sign_consistency_image(pipelines, few, "open", method="gradient").get_fdata()
 agreed = np.abs(consistency) > 0.99
@@ -153,16 +154,16 @@ assert agreed[strong].mean() > 0.9
 assert agreed[empty].mean() < 0.7
 
 # %%
-# Networks of overlapping training sets agree more often than coins would, so agreement alone proves
-# little. Lack of it says a lot.
+# Networks with overlapping training sets agree more often than coins would, so agreement alone
+# proves little. A lack of agreement is more informative.
 #
 # Does the map depend on the network at all?
 # ------------------------------------------
-# A method that draws the outlines of the brain whatever the weights are looks convincing, and
+# A method that draws the outlines of the brain, whatever the weights are, looks convincing but
 # means nothing. :func:`~skfmri.inspection.randomization_check` shuffles the weights of one layer
-# after another and compares the maps with those before. The correlation must fall. The gradient is
-# the sharper check: maps of most other methods are products with the voxel, which stays, and so
-# keep part of their ranks whatever the weights are.
+# after another and compares the new maps with the original ones. The correlation must fall. The
+# gradient is the stricter test. Maps of most other methods are products with the voxel values,
+# which do not change, so part of their ranking remains whatever the weights are.
 
 check = randomization_check(pipelines[0], few, "open", method="gradient", random_state=0)
 check.round(2)

@@ -1,15 +1,15 @@
 """
-A network of your own
-=====================
+A custom network
+================
 
-A function that returns a Keras model, and a short class that names it. The class is then a
-classifier like those of skfmri.
+Write a function that returns a Keras model, and a short class that refers to it. The class is then
+a classifier like those of skfmri.
 """
 
 # %%
-# The function takes the shape of one sample and the number of classes, then its own settings as
-# keywords. This network adds what two convolutions find to what they were given, so that a block
-# can also leave its input alone.
+# The function takes the shape of one sample and the number of classes, followed by its settings as
+# keyword arguments. This is a residual network: each block adds the output of two convolutions to
+# their input, so a block can also pass its input through unchanged.
 
 import keras
 from keras import layers
@@ -64,8 +64,8 @@ class ResidualClassifier(SlabCNNClassifier):
 
 
 # %%
-# Every parameter that the class shares with its function goes to the function. The others, such as
-# `epochs`, are about training.
+# Every parameter that the class shares with its function is passed to the function. The others,
+# such as `epochs`, control training.
 
 network = ResidualClassifier(width=4).build_network((40, 56, 3), n_classes=2)
 print(f"{network.count_params():,} parameters")
@@ -73,11 +73,11 @@ print(f"{network.count_params():,} parameters")
 assert network.get_layer("first").filters == 4
 
 # %%
-# It stands where the others stand
-# --------------------------------
-# In a pipeline with validation groups it stops early. Beside it are a logistic regression and a
-# support vector machine, on the same slabs and folds: any classifier of scikit-learn can be the
-# last step.
+# It can replace the built-in classifiers
+# ---------------------------------------
+# In a pipeline with validation groups, it stops early. We compare it with a logistic regression and
+# a support vector machine on the same slabs and folds: any scikit-learn classifier can be the last
+# step.
 
 data = make_eyes_open_closed(n_subjects=24, random_state=0)
 samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
@@ -104,8 +104,8 @@ assert 0.65 < scores["decoder"] < 0.97
 assert 0.75 < scores["linear"] < 0.97
 
 # %%
-# Search over its own settings
-# ----------------------------
+# Search over its settings
+# ------------------------
 # `width` is a parameter like any other.
 
 plain = Pipeline([*pipe.steps[:-1], ("cnn", ResidualClassifier(epochs=12, random_state=0))])
@@ -124,10 +124,10 @@ assert 0.6 < search.best_score_ < 0.98
 # %%
 # Look inside
 # -----------
-# Maps and activations need nothing but the softmax at the end.
+# Maps and activations require only the softmax at the end.
 
 image = saliency_image(search.best_estimator_, samples[::6], "open", method="gradient")
 plot_map(image, samples, cut_coords=(30, 56, -39), title="gradient of 'open', residual network")
 
 # %%
-# :doc:`/bring_your_own_network` says what a network must keep to, and why.
+# :doc:`/bring_your_own_network` has the rules for custom networks, and the reasons for them.

@@ -2,13 +2,13 @@
 Real runs: faces and houses
 ===========================
 
-Haxby et al. (2001) showed pictures of eight categories to six people, in twelve runs each. The run
-is the group: each run is left out once.
+Haxby et al. (2001) showed pictures of eight categories to six people, in twelve runs each. The runs
+are the groups: each run is held out once.
 """
 
 # %%
-# This page is not run when the documentation is built, because nilearn downloads about 300 MB at
-# the first call. Everything else is the same as on simulated maps.
+# This page is not run when the documentation is built, because nilearn downloads about 300 MB on
+# the first call. Everything else works as on simulated maps.
 
 import numpy as np
 import pandas as pd
@@ -32,12 +32,12 @@ samples = NiftiSamples(haxby.func[0], y=table["labels"], groups=table["chunks"])
 print(samples)
 
 # %%
-# Clean first, choose volumes afterwards
+# Clean first, select volumes afterwards
 # --------------------------------------
-# In a time series the drift of the scanner is larger than any effect.
-# :func:`~skfmri.clean_runs` takes drift and scale out of each run by itself. It looks at no label
-# and never across runs, so it may stand before the cross-validation. It has to stand before volumes
-# are dropped: a filter needs the volumes in between.
+# In a time series, scanner drift is larger than any effect. :func:`~skfmri.clean_runs` removes
+# drift and scale from each run separately. It uses no labels and never looks across runs, so it may
+# come before the cross-validation. It must come before volumes are dropped, because a filter needs
+# the volumes in between.
 
 samples = clean_runs(samples)
 samples = samples[np.isin(samples.y, ["face", "house"])]
@@ -46,8 +46,8 @@ print(samples)
 # %%
 # Choose a slab
 # -------------
-# The study comes with a mask of ventral temporal cortex. The slab takes all slices that the mask
-# reaches. There is no rotation here and no crop, so slices are those of the image.
+# The dataset includes a mask of ventral temporal cortex. The slab contains all slices that the mask
+# touches. There is no rotation and no crop here, so slices are numbered as in the image.
 
 mask = load(haxby.mask_vt[0])
 slices = np.flatnonzero(mask.get_fdata().any(axis=(0, 1)))
@@ -57,14 +57,14 @@ plot_slab(rotator.fit(samples[:1]), haxby.anat[0])
 # %%
 # Leave one run out
 # -----------------
-# Without `cv`, :func:`~skfmri.evaluate_decoder` holds out one group at a time: twelve folds. With
-# 18 volumes per run there are 198 to learn from, so take the configuration for small samples.
-# `ledger` names a file from which the same call goes on, should it be interrupted.
+# Without `cv`, :func:`~skfmri.evaluate_decoder` holds out one group at a time, here in twelve
+# folds. With 18 volumes per run there are 198 to train on, so use the configuration for small
+# samples. `ledger` names a file from which the same call continues if it is interrupted.
 
 pipe = Pipeline(
     [
         ("slab", rotator),
-        # The means of cleaned voxels are 0: no threshold on them.
+        # The means of cleaned voxels are 0, so do not apply a threshold to them.
         ("zscore", VoxelZScorer(mean_threshold=None)),
         ("cnn", SlabCNNClassifier.for_small_samples()),
     ]
@@ -73,15 +73,15 @@ result = evaluate_decoder(pipe, samples, ledger="haxby.jsonl", random_state=0)
 print(result)
 
 # %%
-# The linear model has seen the same slab and the same folds. On runs of one subject it is hard to
-# beat; the README has figures for several tasks.
+# The linear model uses the same slab and the same folds. On runs of one subject it is hard to beat;
+# the README has results for several tasks.
 
 plot_confusion(result.predictions)
 
 # %%
-# Could it be chance? Labels are shuffled within runs, and the whole cross-validation is done again,
-# so this takes as long as up to 19 of them. Volumes of one block of pictures are alike. Name the
-# blocks, so that whole blocks are exchanged: one ends where the next volume has another label.
+# Could it be chance? Labels are shuffled within runs and the whole cross-validation is repeated, up
+# to 19 times. Volumes of one block of pictures are similar, so pass the blocks and whole blocks are
+# exchanged. A block ends when the next volume has a different label.
 
 new_block = (table["labels"] != table["labels"].shift()) | (table["chunks"].diff() != 0)
 blocks = new_block.cumsum()[table["labels"].isin(["face", "house"])].to_numpy()
@@ -91,7 +91,7 @@ tested = evaluate_decoder(
 print(tested.sentences()[-1])
 
 # %%
-# :func:`~skfmri.datasets.fetch_haxby_samples` reads, cleans and chooses in one call. On the command
+# :func:`~skfmri.datasets.fetch_haxby_samples` reads, cleans and selects in one call. On the command
 # line, `skfmri decode` does all of this from an image and a table of labels; see
 # :doc:`/command_line`.
 
