@@ -13,11 +13,10 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import UNUSED, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
-from skfmri._links import DocumentedMixin
 from skfmri._validation import check_per_volume
 
 
-class DecodingPipeline(DocumentedMixin, Pipeline):
+class DecodingPipeline(Pipeline):
     """A `sklearn.pipeline.Pipeline` that can stop training early without a leak.
 
     Early stopping needs validation samples. A network that takes them from what a pipeline hands

@@ -460,7 +460,7 @@ def test_the_command_line_keeps_events_together_in_permutations(fake, decode, mo
         seen.update(samples=samples, blocks=blocks)
         raise ValueError("seen enough")
 
-    monkeypatch.setattr("skfmri.cli.evaluate_decoder", evaluate)
+    monkeypatch.setattr("skfmri.cli.decode.evaluate_decoder", evaluate)
     with pytest.raises(AssertionError):
         decode(fake, "--task", "main", "--space", "MNI", "--no-clean", "--shift", "3")
     study = load_bids_runs(fake, task="main", space="MNI", shift=3)

@@ -15,7 +15,7 @@ from sklearn.callback import CallbackContext, ProgressBar, ScoringMonitor
 from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit
 
 from skfmri import SlabCNNClassifier, VolumeCNNClassifier
-from skfmri._progress import EpochBar, show_folds
+from skfmri.cli.terminal import EpochBar, show_folds
 from skfmri.evaluation import evaluate_decoder
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import skfmri.cli
-from skfmri._results import ResultDirectory
+import skfmri.cli.decode
 from skfmri.cli import main
 from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.networks import convolutional_network
+from skfmri.report.directory import ResultDirectory
 
 SHAPE = (12, 13, 10)
 RESULTS = [
@@ -565,14 +565,14 @@ def test_an_interrupt_that_a_compiled_module_hides_is_still_one(raised, monkeypa
     def interrupted(args):
         raise raised("initialization failed") from KeyboardInterrupt()
 
-    monkeypatch.setattr(skfmri.cli, "run_demo", interrupted)
+    monkeypatch.setattr(skfmri.cli.decode, "run_demo", interrupted)
     assert main(["demo"]) == 130
     assert capsys.readouterr().err.startswith("skfmri: interrupted")
 
     def broken(args):
         raise raised("initialization failed")
 
-    monkeypatch.setattr(skfmri.cli, "run_demo", broken)
+    monkeypatch.setattr(skfmri.cli.decode, "run_demo", broken)
     with pytest.raises(raised, match="initialization failed"):
         main(["demo"])
 
@@ -602,8 +602,8 @@ def test_single_slice_data_with_drift_are_decoded_after_cleaning(real_data, tmp_
 
 class TestSmallSample:
     def parameters(self, *options):
-        from skfmri._arguments import make_parser
-        from skfmri.cli import build_pipeline
+        from skfmri.cli.arguments import make_parser
+        from skfmri.cli.decode import build_pipeline
 
         argv = ["decode", "x.nii", "--labels", "x.csv", "--out", "x", *options]
         classifier = build_pipeline(make_parser(*[None] * 4).parse_args(argv)).steps[-1][1]

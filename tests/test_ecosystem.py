@@ -33,7 +33,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skfmri import SlabCNNClassifier, VolumeCNNClassifier
-from skfmri._links import DocumentedMixin
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 
@@ -245,8 +244,6 @@ class TestVoxels:
 
 
 class TestHtml:
-    ADDRESS = "https://docs.example.org/"
-
     @pytest.fixture
     def pipeline(self, decoder):
         steps = [
@@ -269,21 +266,6 @@ class TestHtml:
             is_ours = type(estimator).__module__.startswith("skfmri")
             assert bool(estimator._get_doc_link()) is not is_ours
         assert "sklearn.preprocessing.FunctionTransformer.html" in pipeline._repr_html_()
-
-    def test_one_template_links_all_estimators(self, pipeline, monkeypatch):
-        template = self.ADDRESS + "skfmri.{estimator_name}.html"
-        monkeypatch.setattr(DocumentedMixin, "_doc_link_template", template)
-        html = pipeline._repr_html_()
-        for name in ("DecodingPipeline", "NiftiSlabRotator", "VoxelZScorer", "SlabCNNClassifier"):
-            assert f'href="{self.ADDRESS}skfmri.{name}.html"' in html
-        assert "scikit-learn.org" in pipeline["flat"]._get_doc_link()
-
-    def test_a_class_of_the_users_own_links_nowhere(self, monkeypatch):
-        class Own(SlabCNNClassifier):
-            pass
-
-        monkeypatch.setattr(DocumentedMixin, "_doc_link_template", self.ADDRESS)
-        assert Own()._get_doc_link() == ""
 
 
 class TestMetadata:

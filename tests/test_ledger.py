@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skfmri import SlabCNNClassifier
-from skfmri._ledger import Ledger, fingerprint, parameters_of, versions
+from skfmri.evaluation.ledger import Ledger, fingerprint, parameters_of, versions
 from skfmri.preprocessing import VoxelZScorer
 
 WORK = {"samples": "a1", "filters": "32", "random_state": 0}
@@ -151,7 +151,7 @@ class TestIdentity:
 class TestOneWriter:
     def test_a_second_one_is_refused_while_the_first_is_there(self, three_records):
         code = (
-            "import sys; from skfmri._ledger import Ledger\n"
+            "import sys; from skfmri.evaluation.ledger import Ledger\n"
             f"with Ledger(sys.argv[1], {WORK!r}):\n"
             "    print('open', flush=True)\n"
             "    sys.stdin.read()"
@@ -234,7 +234,7 @@ class TestOneWriter:
 
 FILL = """
 import resource, signal, sys
-from skfmri._ledger import Ledger
+from skfmri.evaluation.ledger import Ledger
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 with Ledger(sys.argv[1], {"a": 1}) as ledger:
@@ -306,7 +306,7 @@ class TestWhatIsComputed:
             LogisticRegression(random_state=np.random.RandomState(3)),
         )
         here = parameters_of(estimator)
-        code = "import pickle, sys; from skfmri._ledger import parameters_of\n"
+        code = "import pickle, sys; from skfmri.evaluation.ledger import parameters_of\n"
         code += (
             "sys.stdout.buffer.write(pickle.dumps(parameters_of(pickle.load(sys.stdin.buffer))))"
         )

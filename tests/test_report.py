@@ -20,11 +20,11 @@ from sklearn.dummy import DummyClassifier
 from sklearn.naive_bayes import GaussianNB
 
 from skfmri import evaluate_decoder
-from skfmri._arguments import make_parser
-from skfmri._results import write_tables
 from skfmri.cli import main
+from skfmri.cli.arguments import make_parser
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.report import pictures, write_report
+from skfmri.report.directory import write_tables
 from skfmri.report.methods import methods_paragraphs
 from skfmri.report.references import REFERENCES, cited
 from skfmri.report.results import read_results

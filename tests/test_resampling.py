@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import ndimage, sparse
 
-from skfmri import resampling
 from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
     apply_transpose,
+    operator as resampling,
     resample_back,
     resampled_bound,
     resampling_operator,

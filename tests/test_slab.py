@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
-import skfmri._crop
+import skfmri.preprocessing.crop
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 from skfmri.samples import NiftiSamples
 from skfmri.spatial import rotated_grid, rotation_matrix
@@ -184,9 +184,9 @@ class TestCrop:
 
     def test_few_planes_are_computed_for_all_volumes(self, monkeypatch):
         computed = []
-        original = skfmri._crop.apply_operator
+        original = skfmri.preprocessing.crop.apply_operator
         monkeypatch.setattr(
-            "skfmri._crop.apply_operator",
+            "skfmri.preprocessing.crop.apply_operator",
             lambda operator, volumes: (
                 computed.append(int(np.prod(operator.box_shape)) * len(volumes)),
                 original(operator, volumes),
@@ -200,9 +200,10 @@ class TestCrop:
     @pytest.mark.parametrize("share", [0.2, 0.8])
     def test_a_threshold_between_the_bounds_is_settled_by_rotating(self, share, monkeypatch):
         calls = []
-        original = skfmri._crop._largest_rotated
+        original = skfmri.preprocessing.crop._largest_rotated
         monkeypatch.setattr(
-            "skfmri._crop._largest_rotated", lambda *a: (calls.append(1), original(*a))[1]
+            "skfmri.preprocessing.crop._largest_rotated",
+            lambda *a: (calls.append(1), original(*a))[1],
         )
         shape = (30, 31, 32)
         transform, rotated_shape = rotated_grid(shape, MNI, rotation_matrix(0.35, "x"))

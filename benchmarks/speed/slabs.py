@@ -107,5 +107,5 @@ def volume_skfmri(work):
 
 def volume_skfmri_matrices(work):
     """As volume_skfmri where skfmri was installed without a C compiler."""
-    sys.modules["skfmri._splines"] = None
+    sys.modules["skfmri.resampling._splines"] = None
     return volume_skfmri(work)

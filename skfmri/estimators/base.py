@@ -12,7 +12,6 @@ from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfmri._links import DocumentedMixin
 from skfmri._validation import check_fitted_shape, check_number
 from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.networks.architecture import check_architecture, convolutional_network
@@ -32,7 +31,7 @@ from skfmri.networks.training_data import (
 _LEARNT = ("classes_", "n_classes_", "n_epochs_", "history_", "X_shape_")
 
 
-class BaseCNNClassifier(DocumentedMixin, CallbackSupportMixin, wrappers.KerasClassifier):
+class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
     """A classifier whose network is a function; subclasses name its parameters."""
 
     # Read by scikit-learn where metadata routing is on. Scores stay unweighted, as without it.

@@ -9,7 +9,7 @@ from nibabel.spatialimages import SpatialImage
 from sklearn.model_selection import LeaveOneGroupOut, check_cv
 
 from skfmri._validation import find_labels_and_groups
-from skfmri.evaluation._leaks import CHEAP_CHECKS, CHECKS, Context, Finding, Skip
+from skfmri.evaluation.leaks import CHEAP_CHECKS, CHECKS, Context, Finding, Skip
 from skfmri.samples import NiftiSamples
 
 __all__ = ["CHEAP_CHECKS", "Finding", "LeakageReport", "audit_leakage"]

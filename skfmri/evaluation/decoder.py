@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skfmri._ledger import Ledger, fingerprint, parameters_of, versions
 from skfmri._validation import check_count, find_labels_and_groups
 from skfmri.evaluation.folds import fit_and_predict, grouped_splits, is_search, with_seed
+from skfmri.evaluation.ledger import Ledger, fingerprint, parameters_of, versions
 from skfmri.evaluation.result import DECODER, DUMMY, DecodingResult
 from skfmri.evaluation.scoring import make_scorer_of
 from skfmri.evaluation.tables import (

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 
-from skfmri._ledger import Ledger, fingerprint, parameters_of, versions
+from skfmri.evaluation.ledger import Ledger, fingerprint, parameters_of, versions
 
 
 def fit_search(search, X, y, *, groups=None, ledger, **params):

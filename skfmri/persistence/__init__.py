@@ -1,6 +1,6 @@
 """Fitted decoders in files: saved without pickle, read without running code from them."""
 
-from skfmri.persistence.files import (
+from skfmri.persistence.bundle import (
     find_training_volumes,
     load,
     model_card,

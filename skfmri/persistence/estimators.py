@@ -19,7 +19,7 @@ from skfmri.persistence.objects import (
     full_name,
     known,
 )
-from skfmri.resampling import SPLINE_ORDERS, apply_operator, resampling_operator
+from skfmri.resampling.operator import SPLINE_ORDERS, apply_operator, resampling_operator
 
 # Where a name in a file is looked up; no other module is ever imported for its sake.
 ESTIMATORS = {

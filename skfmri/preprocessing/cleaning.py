@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from skfmri.preprocessing._per_run import (
+from skfmri.preprocessing.runs import (
     check_confounds,
     confounds_of_runs,
     kept_of_runs,

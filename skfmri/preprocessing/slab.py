@@ -13,10 +13,9 @@ from sklearn.utils import InputTags
 from sklearn.utils.validation import check_is_fitted
 
 from skfmri._arrays import gathered
-from skfmri._crop import crop_box, value_range
-from skfmri._links import DocumentedMixin
 from skfmri._validation import check_same_grid
-from skfmri.resampling import (
+from skfmri.preprocessing.crop import crop_box, value_range
+from skfmri.resampling.operator import (
     SPLINE_ORDERS,
     apply_operator,
     apply_transpose,
@@ -35,7 +34,7 @@ class _ImageInputTags(InputTags):
     niimg_like: bool = True
 
 
-class NiftiSlabRotator(DocumentedMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Turn volumes about a world axis, crop the empty rim and keep a slab of slices.
 
     A slab through a tilted structure gives a 2-D network its slices as channels. The image is

@@ -10,7 +10,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._arrays import gathered
-from skfmri._links import DocumentedMixin
 from skfmri._validation import check_fitted_shape
 from skfmri.samples import NiftiSamples
 
@@ -24,9 +23,7 @@ def _keeps_feature_axis(scorer):
     return not hasattr(scorer, "mean_") or scorer.mean_.ndim == 1
 
 
-class VoxelZScorer(
-    DocumentedMixin, CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
-):
+class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Scale each voxel by its mean and standard deviation over the training samples.
 
     Scaling every batch by its own statistics lets test samples shape the scale, and hides a

@@ -1,5 +1,8 @@
 """A report of a run as one HTML file."""
 
-from skfmri.report.document import write_report
+import lazy_loader
 
-__all__ = ["write_report"]
+# Matplotlib is optional, and what names the files of a run does not need it.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"page": ["write_report"]}
+)

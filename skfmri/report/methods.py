@@ -5,7 +5,7 @@ import math
 
 from skfmri.evaluation import evaluate_decoder
 from skfmri.evaluation.result import DECODER, DUMMY
-from skfmri.report.material import (
+from skfmri.report.methods_decoder import (
     cleaning_sentences,
     data_sentences,
     network_sentences,

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
 
-from skfmri._results import LEDGER, MEAN, SALIENCY, SETTINGS, SIGN_CONSISTENCY, SLAB
 from skfmri.evaluation.result import DECODER
+from skfmri.report.directory import LEDGER, MEAN, SALIENCY, SETTINGS, SIGN_CONSISTENCY, SLAB
 
 # Columns that every file has; a metric adds one of its own.
 TABLES = {

@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skfmri._ledger import versions
+from skfmri.evaluation.ledger import versions
 from skfmri.persistence.archive import from_json, read_archive, to_json, write_archive
 from skfmri.persistence.card import write_card
 from skfmri.persistence.encoding import array_from_bytes, array_to_bytes
 from skfmri.persistence.estimators import classes_by_name, from_plain, own_classes, to_plain
-from skfmri.persistence.training import (
+from skfmri.persistence.provenance import (
     all_digests,
     check_samples,
     describe_result,

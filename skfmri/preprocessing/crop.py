@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from scipy import ndimage
 
-from skfmri.resampling import apply_operator, resampled_bound, resampling_operator
+from skfmri.resampling.operator import apply_operator, resampled_bound, resampling_operator
 
 # The fraction of the largest value up to which nilearn's crop_img takes a voxel for empty.
 EMPTY_FRACTION = 1e-8

@@ -5,8 +5,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from skfmri._files import write_whole
-from skfmri._results import MEAN, REPORT
 from skfmri.report import pictures, tables
+from skfmri.report.directory import MEAN, REPORT
 from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
 from skfmri.report.references import cited
 from skfmri.report.results import IMAGES, read_image, read_results

@@ -6,7 +6,8 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from skfmri import NiftiSamples, NiftiSlabRotator, SlabCNNClassifier
-from skfmri._results import (
+from skfmri.inspection import saliency_image
+from skfmri.report.directory import (
     MEAN,
     SALIENCY,
     SIGN_CONSISTENCY,
@@ -18,7 +19,6 @@ from skfmri._results import (
     write_anatomy,
     write_mean_maps,
 )
-from skfmri.inspection import saliency_image
 
 AFFINE = np.array([[-3.0, 0, 0, 9], [0, 0, 4, -8], [0, 2, 0, 5], [0, 0, 0, 1]])
 

@@ -188,7 +188,7 @@ def write_anatomy(directory, samples, rotator):
 
 def save_fold_map(directory, options, fold, pipeline, X, y):
     """Write the mean saliency map of samples that a fitted pipeline has not seen."""
-    from skfmri.inspection import saliency_image
+    from skfmri.inspection.attribution import saliency_image
 
     image = saliency_image(pipeline, X, y, **options)
     path = fold_map(directory, fold)
@@ -203,7 +203,7 @@ def fold_map(directory, fold):
 
 def write_mean_maps(directory, n_folds):
     """Write mean and agreement in sign of the maps of all folds, or raise ValueError."""
-    from skfmri.inspection import mean_sign
+    from skfmri.inspection.attribution import mean_sign
 
     paths = [fold_map(directory, fold) for fold in range(n_folds)]
     missing = [path.name for path in paths if not path.exists()]

@@ -236,7 +236,7 @@ static PyModuleDef_Slot slots[] = {{0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "skfmri._splines",
+    .m_name = "skfmri.resampling._splines",
     .m_doc = "Resampling of planes by cubic splines, compiled.",
     .m_methods = methods,
     .m_slots = slots,

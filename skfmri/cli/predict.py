@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from skfmri._files import write_whole
-from skfmri._results import MANIFEST, NAMES
 from skfmri._validation import check_same_grid
 from skfmri.persistence import find_training_volumes, load, save, training_record
 from skfmri.persistence.card import describe_cleaning
 from skfmri.preprocessing import clean_runs
+from skfmri.report.directory import MANIFEST, NAMES
 from skfmri.samples import NiftiSamples
 
 

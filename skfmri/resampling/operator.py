@@ -6,7 +6,7 @@ import numpy as np
 from scipy import linalg, ndimage, sparse
 
 try:
-    from skfmri import _splines
+    from skfmri.resampling import _splines
 except ImportError:
     # It was installed without a compiler.
     _splines = None

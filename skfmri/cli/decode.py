@@ -14,13 +14,21 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
-from skfmri._arguments import DEMO_DIRECTORY, make_parser
 from skfmri._files import write_json
-from skfmri._ledger import versions
-from skfmri._models import claim_file, claim_model, run_predict, save_model
-from skfmri._progress import show_folds
-from skfmri._records import read_labels
-from skfmri._results import (
+from skfmri._validation import describe_grid
+from skfmri.cli.arguments import DEMO_DIRECTORY, make_parser
+from skfmri.cli.inputs import read_labels, read_study, settle_source
+from skfmri.cli.predict import claim_file, claim_model, run_predict, save_model
+from skfmri.cli.terminal import show_folds
+from skfmri.datasets import make_eyes_open_closed
+from skfmri.evaluation import audit_leakage, evaluate_decoder
+from skfmri.evaluation.audit import CHEAP_CHECKS
+from skfmri.evaluation.ledger import versions
+from skfmri.evaluation.result import DECODER, DUMMY
+from skfmri.model_selection import RepeatedGroupKFold
+from skfmri.pipeline import DecodingPipeline
+from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer, clean_runs
+from skfmri.report.directory import (
     LEDGER,
     NAMES,
     REPORT,
@@ -32,15 +40,6 @@ from skfmri._results import (
     write_mean_maps,
     write_tables,
 )
-from skfmri._studies import read_study, settle_source
-from skfmri._validation import describe_grid
-from skfmri.datasets import make_eyes_open_closed
-from skfmri.evaluation import audit_leakage, evaluate_decoder
-from skfmri.evaluation.audit import CHEAP_CHECKS
-from skfmri.evaluation.result import DECODER, DUMMY
-from skfmri.model_selection import RepeatedGroupKFold
-from skfmri.pipeline import DecodingPipeline
-from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer, clean_runs
 from skfmri.samples import NiftiSamples
 
 NETWORK_PARAMETERS = (

@@ -20,17 +20,20 @@ class EpochBar:
         self.progress = progress
 
     def setup(self, estimator, context):
+        """Show the bar."""
         total = estimator.epochs * estimator.n_members
         self.bar = self.progress.add_task("epochs", total=total)
 
     def on_fit_task_begin(self, estimator, context):
-        pass
+        """Do nothing; scikit-learn calls it."""
 
     def on_fit_task_end(self, estimator, context):
+        """Advance the bar after an epoch."""
         if context.task_name == "epoch":
             self.progress.advance(self.bar)
 
     def teardown(self, estimator, context):
+        """Remove the bar."""
         self.progress.remove_task(self.bar)
 
 

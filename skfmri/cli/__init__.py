@@ -1,0 +1,5 @@
+"""The ``skfmri`` command."""
+
+from skfmri.cli.decode import main
+
+__all__ = ["main"]

@@ -1,0 +1,25 @@
+"""Operators in space: volumes of one grid sampled at the voxels of another."""
+
+from skfmri.resampling.operator import (
+    SPLINE_ORDERS,
+    ResamplingOperator,
+    apply_operator,
+    apply_transpose,
+    reaches_data,
+    resample_back,
+    resampled_bound,
+    resampling_operator,
+    unchanged_axis,
+)
+
+__all__ = [
+    "SPLINE_ORDERS",
+    "ResamplingOperator",
+    "apply_operator",
+    "apply_transpose",
+    "reaches_data",
+    "resample_back",
+    "resampled_bound",
+    "resampling_operator",
+    "unchanged_axis",
+]
