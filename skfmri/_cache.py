@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from skfmri._files import whole_file
+
 UNUSED_SECONDS = 24 * 3600
 # Not that of saved models, which may lie in the same directory and must never be deleted.
 SUFFIX = ".skfmri-copy"
@@ -63,14 +65,8 @@ def stored_file(key, n_bytes, write, description):
         if _is_ready(path, n_bytes):
             return path
         _delete_unused(directory)
-        handle, temporary = tempfile.mkstemp(dir=directory, suffix=f"{SUFFIX}.part")
-        os.close(handle)
-        try:
-            with needs_space(directory, n_bytes, description):
-                write(Path(temporary))
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with whole_file(path, sync=False) as part, needs_space(directory, n_bytes, description):
+            write(part)
     return path
 
 

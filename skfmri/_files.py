@@ -3,28 +3,69 @@
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
-def write_whole(path, text):
-    """Write a text file that appears only when it is complete."""
+@contextlib.contextmanager
+def whole_file(path, *, sync=True, keep_existing=False):
+    """Give a path to write to; the file takes its name only when it is complete.
+
+    An error on the way leaves no trace, and what had the name before stays as it was.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Its directory must exist.
+    sync : bool, default=True
+        Whether the data must be on the disk before the file takes its name, so that not even a
+        power cut leaves part of it. Not worth its time for files that can be made again.
+    keep_existing : bool, default=False
+        Whether a file that somebody else has finished in the meantime is kept.
+
+    Yields
+    ------
+    part : pathlib.Path
+        A new name in the same directory with the same suffix, by which libraries choose a format.
+    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        # mkstemp makes files for their owner only; results follow the user's own mask.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+        yield part
+        if sync:
+            _sync(part)
+        if not (keep_existing and _link(part, path)):
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write a text file that appears only when it is complete."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path, content):
     """Write a JSON file that appears only when it is complete."""
-    write_whole(path, json.dumps(content, indent=2, default=str) + "\n")
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def _sync(path):
+    # Windows wants a file that may be written to.
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _link(part, path):
+    """Give a file a second name, unless that is taken; return False if there are no links here."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    return True

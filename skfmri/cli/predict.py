@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skfmri._files import write_whole
+from skfmri._files import write_text
 from skfmri._validation import check_same_grid
 from skfmri.persistence import find_training_volumes, load, save, training_record
 from skfmri.persistence.card import describe_cleaning
@@ -85,7 +85,7 @@ def run_predict(args):
     if args.out is None:
         sys.stdout.write(text)
     else:
-        write_whole(args.out, text)
+        write_text(args.out, text)
         print(f"Written: {args.out}")
 
 

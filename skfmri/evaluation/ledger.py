@@ -5,7 +5,6 @@ import importlib.metadata
 import inspect
 import json
 import os
-import secrets
 import warnings
 import zlib
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import joblib
 import numpy as np
 from filelock import FileLock, Timeout
+
+from skfmri._files import whole_file
 
 FORMAT = "skfmri ledger 1"
 MAGIC = f'{{"format": "{FORMAT}"'.encode()
@@ -193,21 +194,9 @@ class Ledger:
 
     def _make(self):
         """Make the file with its first line, whole and once, whoever else does so now."""
-        part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
-        try:
-            with open(part, "wb") as file:
-                file.write(_line({"format": FORMAT, "identity": self.identity}))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                # Unlike a rename, a link never replaces what another writer has begun.
-                os.link(part, self.path)
-            except FileExistsError:
-                pass
-            except OSError:  # a file system without links
-                part.replace(self.path)
-        finally:
-            part.unlink(missing_ok=True)
+        # Another writer may have made it, and added to it, at the same moment.
+        with whole_file(self.path, keep_existing=True) as part:
+            part.write_bytes(_line({"format": FORMAT, "identity": self.identity}))
 
 
 def fingerprint(value):

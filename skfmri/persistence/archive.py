@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import stat
 import zipfile
 from collections import Counter
 from pathlib import Path
+
+from skfmri._files import whole_file
 
 FORMAT = "skfmri model"
 VERSION = 1
@@ -50,22 +51,17 @@ def write_archive(path, members, about):
         for name, data in members.items()
     }
     manifest = {"format": FORMAT, "format_version": VERSION, **about, "members": entries}
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(part, "wb") as file:
-            # Stored, not compressed: weights hardly shrink, and no part can be larger than the
-            # file when it is read.
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, data in {MANIFEST: to_json(manifest), **members}.items():
-                    # A fixed date: the same model gives the same bytes.
-                    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-                    info.external_attr = (stat.S_IFREG | 0o644) << 16
-                    archive.writestr(info, data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        whole_file(path) as part,
+        # Stored, not compressed: weights hardly shrink, and no part can be larger than the file
+        # when it is read.
+        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, data in {MANIFEST: to_json(manifest), **members}.items():
+            # A fixed date: the same model gives the same bytes.
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, data)
 
 
 def read_archive(path):

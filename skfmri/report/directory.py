@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 from filelock import FileLock, Timeout
 
-from skfmri._files import write_json, write_whole
+from skfmri._files import whole_file, write_json, write_text
 
 LEDGER = "ledger.jsonl"
 MAPS = "maps"
@@ -173,7 +173,7 @@ def write_tables(directory, result, rows):
     predictions = result.predictions.assign(sample=rows[result.predictions["sample"]])
     for name in TABLES:
         table = predictions if name == "predictions" else getattr(result, name)
-        write_whole(directory / f"{name}.csv", table.to_csv(index=False))
+        write_text(directory / f"{name}.csv", table.to_csv(index=False))
 
 
 def write_anatomy(directory, samples, rotator):
@@ -220,7 +220,5 @@ def write_mean_maps(directory, n_folds):
 
 
 def _save(path, volume, affine):
-    # Under another name first: a name stands for a file that is complete.
-    part = path.with_name(f".{path.name}")
-    nibabel.save(nibabel.Nifti1Image(np.asarray(volume, np.float32), affine), part)
-    part.replace(path)
+    with whole_file(path) as part:
+        nibabel.save(nibabel.Nifti1Image(np.asarray(volume, np.float32), affine), part)

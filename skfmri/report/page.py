@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from skfmri._files import write_whole
+from skfmri._files import write_text
 from skfmri.report import pictures, tables
 from skfmri.report.directory import MEAN, REPORT
 from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
@@ -57,7 +57,7 @@ def write_report(directory, *, path=None, anatomy=None):
     path = results.directory / REPORT if path is None else Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"There is no directory {path.parent} to write {path.name} to. Make it.")
-    write_whole(path, render(results, anatomy))
+    write_text(path, render(results, anatomy))
     return path
 
 
