@@ -35,15 +35,8 @@ def check_same_grid(grid_shape, affine, name, reference_shape, reference_affine,
         )
 
 
-def check_count(value, name, least=1):
-    """Return `value` as an int of at least `least`, or raise ValueError."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, but is {value!r}.")
-    return int(value)
-
-
-def check_number(value, name, kind, *, least=None, above=None, below=None):
-    """Raise TypeError for a wrong kind of number, ValueError for one out of range.
+def check_number(value, name, kind=Integral, *, least=None, above=None, below=None):
+    """Return a number, an integer as an int, or raise an error.
 
     Parameters
     ----------
@@ -51,16 +44,29 @@ def check_number(value, name, kind, *, least=None, above=None, below=None):
         The number.
     name : str
         Name of the parameter, for the error message.
-    kind : {numbers.Integral, numbers.Real}
+    kind : {numbers.Integral, numbers.Real}, default=numbers.Integral
         Kind of number; a bool is neither.
-    least, above, below : float, optional
+    least, above, below : float, default=None
         Smallest value allowed, and bounds that are not allowed themselves.
+
+    Returns
+    -------
+    value : int or object
+
+    Raises
+    ------
+    TypeError
+        If it is not a number of this kind.
+    ValueError
+        If it is out of range.
     """
     word = {Integral: "an integer", Real: "a number"}[kind]
-    bounds = {"at least": least, "above": above, "below": below}
-    wanted = " and ".join(f"{text} {bound}" for text, bound in bounds.items() if bound is not None)
+    bounds = {"of at least": least, "above": above, "below": below}
+    found = [f"{text} {bound}" for text, bound in bounds.items() if bound is not None]
+    wanted = " ".join([word, " and ".join(found)]).rstrip()
+    message = f"{name} must be {wanted}, but is {value!r}."
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{name} must be {word} {wanted}, but is {value!r}.")
+        raise TypeError(message)
     # Written so that NaN is out of every range.
     inside = (
         (least is None or value >= least)
@@ -68,7 +74,8 @@ def check_number(value, name, kind, *, least=None, above=None, below=None):
         and (below is None or value < below)
     )
     if not inside:
-        raise ValueError(f"{name} must be {word} {wanted}, but is {value!r}.")
+        raise ValueError(message)
+    return int(value) if kind is Integral else value
 
 
 def check_affine(affine, name):

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
-from skfmri._validation import check_count, check_per_volume
+from skfmri._validation import check_number, check_per_volume
 
 
 class _RepeatedGroupSplits(BaseCrossValidator):
@@ -36,8 +36,8 @@ class _RepeatedGroupSplits(BaseCrossValidator):
         n_splits : int
             Number of pairs that `split` yields.
         """
-        check_count(self.n_splits, "n_splits", least=2)
-        check_count(self.n_repeats, "n_repeats")
+        check_number(self.n_splits, "n_splits", least=2)
+        check_number(self.n_repeats, "n_repeats", least=1)
         return int(self.n_splits * self.n_repeats)
 
     def split(self, X, y=None, groups=None):

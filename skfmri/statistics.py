@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from skfmri._validation import check_count, check_per_volume
+from skfmri._validation import check_number, check_per_volume
 
 # Of fewer, all may lie on one side of the mean.
 FEWEST_BOOTSTRAPS = 100
@@ -125,7 +125,7 @@ def bootstrap_interval(
     True
     """
     scores = np.asarray(scores, float)
-    check_count(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
+    check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     _check_confidence(confidence)
     if scores.ndim != 1 or not len(scores):
         raise ValueError(f"scores has shape {scores.shape}. Pass one score per group.")
@@ -339,8 +339,8 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     >>> round(result.pvalue, 3), result.n_permutations
     (0.667, 3)
     """
-    check_count(n_permutations, "n_permutations")
-    check_count(n_exceedances, "n_exceedances")
+    check_number(n_permutations, "n_permutations", least=1)
+    check_number(n_exceedances, "n_exceedances", least=1)
     scores, reached = [], 0
     # Equal scores, summed in another order, must count as equal.
     least = score - 1e-9 * max(1.0, abs(score))

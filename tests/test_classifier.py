@@ -538,7 +538,7 @@ def test_a_single_network_is_trained_here_whatever_joblib_is_told(slabs, tiny):
 
 @pytest.mark.parametrize("n_members", [0, -1, 1.5, True, "3"])
 def test_a_wrong_number_of_members_is_refused(slabs, tiny, n_members):
-    with pytest.raises((TypeError, ValueError), match="n_members must be an integer at least 1"):
+    with pytest.raises((TypeError, ValueError), match="n_members must be an integer of at least 1"):
         SlabCNNClassifier(n_members=n_members, **tiny).fit(*slabs)
 
 
@@ -753,10 +753,10 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"dropout": 1.0}, ValueError, "dropout must be a number at least 0 and below 1"),
-        ({"epochs": 0}, ValueError, "epochs must be an integer at least 1, but is 0"),
+        ({"dropout": 1.0}, ValueError, "dropout must be a number of at least 0 and below 1"),
+        ({"epochs": 0}, ValueError, "epochs must be an integer of at least 1, but is 0"),
         ({"batch_size": 1.5}, TypeError, "batch_size must be an integer"),
-        ({"filters": 0}, ValueError, "filters must be an integer at least 1"),
+        ({"filters": 0}, ValueError, "filters must be an integer of at least 1"),
         ({"learning_rate": 0}, ValueError, "learning_rate must be a number above 0"),
         ({"optimizer": "adams"}, ValueError, "optimizer='adams' is no Keras optimizer"),
         ({"optimizer": 3}, TypeError, "optimizer must be a name or a keras"),
@@ -767,7 +767,11 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
         ({"loss": keras.losses.Huber()}, TypeError, "loss must be a name or .* use partial"),
         ({"loss": "dice"}, ValueError, r"The loss gave shape \(\) for 3 samples of 3 classes"),
         ({"linear_path": 0}, ValueError, "linear_path must be a number above 0"),
-        ({"batch_norm_momentum": 1}, ValueError, "batch_norm_momentum must be a number at least 0"),
+        (
+            {"batch_norm_momentum": 1},
+            ValueError,
+            "batch_norm_momentum must be a number of at least 0",
+        ),
         ({"callbacks": ["stop"]}, TypeError, "callbacks holds 'stop'"),
         ({"n_blocks": 3}, ValueError, "6 x 7 voxels, but n_blocks=3 .* 22 x 22. Choose n_blocks=1"),
     ],

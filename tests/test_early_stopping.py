@@ -115,5 +115,5 @@ def test_validation_data_that_do_not_fit_are_refused(train_and_test, tiny, chang
 def test_patience_needs_validation_data(slabs, tiny):
     with pytest.raises(ValueError, match=r"patience=2 needs samples that are not trained on"):
         make(tiny, patience=2).fit(*slabs)
-    with pytest.raises(ValueError, match="patience must be an integer at least 1"):
+    with pytest.raises(ValueError, match="patience must be an integer of at least 1"):
         make(tiny, patience=0).fit(*slabs)

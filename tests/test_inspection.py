@@ -202,7 +202,7 @@ def test_smoothgrad_follows_its_seed(decoder, slabs):
         ({"method": "magic"}, "method must be one of gradient, .* but is 'magic'"),
         ({"y": "dog"}, "the class 'dog'.*'cat', 'face', 'house'"),
         ({"y": ["cat", "face"]}, "y has 2 classes for 20 samples"),
-        ({"n_steps": 0}, "n_steps must be an integer at least 1"),
+        ({"n_steps": 0}, "n_steps must be an integer of at least 1"),
         ({"patch_size": 0, "method": "occlusion"}, "patch_size must be"),
         ({"noise": -1.0, "method": "smoothgrad"}, "noise must be"),
     ],

@@ -247,14 +247,14 @@ class TestErrors:
     @pytest.mark.parametrize("n_splits", [1, 0, -2, 2.0, "3", None, True])
     def test_bad_number_of_folds(self, splitter, n_splits):
         cv = splitter(n_splits)
-        with pytest.raises(ValueError, match=r"n_splits must be an integer of at least 2, but is"):
+        with pytest.raises((TypeError, ValueError), match=r"n_splits must be an integer of at"):
             next(cv.split(RUNS, LABELS, RUNS))
-        with pytest.raises(ValueError, match=r"n_splits must be an integer of at least 2, but is"):
+        with pytest.raises((TypeError, ValueError), match=r"n_splits must be an integer of at"):
             cv.get_n_splits()
 
     @pytest.mark.parametrize("n_repeats", [0, -1, 1.5, None, True])
     def test_bad_number_of_repeats(self, splitter, n_repeats):
-        with pytest.raises(ValueError, match=r"n_repeats must be an integer of at least 1, but is"):
+        with pytest.raises((TypeError, ValueError), match=r"n_repeats must be an integer of"):
             next(splitter(3, n_repeats=n_repeats).split(RUNS, LABELS, RUNS))
 
     def test_numpy_integers_are_integers(self, splitter):

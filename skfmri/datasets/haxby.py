@@ -4,7 +4,7 @@ import nilearn.datasets
 import numpy as np
 import pandas as pd
 
-from skfmri._validation import check_count
+from skfmri._validation import check_number
 from skfmri.preprocessing import clean_runs
 from skfmri.samples import NiftiSamples
 
@@ -72,7 +72,7 @@ def fetch_haxby_samples(
     Distributed and overlapping representations of faces and objects in ventral temporal cortex.
     Science 293, 2425. https://doi.org/10.1126/science.1063736
     """
-    subject = check_count(subject, "subject")
+    subject = check_number(subject, "subject", least=1)
     if subject > N_SUBJECTS:
         raise ValueError(f"subject must be a number from 1 to {N_SUBJECTS}, but is {subject}.")
     if isinstance(classes, str):

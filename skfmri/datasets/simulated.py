@@ -8,7 +8,7 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from scipy import ndimage, stats
 from sklearn.utils import Bunch, check_random_state
 
-from skfmri._validation import check_count
+from skfmri._validation import check_number
 
 GRID_SHAPE = (40, 51, 41)
 VOXEL_SIZE_MM = 4
@@ -118,7 +118,10 @@ def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.
     >>> data.chunks.tolist()
     [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    n_subjects, n_maps = check_count(n_subjects, "n_subjects"), check_count(n_maps, "n_maps")
+    n_subjects, n_maps = (
+        check_number(n_subjects, "n_subjects", least=1),
+        check_number(n_maps, "n_maps", least=1),
+    )
     chunk_of_subject = _equal_blocks(n_subjects, n_chunks, "subjects", "n_chunks")
     if not isinstance(effect_size, Real) or not np.isfinite(effect_size):
         raise ValueError(f"effect_size must be a finite number, but is {effect_size!r}.")
@@ -185,8 +188,8 @@ def block_labels(labels, block_length, n_repeats):
             f"labels must be a sequence with one label per block, but is {labels!r}. "
             'Pass for example ["closed", "open"].'
         )
-    block_length = check_count(block_length, "block_length")
-    return np.tile(np.repeat(labels, block_length), check_count(n_repeats, "n_repeats"))
+    block_length = check_number(block_length, "block_length", least=1)
+    return np.tile(np.repeat(labels, block_length), check_number(n_repeats, "n_repeats", least=1))
 
 
 def block_groups(n_samples, n_groups):
@@ -218,13 +221,13 @@ def block_groups(n_samples, n_groups):
     >>> block_groups(n_samples=6, n_groups=3).tolist()
     [0, 0, 1, 1, 2, 2]
     """
-    n_samples = check_count(n_samples, "n_samples")
+    n_samples = check_number(n_samples, "n_samples", least=1)
     return _equal_blocks(n_samples, n_groups, "samples", "n_groups")
 
 
 def _equal_blocks(n_items, n_blocks, items, name):
     """Return the number of the block that each item lies in, or raise ValueError."""
-    n_blocks = check_count(n_blocks, name)
+    n_blocks = check_number(n_blocks, name, least=1)
     if n_items % n_blocks:
         divisors = [n for n in range(1, n_items + 1) if n_items % n == 0]
         larger = [n for n in divisors if n > n_blocks]

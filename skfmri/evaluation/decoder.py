@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skfmri._validation import check_count, find_labels_and_groups
+from skfmri._validation import check_number, find_labels_and_groups
 from skfmri.evaluation.folds import fit_and_predict, grouped_splits, is_search, with_seed
 from skfmri.evaluation.ledger import Ledger, fingerprint, parameters_of, versions
 from skfmri.evaluation.result import DECODER, DUMMY, DecodingResult
@@ -141,10 +141,10 @@ def evaluate_decoder(
     accuracy 1.000, 95% interval 1.000 to 1.000 over 3 groups; chance 0.500.
     """
     y, groups = find_labels_and_groups(X, y, groups)
-    if check_count(n_permutations, "n_permutations", least=0):
+    if check_number(n_permutations, "n_permutations", least=0):
         # Labels that cannot be exchanged are noticed before hours of work.
         permute_labels(y, groups, blocks=blocks)
-    check_count(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
+    check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     splits = grouped_splits(X, y, groups, cv)
     score, metrics = make_scorer_of(scoring)
     models = {DECODER: estimator, **_baselines(baseline, estimator), DUMMY: DummyClassifier()}

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from skfmri._validation import check_count
+from skfmri._validation import check_number
 
 
 def plot_activations(activations, *, slice_index=None, n_columns=8, title=None):
@@ -41,7 +41,7 @@ def plot_activations(activations, *, slice_index=None, n_columns=8, title=None):
     ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10']
     """
     activations, slice_text = _one_slice(np.asarray(activations, dtype=float), slice_index)
-    n_columns = min(check_count(n_columns, "n_columns"), activations.shape[-1])
+    n_columns = min(check_number(n_columns, "n_columns", least=1), activations.shape[-1])
     n_rows = -(-activations.shape[-1] // n_columns)
     limits = {"vmin": np.nanmin(activations), "vmax": np.nanmax(activations)}
     figure, axes = plt.subplots(
@@ -92,7 +92,9 @@ def _one_slice(activations, slice_index):
             )
         return activations, None
     n_slices = activations.shape[2]
-    index = n_slices // 2 if slice_index is None else check_count(slice_index, "slice_index", 0)
+    index = (
+        n_slices // 2 if slice_index is None else check_number(slice_index, "slice_index", least=0)
+    )
     if index >= n_slices:
         raise ValueError(
             f"slice_index is {index}, but activations of shape {activations.shape} have the slices "

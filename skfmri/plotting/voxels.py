@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from skfmri._validation import check_count, check_per_volume
+from skfmri._validation import check_number, check_per_volume
 from skfmri.plotting._axes import CLASS_MARKERS, class_colors, make_axes
 from skfmri.preprocessing import VoxelZScorer
 
@@ -103,7 +103,9 @@ def plot_explained_variance(X, *, n_components=None, ax=None):
     """
     rows = _rows(X)
     most = min(rows.shape)
-    n_components = most if n_components is None else check_count(n_components, "n_components")
+    n_components = (
+        most if n_components is None else check_number(n_components, "n_components", least=1)
+    )
     if n_components > most:
         raise ValueError(
             f"n_components is {n_components}, but {rows.shape[0]} samples of {rows.shape[1]} "
