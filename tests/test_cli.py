@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import skfmri.cli.decode
+import skfmri.cli.inputs
 from skfmri.cli import main
 from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.networks import convolutional_network
@@ -228,13 +229,13 @@ def test_names_in_brackets_are_shown_as_they_are(study, tmp_path, capsys):
 
 def test_cleaning_sees_whole_runs_before_volumes_are_dropped(study, tmp_path, monkeypatch):
     seen = []
-    original = main.__globals__["clean_runs"]
+    original = skfmri.cli.inputs.clean_runs
 
     def spy(samples, **options):
         seen.append(samples)
         return original(samples, **options)
 
-    monkeypatch.setitem(main.__globals__, "clean_runs", spy)
+    monkeypatch.setattr(skfmri.cli.inputs, "clean_runs", spy)
     assert main(arguments(study, tmp_path / "out", "--drop", "rest", "--quiet", "--clean")) == 0
     assert len(seen[0]) == 24
     assert seen[0].runs.tolist() == np.repeat(["0 1", "1 2", "1 3"], 8).tolist()
@@ -321,7 +322,7 @@ def test_earlier_results_are_kept_unless_told_otherwise(study, results, capsys):
 
 
 def test_group_names_that_only_look_like_numbers_stay_apart():
-    as_numbers = main.__globals__["_as_numbers"]
+    as_numbers = skfmri.cli.inputs.as_numbers
     assert as_numbers(np.array(["10", "9"])).tolist() == [10, 9]
     for names in (["01", "1"], ["1", "b"], ["9" * 20, "1"]):
         assert as_numbers(np.array(names)).tolist() == names
@@ -600,35 +601,26 @@ def test_single_slice_data_with_drift_are_decoded_after_cleaning(real_data, tmp_
     assert record["scores"][0]["score"] > 0.75
 
 
-class TestSmallSample:
-    def parameters(self, *options):
-        from skfmri.cli.arguments import make_parser
-        from skfmri.cli.decode import build_pipeline
+def test_the_configuration_for_small_samples_decodes_and_is_kept_in_the_settings(study, tmp_path):
+    argv = arguments(study, tmp_path / "out", "--drop", "rest", "--quiet", "--small-sample")
+    assert main(argv) == 0
+    record = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert record["settings"]["small_sample"] is True
+    network = record["pipeline"]["steps"]["cnn"]["parameters"]
+    assert network["linear_path"] == SMALL_SAMPLE["linear_path"]
+    assert network["filters"] == 2
 
-        argv = ["decode", "x.nii", "--labels", "x.csv", "--out", "x", *options]
-        classifier = build_pipeline(make_parser(*[None] * 4).parse_args(argv)).steps[-1][1]
-        return classifier, classifier.get_params()
 
-    @pytest.mark.parametrize("network", ["2d", "3d"])
-    def test_it_sets_the_configuration_for_small_samples(self, network):
-        classifier, found = self.parameters("--small-sample", "--network", network)
-        expected = type(classifier).for_small_samples(random_state=0).get_params()
-        assert found == expected
-
-    @pytest.mark.parametrize("order", [1, -1])
-    def test_options_beside_it_still_count(self, order):
-        options = ["--small-sample", "--filters=4", "--linear-path=none", "--members=2"][::order]
-        _, found = self.parameters(*options)
-        assert (found["filters"], found["linear_path"], found["n_members"]) == (4, None, 2)
-        assert found["batch_norm_momentum"] == SMALL_SAMPLE["batch_norm_momentum"]
-
-    def test_without_it_the_notebook_network_is_built(self):
-        _, found = self.parameters()
-        assert (found["filters"], found["n_members"], found["epochs"]) == (32, 1, 125)
-
-    def test_it_decodes_and_is_kept_in_the_settings(self, study, tmp_path):
-        argv = arguments(study, tmp_path / "out", "--drop", "rest", "--quiet", "--small-sample")
-        assert main(argv) == 0
-        settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-        assert "small_sample" in json.dumps(settings)
-        assert "n_members" in json.dumps(settings)
+def test_settings_of_the_2d_network_do_not_reach_the_3d_one(study, tmp_path):
+    argv = arguments(study, tmp_path / "out", "--drop", "rest", "--quiet", "--network", "3d")
+    for option, value in (("--filters", "2"), ("--dense-units", "8")):
+        place = argv.index(option)
+        assert argv[place + 1] == value
+        del argv[place : place + 2]
+    assert main([*argv, "--epochs", "1", "--no-maps"]) == 0
+    record = json.loads((tmp_path / "out" / "settings.json").read_text())
+    network = record["pipeline"]["steps"]["cnn"]
+    assert network["class"] == "VolumeCNNClassifier"
+    assert network["parameters"]["filters"] == 16
+    assert network["parameters"]["dense_units"] == [256, 64]
+    assert "filters" not in record["settings"]

@@ -131,7 +131,7 @@ class TestPredict:
         skfmri.save(pipeline, tmp_path / "silent.skfmri")
         assert main(["predict", str(tmp_path / "silent.skfmri"), str(study / "new.nii.gz")]) == 0
         assert "warning: " in (error := capsys.readouterr().err)
-        assert "does not tell what it was trained on" in error
+        assert "does not say what it was trained on" in error
 
     def test_a_model_without_probabilities_gives_classes_alone(self, study, tmp_path, capsys):
         samples = labelled(study)
@@ -156,7 +156,7 @@ class TestPredict:
             ([str(tmp_path / "cut.skfmri"), new], "is truncated or damaged"),
             ([str(model), "nowhere.nii"], "There is no file "),
             ([str(model), str(tmp_path / "moved.nii")], f"but the training data of {model} has"),
-            ([str(tmp_path / "scorer.skfmri"), new], "VoxelZScorer, which predicts nothing"),
+            ([str(tmp_path / "scorer.skfmri"), new], "VoxelZScorer, which does not predict"),
             ([str(model), new, "--out", str(tmp_path / "no" / "x.csv")], "there is no directory"),
             ([str(model), new, "--clean"], "as they are in the files. Leave out --clean"),
             ([str(model)], "the following arguments are required: IMAGE"),

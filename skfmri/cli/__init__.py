@@ -1,5 +1,5 @@
 """The ``skfmri`` command."""
 
-from skfmri.cli.decode import main
+from skfmri.cli.commands import main
 
 __all__ = ["main"]

@@ -1,11 +1,13 @@
-"""What the ``skfmri`` command can be told."""
+"""Command-line arguments."""
 
 import argparse
 import importlib.metadata
 
-from skfmri.estimators.defaults import SMALL_SAMPLE
+from skfmri.datasets.defaults import BIDS
+from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE, VOLUME_CNN
+from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
 
-DEMO_DIRECTORY = "skfmri-demo"
+DEMO_DIRECTORY, DEMO_EPOCHS = "skfmri-demo", 20
 
 
 class _Parser(argparse.ArgumentParser):
@@ -14,64 +16,49 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise ValueError(f"{message} (see {self.prog} --help)")
 
-    def parse_known_args(self, args=None, namespace=None):
-        found = super().parse_known_args(args, namespace)
-        if getattr(found[0], "small_sample", False):
-            # Parsed again with other defaults, so what is given beside the option still counts.
-            self.set_defaults(**SMALL_SAMPLE)
-            found = super().parse_known_args(args, namespace)
-        return found
 
+def make_parser():
+    """Return the parser of the command line.
 
-def make_parser(run_decode, run_demo, run_report, run_predict):
-    """Return the parser, given the functions that run the commands."""
+    An option of the method that is not given is absent from what the parser returns, so that the
+    defaults of the estimators hold.
+    """
     parser = _Parser(
         prog="skfmri", description="Decode fMRI volumes with grouped cross-validation."
     )
     version = importlib.metadata.version("skfmri")
     parser.add_argument("--version", action="version", version=f"skfmri {version}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    decode = commands.add_parser(
-        "decode",
-        help="cross-validate a network on your images",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", dest="command"
     )
-    decode.set_defaults(run=run_decode, command="decode")
-    _add_data_arguments(decode)
-    _add_method_arguments(decode, epochs=125)
-    demo = commands.add_parser(
-        "demo",
-        help="the same on simulated data with a known answer",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    demo.set_defaults(run=run_demo, command="demo")
-    demo.add_argument(
-        "--out", type=_path, metavar="DIR", default=DEMO_DIRECTORY, help="directory for results"
-    )
-    demo.add_argument("--overwrite", action="store_true", help="replace earlier results")
-    _add_method_arguments(demo, epochs=20)
-    report = commands.add_parser("report", help="write results as one page of HTML once more")
-    report.set_defaults(run=run_report)
-    report.add_argument(
-        "results", type=_path, metavar="RESULT_DIR", help="directory left by decode or demo"
-    )
-    report.add_argument(
-        "--out", type=_path, metavar="FILE", help="else report.html in that directory"
-    )
-    report.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+    decode = commands.add_parser("decode", help="cross-validate a network on your images")
+    _add_data_arguments(decode.add_argument_group("data"))
+    _add_bids_arguments(decode.add_argument_group("BIDS dataset, instead of IMAGE and --labels"))
+    _add_method_arguments(decode, SLAB_CNN.epochs)
+    demo = commands.add_parser("demo", help="run on simulated data whose true effect is known")
+    _add_demo_arguments(demo)
+    _add_method_arguments(demo, DEMO_EPOCHS)
+    report = commands.add_parser("report", help="rebuild the HTML report of an earlier run")
     _add_report_arguments(report)
-    report.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    report.add_argument("--traceback", action="store_true", help="show where an error arose")
-    predict = commands.add_parser("predict", help="say what a saved model takes volumes for")
-    predict.set_defaults(run=run_predict)
+    predict = commands.add_parser(
+        "predict", help="predict the classes of new images with a saved model"
+    )
     _add_predict_arguments(predict)
     return parser
 
 
-def _add_data_arguments(parser):
-    data = parser.add_argument_group("data")
+def given(args, names):
+    """Return those of some options that were given, by name."""
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
+
+
+def _add_data_arguments(data):
     data.add_argument("images", metavar="IMAGE", nargs="*", help="3-D or 4-D NIfTI images")
-    data.add_argument("--labels", metavar="CSV", help="their table, a row per volume")
+    data.add_argument(
+        "--labels",
+        metavar="CSV",
+        help="CSV with one row per volume (columns: label, group), or TSV",
+    )
     data.add_argument(
         "--out", required=True, type=_path, metavar="DIR", help="directory for results"
     )
@@ -80,139 +67,212 @@ def _add_data_arguments(parser):
         "--model",
         type=_path,
         metavar="FILE",
-        help="save one more fit, on all volumes, for skfmri predict",
+        help="save a final model, refitted on all volumes, for skfmri predict",
     )
     data.add_argument(
-        "--label-column", metavar="NAME", help="what to decode; else label, or trial_type of events"
+        "--label-column",
+        metavar="NAME",
+        help=f"column to decode (default: label, or {BIDS.label} of BIDS events)",
     )
-    data.add_argument("--group-column", metavar="NAME", help="never split; else group")
     data.add_argument(
-        "--run-column", metavar="NAME", help="acquired in one go; else the groups of each image"
+        "--group-column",
+        metavar="NAME",
+        help="column with groups kept together in cross-validation (default: group)",
+    )
+    data.add_argument(
+        "--run-column",
+        metavar="NAME",
+        help="column naming the scanner run of each volume (default: each group within an image)",
     )
     data.add_argument(
         "--block-column",
         metavar="NAME",
-        help="volumes that --permutations keeps together, such as stimulation blocks",
+        help="column naming units that --permutations keeps together, such as stimulation blocks",
     )
     data.add_argument("--classes", type=_names, metavar="A,B", help="keep only these labels")
     data.add_argument("--drop", type=_names, metavar="A,B", help="leave out these labels")
     data.add_argument(
         "--clean",
         action=argparse.BooleanOptionalAction,
-        help="detrend and standardise each run of a time series, before volumes are dropped; "
-        "done to a BIDS dataset unless --no-clean",
+        help="detrend and standardise each run of a time series before volumes are dropped "
+        "(default: for BIDS datasets only)",
     )
-    data.add_argument("--high-pass", type=float, metavar="HZ", help="with --clean; needs --t-r")
     data.add_argument(
-        "--t-r", type=float, metavar="S", help="seconds between volumes; BIDS datasets tell them"
+        "--high-pass",
+        type=float,
+        metavar="HZ",
+        help="lowest frequency to keep; needs --clean, and --t-r unless the data are BIDS",
     )
-    _add_bids_arguments(parser.add_argument_group("BIDS dataset, instead of IMAGE and --labels"))
+    data.add_argument(
+        "--t-r",
+        type=float,
+        metavar="S",
+        help="seconds between volumes (default for BIDS datasets: from their sidecars)",
+    )
 
 
 def _add_bids_arguments(bids):
     bids.add_argument("--bids", metavar="ROOT", help="dataset with events.tsv files")
     bids.add_argument("--task", metavar="NAME", help="as in task-NAME")
     bids.add_argument("--space", metavar="NAME", help="as in space-NAME")
-    bids.add_argument("--derivatives", metavar="DIR", help="preprocessed images; '.' for raw ones")
-    bids.add_argument("--subjects", type=_names, metavar="A,B", help="else all")
     bids.add_argument(
-        "--entities", type=_entities, metavar="K-V,K-V", help="others in names, such as res-2"
+        "--derivatives", metavar="DIR", help="folder of preprocessed images, '.' for raw ones"
     )
     bids.add_argument(
-        "--groups", choices=("run", "subject", "session"), help="never split; else run"
+        "--subjects", type=_names, metavar="A,B", help="subjects to read (default: all)"
     )
-    bids.add_argument("--shift", type=float, metavar="S", help="haemodynamic delay; else 4.5")
+    bids.add_argument(
+        "--entities",
+        type=_entities,
+        metavar="K-V,K-V",
+        help="further entities of file names, such as res-2",
+    )
+    bids.add_argument(
+        "--groups",
+        choices=("run", "subject", "session"),
+        help=f"what is kept together in cross-validation (default: {BIDS.groups})",
+    )
+    bids.add_argument(
+        "--shift",
+        type=float,
+        metavar="S",
+        help=f"haemodynamic delay in seconds (default: {BIDS.shift:g})",
+    )
     bids.add_argument(
         "--keep-transitions",
         action="store_const",
         const=True,
         help="keep volumes that show the border of an event",
     )
-    bids.add_argument("--event-duration", type=float, metavar="S", help="else that in the table")
     bids.add_argument(
-        "--max-gap", type=float, metavar="S", help="join events of one label so close; else 0"
+        "--event-duration",
+        type=float,
+        metavar="S",
+        help="seconds that every event lasts (default: as in the events)",
+    )
+    bids.add_argument(
+        "--max-gap",
+        type=float,
+        metavar="S",
+        help=f"merge events of the same label at most S seconds apart (default: {BIDS.max_gap:g})",
     )
     bids.add_argument(
         "--confounds",
         type=_confounds,
         metavar="NAME",
-        help="to regress out: simple, scrubbing, compcor, ica_aroma, or components such as "
-        "motion,high_pass",
+        help="confounds to regress out: simple, scrubbing, compcor, ica_aroma, or components such "
+        "as motion,high_pass (default: none)",
     )
+
+
+def _add_demo_arguments(demo):
+    demo.add_argument(
+        "--out",
+        type=_path,
+        metavar="DIR",
+        default=DEMO_DIRECTORY,
+        help=f"directory for results (default: {DEMO_DIRECTORY})",
+    )
+    demo.add_argument("--overwrite", action="store_true", help="replace earlier results")
 
 
 def _add_method_arguments(parser, epochs):
-    slab = parser.add_argument_group("slab")
-    slab.add_argument("--angle", type=float, default=0.35, help="rotation in radians")
-    slab.add_argument("--axis", choices=("x", "y", "z"), default="x", help="world axis")
+    _add_slab_arguments(parser.add_argument_group("slab"))
+    _add_network_arguments(parser.add_argument_group("network"), epochs)
+    _add_run_arguments(parser.add_argument_group("cross-validation"))
+
+
+def _add_slab_arguments(slab):
+    def add(name, text, **options):
+        # The option of a step is called as its parameter.
+        defaults = vars(ROTATOR) | vars(ZSCORER)
+        shown = f"{text} (default: {_typed(defaults[name])})"
+        _add_unless_given(slab, name, shown, **options)
+
+    add("angle", "rotation in radians", type=float, metavar="RAD")
+    add("axis", "world axis of the rotation", choices=("x", "y", "z"))
+    add("slab", "first slice and end, or 'all'", type=_slab, metavar="FIRST:END")
+    add("slab_reference", "volume in which slices are counted", choices=("crop", "grid"))
     slab.add_argument(
-        "--slab", type=_slab, default=(12, 15), metavar="FIRST:END", help="slices, or 'all'"
+        "--no-crop",
+        dest="crop",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="keep planes without data",
     )
-    slab.add_argument(
-        "--slab-reference", choices=("crop", "grid"), default="crop", help="where counting starts"
+    add("interpolation", "how volumes are resampled", choices=("continuous", "linear", "nearest"))
+    add("std_threshold", "spread below which a voxel becomes 0, or 'none'", type=_threshold)
+    add("mean_threshold", "mean below which none is subtracted, or 'none'", type=_threshold)
+
+
+def _add_network_arguments(network, epochs):
+    def add(name, text, **options):
+        slab, volume = vars(SLAB_CNN)[name], vars(VOLUME_CNN)[name]
+        default = epochs if name == "epochs" else slab
+        shown = f"{text} (default: {_typed(default)}"
+        if volume != slab:
+            shown += f"; {_typed(volume)} with --network 3d"
+        _add_unless_given(network, name, f"{shown})", **options)
+
+    network.add_argument(
+        "--network",
+        choices=("2d", "3d"),
+        default="2d",
+        help="2d takes slices as channels, 3d convolves along all axes (default: 2d)",
     )
-    slab.add_argument(
-        "--no-crop", dest="crop", action="store_false", help="keep planes without data"
-    )
-    slab.add_argument(
-        "--interpolation", choices=("continuous", "linear", "nearest"), default="continuous"
-    )
-    slab.add_argument("--std-threshold", type=_threshold, default=0.05, help="or 'none'")
-    slab.add_argument("--mean-threshold", type=_threshold, default=0.05, help="or 'none'")
-    network = parser.add_argument_group("network")
-    network.add_argument("--network", choices=("2d", "3d"), default="2d", help="convolutions")
+    small = (f"{_option(name)} {_typed(value)}" for name, value in SMALL_SAMPLE.items())
     network.add_argument(
         "--small-sample",
         action="store_true",
-        help="other defaults for fewer than some hundred volumes: "
-        + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in SMALL_SAMPLE.items()),
+        help=f"other defaults for fewer than a few hundred volumes: {', '.join(small)}",
     )
-    network.add_argument("--filters", type=int, default=32, help="of the first block")
-    network.add_argument("--n-blocks", type=int, default=3, help="convolution blocks")
-    network.add_argument("--kernel-size", type=int, default=3, help="voxels along each axis")
-    network.add_argument(
-        "--dense-units",
-        type=_integers,
-        default=(1024, 256, 64),
-        metavar="N,N",
-        help="of each layer",
-    )
-    network.add_argument("--dropout", type=float, default=0.5, help="share of units")
-    network.add_argument(
-        "--batch-norm-momentum", type=float, default=0.99, help="share that a step keeps"
-    )
-    network.add_argument(
-        "--linear-path",
+    add("filters", "number of filters in the first block", type=int)
+    add("n_blocks", "number of convolution blocks", type=int)
+    add("kernel_size", "voxels along each side of the convolution", type=int)
+    add("dense_units", "units of the dense layers", type=_integers, metavar="N,N")
+    add("dropout", "dropout rate", type=float)
+    add("batch_norm_momentum", "momentum of batch normalisation", type=float)
+    add(
+        "linear_path",
+        "C of a logistic regression of all voxels that the network starts from, or 'none'",
         type=_threshold,
         metavar="C",
-        help="of a logistic regression of all voxels beside the network, or 'none'",
     )
-    network.add_argument(
-        "--members",
-        dest="n_members",
+    add("n_members", "networks whose probabilities are averaged", option="--members", type=int)
+    add("learning_rate", "step size of Adam", type=float)
+    add("epochs", "passes over the training volumes", type=int)
+    add("batch_size", "volumes per training step", type=int)
+    _add_unless_given(
+        network,
+        "patience",
+        "stop after N epochs without improvement on groups held out of training (default: train "
+        "for all epochs)",
+        type=int,
+    )
+
+
+def _add_run_arguments(run):
+    run.add_argument(
+        "--folds", type=int, metavar="N", help="number of folds (default: one group at a time)"
+    )
+    run.add_argument(
+        "--repeats",
         type=int,
         default=1,
-        help="networks whose probabilities are averaged",
-    )
-    network.add_argument("--learning-rate", type=float, default=0.001, help="of Adam")
-    network.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
-    network.add_argument("--batch-size", type=int, default=32, help="samples per step")
-    run = parser.add_argument_group("cross-validation")
-    run.add_argument("--folds", type=int, help="number of folds; else one group at a time")
-    run.add_argument("--repeats", type=int, default=1, help="of all folds, never the same")
-    run.add_argument("--seed", type=int, default=0, help="of weights, order and folds")
-    run.add_argument(
-        "--patience",
-        type=int,
         metavar="N",
-        help="stop after N epochs without a lower loss on groups that are held out of training",
+        help="repeat the cross-validation with a new partition each time (default: 1)",
+    )
+    run.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of folds, initial weights and sample order (default: 0)",
     )
     run.add_argument(
         "--no-baseline",
-        dest="baseline",
-        action="store_const",
-        const=None,
-        default="linear",
+        dest="has_baseline",
+        action="store_false",
         help="do not compare with logistic regression on the same slab",
     )
     run.add_argument(
@@ -220,56 +280,106 @@ def _add_method_arguments(parser, epochs):
         type=int,
         default=0,
         metavar="N",
-        help="test against labels shuffled within groups, at most N times",
+        help="test against labels shuffled within groups, at most N times (default: 0)",
     )
+    run.add_argument("--resume", action="store_true", help="continue an interrupted run in --out")
     run.add_argument(
-        "--resume", action="store_true", help="go on with a run in --out that was cut off"
-    )
-    run.add_argument(
-        "--ignore-leaks", action="store_true", help="go on although the data look like a leak"
+        "--ignore-leaks", action="store_true", help="continue although a leak was found"
     )
     run.add_argument(
         "--no-maps",
         dest="maps",
         action="store_false",
-        help="do not map which voxels decide for the samples held out",
+        help="do not map which voxels drive the predictions",
     )
-    _add_report_arguments(run)
-    run.add_argument("--jobs", type=int, default=1, help="folds at a time")
-    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    run.add_argument("--traceback", action="store_true", help="show where an error arose")
+    run.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="folds at a time (default: 1)"
+    )
+    _add_anatomy_argument(run)
+    _add_output_arguments(run)
 
 
-def _add_predict_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="file of skfmri.save or decode --model")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="on the grid of the training")
-    parser.add_argument(
-        "--out", type=_path, metavar="CSV", help="file for the table; else it is printed"
+def _add_report_arguments(report):
+    report.add_argument(
+        "results", type=_path, metavar="RESULT_DIR", help="directory left by decode or demo"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier table")
-    cleaning = parser.add_mutually_exclusive_group()
+    report.add_argument(
+        "--out",
+        type=_path,
+        metavar="FILE",
+        help="file for the report (default: report.html in that directory)",
+    )
+    report.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+    _add_anatomy_argument(report)
+    _add_output_arguments(report)
+
+
+def _add_predict_arguments(predict):
+    predict.add_argument("model", metavar="MODEL", help="file of skfmri.save or decode --model")
+    predict.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="images on the grid of the training images"
+    )
+    predict.add_argument(
+        "--out", type=_path, metavar="CSV", help="file for the table (default: it is printed)"
+    )
+    predict.add_argument("--overwrite", action="store_true", help="replace an earlier table")
+    cleaning = predict.add_mutually_exclusive_group()
     cleaning.add_argument(
         "--clean",
         action="store_true",
         help="clean each image as one run, with the settings that the model was trained with",
     )
     cleaning.add_argument(
-        "--already-clean", action="store_true", help="the images hold runs so cleaned"
+        "--already-clean",
+        action="store_true",
+        help="the images were already cleaned the same way",
     )
+    predict.add_argument(
+        "--t-r",
+        type=float,
+        metavar="S",
+        help="seconds between volumes, with --clean (default: as in the training)",
+    )
+    predict.add_argument("--traceback", action="store_true", help="show where an error arose")
+
+
+def _add_anatomy_argument(parser):
     parser.add_argument(
-        "--t-r", type=float, metavar="S", help="with --clean; else as in the training"
+        "--anatomy",
+        metavar="IMAGE",
+        help="image that the report draws on (default: the mean volume)",
     )
+
+
+def _add_output_arguments(parser):
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
 
 
-def _add_report_arguments(parser):
-    parser.add_argument(
-        "--anatomy", metavar="IMAGE", help="what the report draws on; else the mean volume"
-    )
+def _add_unless_given(parser, name, text, option=None, **options):
+    """Add an option that is absent unless it is given."""
+    if "choices" not in options:
+        options.setdefault("metavar", "N" if options["type"] is int else "X")
+    options |= {"dest": name, "default": argparse.SUPPRESS, "help": text}
+    parser.add_argument(option or _option(name), **options)
+
+
+def _option(name):
+    return "--" + name.replace("_", "-")
+
+
+def _typed(value):
+    """Return a value as it would be typed."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        separator = ":" if value == ROTATOR.slab else ","
+        return separator.join(map(str, value))
+    return str(value)
 
 
 def _path(text):
-    # pathlib takes "" for the current directory, which nobody means who writes it.
+    # pathlib takes "" for the current directory, which nobody who types it means.
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; '.' is the current directory")
     return text

@@ -1,14 +1,17 @@
-"""Samples that the command line finds in a BIDS dataset."""
+"""Options that name data, turned into samples."""
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from skfmri.datasets import load_bids_runs
+from skfmri.cli.tables import read_labels
+from skfmri.datasets import load_bids_runs, make_eyes_open_closed
+from skfmri.datasets.defaults import BIDS
 from skfmri.preprocessing import clean_runs
+from skfmri.samples import NiftiSamples
 
-# What each way of naming the data is alone in taking.
+# Options that make sense for one way of naming data only.
 OF_BIDS = (
     "task",
     "space",
@@ -23,16 +26,48 @@ OF_BIDS = (
     "confounds",
 )
 OF_TABLE = ("labels", "group_column", "run_column", "block_column")
+LABEL, GROUP = "label", "group"
+# Options that are called otherwise than the parameters of the loader.
+PARAMETERS = {"event_duration": "duration", "label_column": "label"}
 
 
-def settle_source(args):
-    """Fill in what the arguments leave open of where the data come from, or raise ValueError."""
+@dataclass(frozen=True)
+class Inputs:
+    """Volumes to decode, with what is known of them.
+
+    Attributes
+    ----------
+    samples : NiftiSamples
+        Volumes to decode, with labels, groups and runs.
+    originals : NiftiSamples
+        The same volumes before cleaning.
+    rows : ndarray of shape (n_samples,), int
+        Position of each among all volumes of the images.
+    blocks : ndarray of shape (n_samples,) or None
+        Units that permutations keep together.
+    source : dict
+        Where the volumes come from, as JSON-serialisable values. Its "kind" is "simulated",
+        "table" or "bids".
+    cleaning : dict or None
+        How runs were cleaned, as JSON-serialisable values.
+    """
+
+    samples: NiftiSamples
+    originals: NiftiSamples
+    rows: np.ndarray
+    blocks: np.ndarray | None
+    source: dict
+    cleaning: dict | None = None
+
+
+def check_options(args):
+    """Raise ValueError unless the options name data in one way."""
     is_bids = args.bids is not None
     for name in OF_TABLE if is_bids else OF_BIDS:
         if getattr(args, name) is not None:
-            option = "--" + name.replace("_", "-")
+            option = _option(name)
             raise ValueError(
-                f"{option} tells about images with a table, not about --bids. Leave one out."
+                f"{option} describes images with a table, not --bids. Leave one out."
                 if is_bids
                 else f"{option} does nothing without --bids ROOT. Add it, or leave {option} out."
             )
@@ -49,27 +84,42 @@ def settle_source(args):
         raise ValueError(
             f"{missing} is missing. Give images with --labels CSV, or --bids ROOT with --task NAME."
         )
-    else:
-        args.group_column = args.group_column or "group"
-    args.label_column = args.label_column or ("trial_type" if is_bids else "label")
-    args.clean = is_bids if args.clean is None else args.clean
-    for name in ("high_pass", "confounds") + ("t_r",) * (not is_bids):
-        if getattr(args, name) is not None and not args.clean:
-            option = "--" + name.replace("_", "-")
+    of_cleaning = ["high_pass", "confounds"] if is_bids else ["high_pass", "t_r"]
+    for name in of_cleaning:
+        if getattr(args, name) is not None and not _is_cleaned(args):
             raise ValueError(
-                f"{option} does nothing without --clean. Add --clean, or leave it out."
+                f"{_option(name)} does nothing without --clean. Add --clean, or leave it out."
             )
 
 
-def read_study(args):
-    """Return samples to be decoded, all volumes before cleaning, rows of the former, blocks."""
-    names = {name: name for name in OF_BIDS if name != "event_duration"}
-    names |= {"duration": "event_duration", "label": "label_column"}
-    names |= {"t_r": "t_r", "classes": "classes"}
-    given = {name: getattr(args, source) for name, source in names.items()}
-    given = {name: value for name, value in given.items() if value is not None}
-    study = load_bids_runs(args.bids, **given)
-    args.images = study.table["image"].tolist()
+def read_inputs(args):
+    """Return the volumes that the options name, or raise ValueError.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Arguments of ``skfmri decode`` that `check_options` has let pass.
+
+    Returns
+    -------
+    inputs : Inputs
+    """
+    return _read_table_inputs(args) if args.bids is None else _read_bids_inputs(args)
+
+
+def simulate_inputs(seed):
+    """Return simulated volumes whose true effect is known."""
+    data = make_eyes_open_closed(random_state=seed)
+    samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
+    source = {"kind": "simulated", "seed": seed}
+    return Inputs(samples, samples, np.arange(len(samples)), None, source)
+
+
+def _read_bids_inputs(args):
+    options = {PARAMETERS.get(name, name): getattr(args, name) for name in OF_BIDS}
+    options |= {"label": args.label_column, "t_r": args.t_r, "classes": args.classes}
+    options = {name: value for name, value in options.items() if value is not None}
+    study = load_bids_runs(args.bids, **options)
     times = np.unique(study.t_r)
     if len(times) > 1 and args.high_pass is not None:
         raise ValueError(
@@ -77,9 +127,9 @@ def read_study(args):
             f"{times[-1]:g} s. Choose runs with --subjects or --entities, or call "
             "load_bids_samples, which filters each run with its own time."
         )
-    args.t_r = times[0].item() if len(times) == 1 else None
     samples, rows = study.samples, np.arange(len(study.samples))
-    if args.clean:
+    cleaning = None
+    if _is_cleaned(args):
         samples = clean_runs(
             samples,
             high_pass=args.high_pass,
@@ -89,61 +139,117 @@ def read_study(args):
         )
         # The cleaned runs are one image to their samples, with all volumes of the study in it.
         _, rows = samples.acquisition_order()
-    return samples, study.samples, rows, study.blocks
+        t_r = times[0].item() if len(times) == 1 else None
+        cleaning = _describe_cleaning(args, t_r, args.confounds)
+    labels = pd.Series(samples.y)
+    kept = np.flatnonzero(_are_asked_for(labels.where(labels != ""), args))
+    rows = rows[kept]
+    used = {name: options.get(name, getattr(BIDS, name)) for name in vars(BIDS)}
+    source = {
+        "kind": "bids",
+        "root": args.bids,
+        "task": args.task,
+        "images": study.table["image"].tolist(),
+        **{name: used[name] for name in ("space", "derivatives", "groups", "label", "shift")},
+        **{name: used[name] for name in ("keep_transitions", "duration", "max_gap")},
+        "classes": args.classes,
+        "drop": args.drop,
+    }
+    return Inputs(samples[kept], study.samples[rows], rows, study.blocks[rows], source, cleaning)
 
 
-def read_labels(path, columns, n_volumes):
-    """Return some columns of a table with one row per volume, as text.
+def _read_table_inputs(args):
+    samples = NiftiSamples(args.images)
+    columns = {"label": args.label_column or LABEL, "group": args.group_column or GROUP}
+    columns |= {"run": args.run_column, "block": args.block_column}
+    used = {role: column for role, column in columns.items() if column is not None}
+    table = read_labels(args.labels, used, len(samples))
+    # No run goes beyond its image, nor, without a column for runs, beyond its group.
+    names = table["group"] if args.run_column is None else table["run"]
+    runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
+    samples.groups, samples.runs = table["group"].to_numpy(dtype=str), np.array(runs)
+    originals, cleaning = samples, None
+    if _is_cleaned(args):
+        _check_whole_runs(table, args.labels)
+        samples = clean_runs(samples, high_pass=args.high_pass, t_r=args.t_r)
+        cleaning = _describe_cleaning(args, args.t_r, None)
+    labels = table["label"]
+    kept = _are_asked_for(labels, args)
+    _check_groups(kept & table["group"].isna(), args.labels, columns["group"])
+    rows = np.flatnonzero(kept)
+    samples = samples[rows]
+    samples.y = labels[rows].to_numpy(dtype=str)
+    samples.groups = as_numbers(table["group"][rows].to_numpy(dtype=str))
+    blocks = None if args.block_column is None else table["block"][rows].to_numpy()
+    source = {
+        "kind": "table",
+        "images": args.images,
+        "labels": args.labels,
+        "columns": columns,
+        "classes": args.classes,
+        "drop": args.drop,
+    }
+    return Inputs(samples, originals[rows], rows, blocks, source, cleaning)
 
-    Parameters
-    ----------
-    path : str or path-like
-        Comma-separated file with a header line, or tab-separated if its name ends in ``.tsv``.
-    columns : dict of str to str
-        For each role, such as ``"label"``, the column that the user chose.
-    n_volumes : int
-        Number of rows expected.
 
-    Returns
-    -------
-    table : pandas.DataFrame
-        One column per role; an empty field is NaN.
+def _is_cleaned(args):
+    return args.bids is not None if args.clean is None else args.clean
 
-    Raises
-    ------
-    ValueError
-        If the file is missing or not a table, lacks a column, or has another number of rows.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"There is no file {path}. Check the path given to --labels.")
-    try:
-        table = pd.read_csv(
-            path,
-            sep="\t" if path.suffix == ".tsv" else ",",
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            skip_blank_lines=False,
-            skipinitialspace=True,
-        )
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
-    if not isinstance(table.index, pd.RangeIndex):
+
+def _describe_cleaning(args, t_r, confounds):
+    return {"high_pass": args.high_pass, "t_r": t_r, "confounds": confounds}
+
+
+def _check_whole_runs(table, path):
+    """Raise ValueError if a volume has no group or run, for it could be inside of a run."""
+    named = table.drop(columns=["label", "block"], errors="ignore")
+    missing = np.flatnonzero(named.isna().any(axis=1))
+    if len(missing):
         raise ValueError(
-            f"{path} has more fields in its rows than names in its header. Name every column."
+            f"--clean needs whole runs, but {path} names no group or run in {len(missing)} rows, "
+            f"first in row {missing[0] + 1} below the header. Fill them, also for volumes without "
+            "a label."
         )
-    while len(table) > n_volumes and table.iloc[-1].isna().all():
-        table = table.iloc[:-1]  # a blank line at the end
-    for role, column in columns.items():
-        if column not in table:
+
+
+def _check_groups(is_missing, path, column):
+    missing = np.flatnonzero(is_missing)
+    if len(missing):
+        raise ValueError(
+            f"{path} names no group in {len(missing)} labelled rows, first in row "
+            f"{missing[0] + 1} below the header. Fill the column {column!r}."
+        )
+
+
+def _are_asked_for(labels, args):
+    """Return which labels are to be decoded, or raise ValueError if too few are."""
+    kept = labels.notna()
+    for name, asked in (("--classes", args.classes), ("--drop", args.drop)):
+        unknown = sorted(set(asked or ()) - set(labels[kept]))
+        if unknown:
             raise ValueError(
-                f"{path} has no column {column!r}. Its columns are "
-                f"{', '.join(map(repr, table.columns))}; choose one with --{role}-column."
+                f"{name} names {', '.join(map(repr, unknown))}, but the labels are "
+                f"{', '.join(map(repr, sorted(set(labels[kept]))))}."
             )
-    if len(table) != n_volumes:
+    if args.classes:
+        kept &= labels.isin(args.classes)
+    if args.drop:
+        kept &= ~labels.isin(args.drop)
+    if labels[kept].nunique() < 2:
         raise ValueError(
-            f"{path} has {len(table)} rows below its header, but the images hold {n_volumes} "
-            "volumes. Give one row per volume, in the order of the images."
+            f"{kept.sum()} volumes of {labels[kept].nunique()} classes are left; decoding needs "
+            "two classes or more. Look at --label-column, --classes and --drop."
         )
-    return pd.DataFrame({role: table[column] for role, column in columns.items()})
+    return kept
+
+
+def as_numbers(names):
+    """Return names as integers if nothing is lost, so that run 10 comes after run 9."""
+    are_numbers = all(
+        name.isdecimal() and len(name) < 18 and str(int(name)) == name for name in names
+    )
+    return names.astype(int) if are_numbers else names
+
+
+def _option(name):
+    return "--" + name.replace("_", "-")

@@ -1,68 +1,21 @@
-"""What the command line does with saved models."""
+"""Predictions of a saved model for new images."""
 
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from skfmri._files import write_text
 from skfmri._validation import check_same_grid
-from skfmri.persistence import find_training_volumes, load, save, training_record
+from skfmri.persistence import find_training_volumes, load, training_record
 from skfmri.persistence.card import describe_cleaning
 from skfmri.preprocessing import clean_runs
-from skfmri.report.directory import MANIFEST, NAMES
+from skfmri.report.directory import claim_file
 from skfmri.samples import NiftiSamples
 
 
-def claim_file(path, overwrite):
-    """Raise ValueError where a file cannot be written, before any work is done."""
-    if path is None:
-        return
-    parent = Path(path).parent
-    if not parent.is_dir():
-        raise ValueError(f"{path} cannot be written: there is no directory {parent}.")
-    if Path(path).is_dir():
-        raise ValueError(f"{path} is a directory. Name a file.")
-    if os.path.lexists(path) and not overwrite:
-        raise ValueError(f"{path} exists already. Choose another file, or pass --overwrite.")
-
-
-def claim_model(args):
-    """Raise ValueError where the model that is asked for cannot be saved."""
-    if args.model is None:
-        return
-    # A run that goes on may replace the model that it has saved before, but nothing else.
-    replace = args.overwrite or (args.resume and is_saved_model(args.model))
-    claim_file(args.model, replace)
-    if Path(args.model).resolve().parent == Path(args.out).resolve() and (
-        Path(args.model).name in (*NAMES, MANIFEST)
-    ):
-        raise ValueError(
-            f"--model {args.model} is the name of another result. Choose another, such as "
-            "model.skfmri."
-        )
-
-
-def is_saved_model(path):
-    """Tell whether a file is one that `skfmri.save` has written."""
-    try:
-        training_record(path)
-    except (ValueError, OSError):
-        return False
-    return True
-
-
-def save_model(args, pipeline, samples, result):
-    """Fit a pipeline on all samples, and save it with the scores that it reached on parts."""
-    if pipeline.validation is not None:
-        pipeline.set_params(refit=True)
-    save(pipeline.fit(samples, samples.y), args.model, samples=samples, result=result)
-
-
 def run_predict(args):
-    """Say of each volume of the user's images what a saved model takes it for."""
+    """Predict the class of every volume of the user's images."""
     record = training_record(args.model)["samples"]
     claim_file(args.out, args.overwrite)
     samples = NiftiSamples(args.images)
@@ -78,7 +31,7 @@ def run_predict(args):
     samples = _clean(args, samples, record)
     decoder = load(args.model)
     if not hasattr(decoder, "predict"):
-        raise ValueError(f"{args.model} holds a {type(decoder).__name__}, which predicts nothing.")
+        raise ValueError(f"{args.model} holds a {type(decoder).__name__}, which does not predict.")
     table = prediction_table(decoder, samples, args.images)
     _warn_of_training_volumes(args, samples, table, record)
     text = table.to_csv(index=False)
@@ -104,7 +57,7 @@ def prediction_table(decoder, samples, names):
     Returns
     -------
     table : pandas.DataFrame
-        One row per volume: ``image``, ``volume``, its position there, ``predicted`` and, where
+        One row per volume: ``image``, ``volume``, its position there, ``predicted`` and, if
         the decoder gives probabilities, ``p_<class>`` for each class.
     """
     images, volumes = samples.acquisition_order()
@@ -123,7 +76,7 @@ def _clean(args, samples, record):
     cleaning = None if record is None else record["cleaning"]
     if cleaning is None:
         if args.clean or args.already_clean or args.t_r is not None:
-            known = "does not tell how its training volumes were cleaned"
+            known = "does not say how its training volumes were cleaned"
             if record is not None:
                 known = f"was trained on {describe_cleaning(None)}"
             raise ValueError(f"{args.model} {known}. Leave out --clean, --already-clean and --t-r.")
@@ -134,7 +87,7 @@ def _clean(args, samples, record):
     if not args.clean:
         raise ValueError(
             f"{args.model} was trained on cleaned volumes: {how}. Add --clean, which cleans each "
-            "image as one run in the same way, or --already-clean where that was done."
+            "image as one run in the same way, or --already-clean if that was done."
         )
     if cleaning["confounds"] or cleaning["sample_masks"]:
         raise ValueError(
@@ -160,8 +113,8 @@ def _clean(args, samples, record):
 def _warn_of_training_volumes(args, samples, table, record):
     if record is None:
         _warn(
-            f"{args.model} does not tell what it was trained on. For volumes that it knows from "
-            "training, predictions look better than they are."
+            f"{args.model} does not say what it was trained on. Predictions for its training "
+            "volumes look better than they are."
         )
         return
     known = table[find_training_volumes(args.model, samples)]
@@ -170,7 +123,7 @@ def _warn_of_training_volumes(args, samples, table, record):
         _warn(
             f"{args.model} was trained on {len(known)} of these {len(table)} volumes: "
             + "; ".join(f"{image}: {_ranges(numbers.tolist())}" for image, numbers in places)
-            + ". Predictions for them say nothing about how good it is."
+            + ". Predictions for them say nothing about how well it generalises."
         )
 
 
@@ -179,7 +132,7 @@ def _warn(message):
 
 
 def _ranges(numbers):
-    """Return ascending numbers as text, with neighbours drawn together."""
+    """Return ascending numbers as text, neighbours as ranges."""
     breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
     stretches = np.split(np.array(numbers), breaks)
     return ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]} to {s[-1]}" for s in stretches)

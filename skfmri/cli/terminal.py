@@ -1,10 +1,55 @@
-"""Progress of a run of the command line on the terminal."""
+"""What a run shows on the terminal."""
 
 from contextlib import contextmanager
 
+import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from skfmri.evaluation.result import DECODER
+from skfmri._validation import describe_grid
+from skfmri.evaluation.result import DECODER, DUMMY
+
+
+def make_console(is_quiet):
+    """Return the terminal, which shows names as they are, brackets included."""
+    return Console(quiet=is_quiet, markup=False, highlight=False)
+
+
+def print_inputs(console, samples):
+    """Print how many volumes of each class there are."""
+    classes, counts = np.unique(samples.y, return_counts=True)
+    named = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
+    console.print(
+        f"{len(samples)} volumes of {describe_grid(samples.grid_shape)}: {named}; "
+        f"{len(np.unique(samples.groups))} groups"
+    )
+
+
+def print_result(console, result):
+    """Print a row per fold, the means, and the answers in words."""
+    folds = result.folds.pivot(index="fold", columns="model", values=list(result.metrics))
+    baselines = [name for name in result.folds["model"].unique() if name != DECODER]
+    about = result.folds[result.folds["model"] == DECODER].set_index("fold")
+    shown = [(metric, DECODER) for metric in result.metrics]
+    shown += [(result.metrics[0], name) for name in baselines if name != DUMMY]
+    table = Table(show_footer=False)
+    table.add_column("fold", justify="right")
+    table.add_column("groups held out")
+    for metric, model in shown:
+        title = metric.replace("_", " ")
+        table.add_column(title if model == DECODER else f"{model} {title}", justify="right")
+    for fold, row in about.iterrows():
+        scores = [f"{folds.loc[fold, column]:.3f}" for column in shown]
+        table.add_row(str(fold + 1), row["groups_held_out"], *scores)
+    table.add_section()
+    summary = result.summary.set_index(["metric", "model"])
+    for name, key in (("mean", "score"), ("standard deviation", "std"), ("chance level", "chance")):
+        values = [f"{summary.loc[column, key]:.3f}" for column in shown]
+        table.add_row("", name, *values)
+    console.print(table)
+    for sentence in result.sentences():
+        console.print(sentence)
 
 
 class EpochBar:

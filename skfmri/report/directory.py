@@ -12,12 +12,24 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from skfmri._files import whole_file, write_json, write_text
+from skfmri.persistence import training_record
 
 LEDGER = "ledger.jsonl"
 MAPS = "maps"
 MEAN, SLAB = "mean.nii.gz", "slab.nii.gz"
 SALIENCY, SIGN_CONSISTENCY = "saliency.nii.gz", "sign_consistency.nii.gz"
-TABLES = ("folds", "predictions", "groups", "learning_curves", "summary", "comparisons")
+# Tables with the columns that every file has; a metric adds one of its own.
+TABLES = {
+    "folds": ("model", "repeat", "fold", "groups_held_out", "n_train", "n_test"),
+    "predictions": ("model", "repeat", "fold", "sample", "group", "label", "predicted"),
+    "groups": ("model", "group", "weight"),
+    "learning_curves": ("fold", "epoch", "loss", "accuracy"),
+    "summary": ("model", "metric", "score", "std", "low", "high", "chance"),
+    "comparisons": ("baseline", "metric", "difference", "low", "high", "t", "df", "p_value"),
+}
+# A class that is called 1, NA or nan is a name, not a number.
+TEXT_COLUMNS = {"model", "baseline", "metric", "groups_held_out", "group", "label", "predicted"}
+TEXT_COLUMNS |= {"best_params"}
 SETTINGS = "settings.json"
 REPORT = "report.html"
 MANIFEST, LOCK = "manifest.json", ".skfmri.lock"
@@ -159,6 +171,52 @@ def _is_fold_map(name):
     return isinstance(name, str) and FOLD_MAP.fullmatch(name) is not None
 
 
+def claim_file(path, overwrite):
+    """Raise ValueError if a file may not be written, before any work is done."""
+    if path is None:
+        return
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"{path} cannot be written: there is no directory {path.parent}.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a directory. Name a file.")
+    if os.path.lexists(path) and not overwrite:
+        raise ValueError(f"{path} exists already. Choose another file, or pass --overwrite.")
+
+
+def claim_model(path, directory, *, overwrite=False, resume=False):
+    """Raise ValueError if a model may not be saved, before any work is done.
+
+    Parameters
+    ----------
+    path : str or path-like or None
+        The file for the model; None saves none.
+    directory : str or path-like
+        The directory of the results.
+    overwrite : bool, default=False
+        Whether a file that is there may be replaced.
+    resume : bool, default=False
+        Whether a model may be replaced that the run has saved before.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    claim_file(path, overwrite or (resume and _is_saved_model(path)))
+    is_inside = path.resolve().parent == Path(directory).resolve()
+    if is_inside and path.name in (*NAMES, MANIFEST, LOCK):
+        raise ValueError(
+            f"--model {path} is the name of another result. Choose another, such as model.skfmri."
+        )
+
+
+def _is_saved_model(path):
+    try:
+        training_record(path)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
 def names_of_run(n_folds=None, *, has_maps=True):
     """Return the files that a run may write, without maps of folds if their number is not known."""
     if not has_maps:
@@ -188,7 +246,7 @@ def write_anatomy(directory, samples, rotator):
 
 def save_fold_map(directory, options, fold, pipeline, X, y):
     """Write the mean saliency map of samples that a fitted pipeline has not seen."""
-    from skfmri.inspection.attribution import saliency_image
+    from skfmri.inspection import saliency_image
 
     image = saliency_image(pipeline, X, y, **options)
     path = fold_map(directory, fold)
@@ -203,7 +261,7 @@ def fold_map(directory, fold):
 
 def write_mean_maps(directory, n_folds):
     """Write mean and agreement in sign of the maps of all folds, or raise ValueError."""
-    from skfmri.inspection.attribution import mean_sign
+    from skfmri.inspection import mean_sign
 
     paths = [fold_map(directory, fold) for fold in range(n_folds)]
     missing = [path.name for path in paths if not path.exists()]

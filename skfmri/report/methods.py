@@ -1,4 +1,4 @@
-"""What was done in a run, in sentences that a paper can quote."""
+"""What a run did, in sentences that a paper can quote."""
 
 import inspect
 import math
@@ -31,7 +31,7 @@ def _default(function, name):
     return inspect.signature(function).parameters[name].default
 
 
-# What the command leaves as it is, and so does not record.
+# Defaults that the command does not change and so does not record.
 CONFIDENCE = percent(_default(evaluate_decoder, "confidence"))
 N_BOOTSTRAPS = _default(evaluate_decoder, "n_bootstraps")
 N_EXCEEDANCES = _default(sequential_permutation_test, "n_exceedances")
@@ -59,7 +59,7 @@ PACKAGES = {
 
 
 def methods_paragraphs(results):
-    """Return what was done and found in a run, as titles and sentences.
+    """Return what a run did and found, as titles with sentences.
 
     Every number is that of the run. Citations are those of `skfmri.report.references`.
 
@@ -78,11 +78,11 @@ def methods_paragraphs(results):
         "Preprocessing": [
             *cleaning_sentences(results),
             *slab_sentences(results),
-            *zscore_sentences(results.settings),
+            *zscore_sentences(results),
         ],
         "Decoder": [*network_sentences(results), *training_sentences(results)],
         "Cross-validation": [*_folds(results), *_leaks(results), *_baselines(results)],
-        "Statistics": [*_statistics(results), *_permutations(results.settings)],
+        "Statistics": [*_statistics(results), *_permutations(results)],
         "Maps": _maps(results),
         "Software": _software(results),
         "Results": _scores(results),
@@ -96,14 +96,14 @@ def model_name(model):
 
 
 def _folds(results):
-    settings, folds = results.settings, results.of_model("folds", DECODER)
-    n_groups, n_folds = len(results.volumes_per_group()), settings["folds"]
+    cv, folds = results.section("cross_validation"), results.of_model("folds", DECODER)
+    n_groups, n_folds = len(results.volumes_per_group()), cv["n_folds"]
     if n_folds is None:
         scheme = (
             f"One group was left out at a time, so that each of the {n_groups} groups was tested "
             "once"
         )
-    elif settings["repeats"] == 1:
+    elif cv["n_repeats"] == 1:
         scheme = (
             f"{counted(n_groups, 'group')} were divided at random into {n_folds} folds of whole "
             "groups (GroupKFold), each tested once"
@@ -111,15 +111,15 @@ def _folds(results):
     else:
         scheme = (
             f"{counted(n_groups, 'group')} were divided at random into {n_folds} folds of whole "
-            f"groups, {settings['repeats']} times and never twice alike ({len(folds)} tests in all)"
+            f"groups, {cv['n_repeats']} times and never twice alike ({len(folds)} tests in all)"
         )
+    exception = "" if results.section("cleaning") is None else " but the cleaning of runs"
     return [
         f"{scheme}, by a decoder trained on the other groups: {ranged(folds['n_train'])} volumes "
         f"for training and {ranged(folds['n_test'])} for testing in each fold.",
-        "No group was on both sides of a split, and "
-        + ("all steps but the cleaning of runs" if settings.get("clean") else "all steps")
-        + " were fitted on training volumes alone.",
-        f"Each fold had a random seed of its own, derived from seed {settings['seed']}.",
+        f"No group was on both sides of a split, and all steps{exception} were fitted on "
+        "training volumes alone.",
+        f"Each fold had its own random seed, derived from seed {cv['seed']}.",
     ]
 
 
@@ -133,10 +133,10 @@ def _leaks(results):
 
 
 def _baselines(results):
-    settings, models = results.settings, results.models
-    sentences = []
+    models, sentences = results.models, []
     if LINEAR in models:
-        held = ", those held out for early stopping included" if settings["patience"] else ""
+        _, network = results.step(-1)
+        held = ", those held out for early stopping included" if network["patience"] else ""
         sentences.append(
             "The decoder was compared with logistic regression (L2 penalty, C = 1) on the same "
             "folds and voxels, z-scored in the same way and trained on all training volumes"
@@ -144,8 +144,8 @@ def _baselines(results):
         )
     if DUMMY in models:
         sentences.append(
-            "A dummy on the same folds always names the most frequent class of the training "
-            "volumes."
+            "A dummy classifier predicted the most frequent class of the training volumes on the "
+            "same folds."
         )
     return sentences
 
@@ -167,16 +167,20 @@ def _statistics(results):
     return sentences
 
 
-def _permutations(settings):
-    if not settings.get("permutations"):
+def _permutations(results):
+    n_permutations = results.section("cross_validation")["n_permutations"]
+    if not n_permutations:
         return []
-    column = settings.get("block_column")
-    unit = f"blocks (column {column!r}) as a whole" if column else "volumes one by one"
-    unit = "events as a whole" if settings.get("bids") else unit
+    source = results.source
+    unit = "volumes one by one"
+    if source["kind"] == "bids":
+        unit = "events as a whole"
+    elif source["kind"] == "table" and source["columns"]["block"]:
+        unit = f"blocks (column {source['columns']['block']!r}) as a whole"
     return [
         f"Chance was tested with labels shuffled within groups, {unit}, at most "
-        f"{settings['permutations']:,} times, ending when {N_EXCEEDANCES} of them reached the "
-        "score (Besag and Clifford 1991)."
+        f"{n_permutations:,} times, ending when {N_EXCEEDANCES} of them reached the score (Besag "
+        "and Clifford 1991)."
     ]
 
 

@@ -1,4 +1,4 @@
-"""One page that tells what a run of the command line found."""
+"""The page of a run."""
 
 from pathlib import Path
 
@@ -19,8 +19,8 @@ def write_report(directory, *, path=None, anatomy=None):
     """Write a report of a result directory as one HTML file that needs nothing else.
 
     The page holds its pictures and asks for no network, so it can be mailed, archived and opened
-    years later. It shows what was decoded, how well, compared with what, and says in a paragraph
-    for a paper what was done.
+    years later. It shows what was decoded, how well and compared with what, with a methods
+    paragraph for a paper.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def write_report(directory, *, path=None, anatomy=None):
     path : str or path-like, default=None
         The file to write; None stands for ``report.html`` in the directory.
     anatomy : image or path-like, default=None
-        What slab and maps are drawn on; None takes the mean of the volumes that were decoded.
+        Image on which slab and maps are drawn; None takes the mean of the decoded volumes.
 
     Returns
     -------
@@ -39,7 +39,8 @@ def write_report(directory, *, path=None, anatomy=None):
     Raises
     ------
     ValueError
-        If the directory is none or lacks results, or if a file in it or the anatomy is damaged.
+        If there is no such directory, if it lacks results, or if a file in it or the anatomy is
+        damaged.
 
     Notes
     -----
@@ -100,7 +101,7 @@ def render(results, anatomy=None):
         maps=maps,
         paragraphs=paragraphs,
         references=cited(" ".join(text for _, text in paragraphs) + " Nichols et al. 2017"),
-        settings=tables.settings_table(results),
+        settings=[tables.settings_table(results), tables.parameter_table(results)],
         versions=tables.version_table(results),
         directory=results.directory.resolve().name,
     )
@@ -115,7 +116,7 @@ def _title(results):
 
 def _facts(results):
     """Return what is known of the data, as names and values."""
-    settings, data, counts = results.settings, results.data, results.volumes_per_group()
+    source, data, counts = results.source, results.data, results.volumes_per_group()
     sizes = results.voxel_sizes()
     facts = {
         "Volumes": exact(int(counts.to_numpy().sum())),
@@ -125,20 +126,20 @@ def _facts(results):
         "Voxel size": f"{by(sizes)} mm" if sizes else None,
     }
     if results.is_simulated:
-        facts["Origin"] = "simulated by skfmri demo, with a known answer; nothing was measured"
+        facts["Origin"] = "simulated by skfmri demo, with a known effect; nothing was measured"
     else:
         facts["Runs"] = exact(data["n_runs"]) if data.get("n_runs") else None
-        images = settings["images"]
+        images = source["images"]
         facts["Images"] = ", ".join(images[:MOST_NAMED])
         if len(images) > MOST_NAMED:
             facts["Images"] += f" and {len(images) - MOST_NAMED} more"
-        facts["Labels"] = settings.get("labels")
-        facts["Dataset"] = settings.get("bids")
+        facts["Labels"] = source.get("labels")
+        facts["Dataset"] = source.get("root")
     return {name: value for name, value in facts.items() if value}
 
 
 def _missing(results, names, anatomy=True):
-    """Return why something cannot be shown, None where it can."""
+    """Return why something cannot be shown, or None."""
     lacking = [IMAGES[name] for name in names if name not in results.images]
     if not anatomy:
         lacking.append(MEAN)
@@ -154,7 +155,7 @@ def _missing(results, names, anatomy=True):
 def _brains(results, anatomy):
     """Return what is shown of the slab and of the maps."""
     if anatomy is None:
-        shown_on = "the mean of the volumes that were decoded"
+        shown_on = "the mean of the decoded volumes"
         mean = results.images.get("mean")
         return _slab(results, mean, shown_on), _maps(results, mean, shown_on)
     try:
@@ -171,11 +172,11 @@ def _slab(results, anatomy, shown_on):
     if note:
         return {"note": note}
     about = results.record.get("slab") or {}
-    caption = f"The slab, where it lies in native space, on {shown_on}."
+    caption = f"The slab in native space, on {shown_on}."
     if about.get("shape"):
         caption += f" It has {by(about['shape'])} voxels"
         if about.get("first_slice") is not None:
-            grid = "rotated grid" if results.settings.get("angle") else "grid"
+            grid = "rotated grid" if results.step(0)[1]["angle"] else "grid"
             caption += f" and begins at slice {about['first_slice']} of the {grid}"
         caption += "."
     return {"picture": pictures.slab_picture(results, anatomy), "caption": caption}
@@ -203,8 +204,8 @@ def _curves(results):
     caption += (
         ", and on the groups held out of training for early stopping."
         if validated
-        else ". No groups were held out for validation, so these curves do not tell when the "
-        "decoder began to learn by heart."
+        else ". No groups were held out for validation, so these curves cannot show when "
+        "overfitting began."
     )
     return {"pictures": pictures.curve_pictures(results), "caption": caption}
 
@@ -235,10 +236,9 @@ def _maps(results, anatomy, shown_on):
     maps = [
         (
             pictures.saliency_picture(results, anatomy),
-            f"{method} of the output for the true class, mean over the volumes held out and over "
-            f"{n_folds}, on {shown_on}. Positive voxels spoke for the class that a volume belongs "
-            f"to, negative ones against it. Values below {pictures.SMALLEST:.0%} of the largest "
-            "are not drawn.",
+            f"{method} of the output for the true class, mean over held-out volumes and over "
+            f"{n_folds}, on {shown_on}. Positive values supported the true class, negative values "
+            f"another one. Values below {pictures.SMALLEST:.0%} of the largest are not drawn.",
         )
     ]
     if "sign_consistency" in results.images:

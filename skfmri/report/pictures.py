@@ -1,4 +1,4 @@
-"""The pictures of a report, as data inside the page with words for those who cannot see them."""
+"""Pictures of a report, as data inside the page with a text alternative."""
 
 import base64
 import io
@@ -89,7 +89,7 @@ def saliency_picture(results, anatomy):
 
 
 def sign_picture(results, anatomy):
-    """Return the map of sign consistency on an anatomy, cut where the saliency is largest."""
+    """Return the map of sign consistency, cut at the largest saliency."""
     image, values, _ = _map(results, "sign_consistency")
     place = _map(results, "saliency")[2]
     alt = "Map of sign consistency"
@@ -105,7 +105,7 @@ def sign_picture(results, anatomy):
 
 
 def _map(results, name):
-    """Return a map that is 0 outside of the slab, its values inside, and where it is largest."""
+    """Return a map that is 0 outside the slab, its values inside, and the place of the largest."""
     image = results.images[name]
     values = np.nan_to_num(image.get_fdata(dtype=np.float32))
     slab = results.images.get("slab")
@@ -157,7 +157,9 @@ def confusion_picture(results):
     """Return the confusion matrix of the decoder."""
     rows = results.of_model("predictions", DECODER)
     right = (rows["label"] == rows["predicted"]).groupby(rows["label"]).mean()
-    shares = [f"{name} {number(right[name], 2)} right" for name in results.classes if name in right]
+    shares = [
+        f"{name} {number(right[name], 2)} correct" for name in results.classes if name in right
+    ]
     side = max(3.6, 1.8 + 0.5 * len(shares))
     rows = with_short_names(rows, short_names(results.classes))
     return _drawn(
@@ -168,7 +170,7 @@ def confusion_picture(results):
 
 
 def probability_picture(results):
-    """Return the histograms of the probabilities, None where there are none."""
+    """Return the histograms of the probabilities, or None."""
     rows = results.of_model("predictions", DECODER)
     classes = results.classes
     if not all(f"p_{name}" in rows and rows[f"p_{name}"].notna().any() for name in classes):
@@ -193,7 +195,7 @@ def probability_picture(results):
 
 
 def short_names(classes):
-    """Return for each class a name that fits into a picture and stays apart from the others."""
+    """Return for each class a short name that no other class has."""
     short = {}
     for name in classes:
         text = name
@@ -209,7 +211,7 @@ def short_names(classes):
 
 
 def with_short_names(predictions, short):
-    """Return predictions whose classes are called otherwise."""
+    """Return predictions with short names of classes."""
     table = predictions.rename(columns={f"p_{name}": f"p_{text}" for name, text in short.items()})
     for column in ("label", "predicted"):
         table[column] = table[column].map(short)

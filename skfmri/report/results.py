@@ -1,4 +1,4 @@
-"""The files of a result directory, read as they were meant."""
+"""Files of a result directory, read back."""
 
 import json
 from dataclasses import dataclass
@@ -10,32 +10,33 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 
 from skfmri.evaluation.result import DECODER
-from skfmri.report.directory import LEDGER, MEAN, SALIENCY, SETTINGS, SIGN_CONSISTENCY, SLAB
+from skfmri.report.directory import (
+    LEDGER,
+    MEAN,
+    SALIENCY,
+    SETTINGS,
+    SIGN_CONSISTENCY,
+    SLAB,
+    TABLES,
+    TEXT_COLUMNS,
+)
+from skfmri.report.version_0_1 import upgrade_record
 
-# Columns that every file has; a metric adds one of its own.
-TABLES = {
-    "folds": ("model", "repeat", "fold", "groups_held_out", "n_train", "n_test"),
-    "predictions": ("model", "repeat", "fold", "sample", "group", "label", "predicted"),
-    "summary": ("model", "metric", "score", "std", "low", "high", "chance"),
-    "comparisons": ("baseline", "metric", "difference", "low", "high", "t", "df", "p_value"),
-    "learning_curves": ("fold", "epoch", "loss", "accuracy"),
-}
+# Tables that a report is made of; those with learning curves may be absent.
+READ = ("folds", "predictions", "summary", "comparisons", "learning_curves")
 IMAGES = {"mean": MEAN, "slab": SLAB, "saliency": SALIENCY, "sign_consistency": SIGN_CONSISTENCY}
-# A class that is called 1, NA or nan is a name, not a number.
-TEXT = {"model", "baseline", "metric", "groups_held_out", "group", "label", "predicted"}
-TEXT |= {"best_params"}
 DAMAGED = "Run the command again with --resume, which computes nothing twice."
 
 
-class Settings(dict):
-    """Arguments of the command; a missing one is a damaged file."""
+class Section(dict):
+    """A part of the record; an entry that is missing means a damaged file."""
 
-    def __init__(self, values, path):
+    def __init__(self, values, name, path):
         super().__init__(values)
-        self.path = path
+        self.name, self.path = name, path
 
-    def __missing__(self, name):
-        raise ValueError(f"{self.path} is damaged: it has no setting {name!r}. {DAMAGED}")
+    def __missing__(self, key):
+        raise ValueError(f"{self.path} is damaged: {self.name} has no {key!r}. {DAMAGED}")
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,29 @@ class Results:
     learning_curves: pd.DataFrame
     images: dict
 
-    @property
-    def settings(self):
-        """Arguments of the command."""
-        return self.record["settings"]
+    def section(self, name):
+        """Return a part of the record by its name; None if the run has none."""
+        content = self.record[name]
+        return None if content is None else Section(content, name, self.directory / SETTINGS)
+
+    def step(self, number):
+        """Return the class of a step of the pipeline, and its parameters.
+
+        Parameters
+        ----------
+        number : int
+            Position in the pipeline: 0 is the slab, 1 the z-scores, -1 the network.
+
+        Returns
+        -------
+        name : str
+            Name of its class.
+        parameters : Section
+        """
+        steps = self.section("pipeline")["steps"]
+        name = list(steps)[number]
+        step = Section(steps[name], f"step {name}", self.directory / SETTINGS)
+        return step["class"], Section(step["parameters"], f"step {name}", step.path)
 
     @property
     def data(self):
@@ -74,9 +94,14 @@ class Results:
         return self.record["data"]
 
     @property
+    def source(self):
+        """Where the data come from."""
+        return self.section("source")
+
+    @property
     def is_simulated(self):
         """Whether the data were simulated by the command."""
-        return "images" not in self.settings
+        return self.source["kind"] == "simulated"
 
     @property
     def metrics(self):
@@ -156,7 +181,7 @@ def read_results(directory):
             f"There is no directory {directory}. Pass the one that 'skfmri decode' wrote, which "
             "its option --out names."
         )
-    needed = [SETTINGS, *(f"{name}.csv" for name in TABLES if name != "learning_curves")]
+    needed = [SETTINGS, *(f"{name}.csv" for name in READ if name != "learning_curves")]
     missing = [name for name in needed if not (directory / name).is_file()]
     if missing:
         end = "Pass a directory that 'skfmri decode --out DIR' or 'skfmri demo' wrote."
@@ -165,7 +190,7 @@ def read_results(directory):
         raise ValueError(
             f"{directory} is not a result directory: it has no {', '.join(missing)}. {end}"
         )
-    tables = {name: _read_table(directory / f"{name}.csv", TABLES[name]) for name in TABLES}
+    tables = {name: _read_table(directory / f"{name}.csv", TABLES[name]) for name in READ}
     results = Results(
         directory, _read_record(directory / SETTINGS), **tables, images=_read_images(directory)
     )
@@ -182,11 +207,14 @@ def _read_record(path):
         record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged: {error}. {DAMAGED}") from error
-    kinds = {"settings": dict, "data": dict, "sentences": list}
+    if isinstance(record, dict) and "pipeline" not in record:
+        record = upgrade_record(record, path)
+    kinds = {"settings": dict, "data": dict, "source": dict, "pipeline": dict}
+    kinds |= {"cross_validation": dict, "sentences": list}
     for name, kind in kinds.items():
         if not isinstance(record, dict) or not isinstance(record.get(name), kind):
             raise ValueError(f"{path} is damaged: it holds no {name}. {DAMAGED}")
-    return record | {"settings": Settings(record["settings"], path)}
+    return {"cleaning": None, **record}
 
 
 def _read_table(path, columns):
@@ -200,10 +228,10 @@ def _read_table(path, columns):
         if missing:
             raise ValueError(f"it has no column {', '.join(missing)}")
         # A row that was cut short ends in empty fields, and no name is empty.
-        names = [name for name in columns if name in TEXT]
+        names = [name for name in columns if name in TEXT_COLUMNS]
         if names and (table[names].isna() | (table[names] == "")).any(axis=None):
             raise ValueError("a row ends before its last field")
-        numbers = [name for name in table if name not in TEXT]
+        numbers = [name for name in table if name not in TEXT_COLUMNS]
         table[numbers] = table[numbers].replace("", np.nan).apply(pd.to_numeric)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged: {error}. {DAMAGED}") from error

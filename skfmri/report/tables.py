@@ -1,4 +1,4 @@
-"""The tables of a report, as text ready for a page."""
+"""Tables of a report, as text ready for a page."""
 
 from dataclasses import dataclass
 
@@ -30,8 +30,8 @@ class Table:
     n_text : int
         Number of columns, from the left, that hold text.
     kind : str
-        "by-class" where the columns of numbers bear the names of classes, with "many" where they
-        are many; "settings" where the second column may be long.
+        "by-class" if columns of numbers are named after classes, with "many" if there are many;
+        "settings" if the second column may be long.
     """
 
     caption: str
@@ -74,11 +74,11 @@ def score_table(results):
         for row in results.summary.to_dict("records")
     ]
     columns = ["Model", "Metric", "Mean", f"{CONFIDENCE} interval", "SD of folds", "Chance"]
-    return Table("Scores on groups held out", columns, rows, n_text=2)
+    return Table("Scores on held-out groups", columns, rows, n_text=2)
 
 
 def comparison_table(results):
-    """Return the differences of the decoder to the other models, None where there is none."""
+    """Return the differences of the decoder to the other models, or None."""
     if results.comparisons.empty:
         return None
     rows = [
@@ -102,12 +102,12 @@ def comparison_table(results):
 
 
 def fold_table(results):
-    """Return what was held out in each fold, and the scores there."""
+    """Return the held-out groups of each fold with their scores."""
     own = results.of_model("folds", DECODER)
     first = {"Fold": (own["fold"] + 1).map(exact)}
     if own["repeat"].max() > 0:
         first["Repeat"] = (own["repeat"] + 1).map(exact)
-    first["Groups held out"] = own["groups_held_out"]
+    first["Held-out groups"] = own["groups_held_out"]
     scores = {
         f"{model} {words_of(metric)}": results.of_model("folds", model)
         .set_index("fold")[metric]
@@ -128,12 +128,12 @@ def fold_table(results):
         for title, of in (("Mean", _mean), ("SD", _std))
     ]
     rows = [list(cells) for cells in zip(*shown.values(), strict=True)]
-    caption = "What was held out, and the scores there"
+    caption = "Scores of each fold"
     return Table(caption, list(shown), rows, tuple(footer), n_text=len(first))
 
 
 def confusion_table(results):
-    """Return how often each class was taken for each, summed over folds."""
+    """Return how often each class was predicted for each true class, summed over folds."""
     rows = results.of_model("predictions", DECODER)
     classes = results.classes
     counts = pd.crosstab(rows["label"], rows["predicted"])
@@ -142,23 +142,36 @@ def confusion_table(results):
     cells = [[name, *map(str, row)] for name, row in _rows(counts)]
     return Table(
         "Predictions of the decoder, true classes in rows",
-        ["True class", *classes, "Share right"],
+        ["True class", *classes, "Recall"],
         [[*row, number(share)] for row, share in zip(cells, shares, strict=True)],
         kind=_kind(classes),
     )
 
 
 def settings_table(results):
-    """Return all arguments of the command."""
-    rows = [[name, as_text(value)] for name, value in results.settings.items()]
+    """Return the arguments of the command."""
+    rows = [[name, as_text(value)] for name, value in results.record["settings"].items()]
     return Table("Arguments of the command", ["Setting", "Value"], rows, n_text=2, kind="settings")
+
+
+def parameter_table(results):
+    """Return all parameters of the pipeline, defaults included."""
+    pipeline = results.section("pipeline")
+    parts = {"pipeline": pipeline, **pipeline["steps"]}
+    rows = [
+        [f"{part} {name}" if part == "pipeline" else f"{part}__{name}", as_text(value)]
+        for part, described in parts.items()
+        for name, value in described["parameters"].items()
+    ]
+    caption = "Parameters of the pipeline"
+    return Table(caption, ["Parameter", "Value"], rows, n_text=2, kind="settings")
 
 
 def version_table(results):
     """Return the versions of the libraries."""
     versions = results.record.get("versions") or {}
     rows = [[*pair] for pair in versions.items()]
-    caption = "What the run was computed with"
+    caption = "Versions of the software"
     return Table(caption, ["Name", "Version"], rows, n_text=2, kind="settings")
 
 
@@ -167,7 +180,7 @@ def _kind(classes):
 
 
 def interval(low, high, signed=False):
-    """Return "0.7 to 0.8", a dash where there is no interval."""
+    """Return "0.7 to 0.8", or a dash without an interval."""
     if low is None or high is None or not np.isfinite([low, high]).all():
         return NOTHING
     return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
@@ -179,6 +192,9 @@ def as_text(value):
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict) and value.keys() == {"class", "parameters"}:
+        given = ", ".join(f"{name}={as_text(inner)}" for name, inner in value["parameters"].items())
+        return f"{value['class']}({given})"
     if isinstance(value, dict):
         return ", ".join(f"{name}: {as_text(inner)}" for name, inner in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Numbers, names or counts as they stand in a sentence."""
+"""Numbers, names or counts as a sentence has them."""
 
 import math
 
@@ -9,7 +9,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def number(value, digits=3, *, signed=False):
-    """Return a number with a fixed number of digits, a dash where there is none."""
+    """Return a number with a fixed number of digits, or a dash for none."""
     if value is None or not math.isfinite(value):
         return NOTHING
     text = f"{value:{'+' if signed else ''}.{digits}f}"
@@ -20,14 +20,14 @@ def number(value, digits=3, *, signed=False):
 
 
 def exact(value):
-    """Return a number with the digits it was given with, a dash where there is none."""
+    """Return a number with the digits that it was given with, or a dash for none."""
     if not math.isfinite(value):
         return NOTHING
     return f"{value:,.12g}".replace("-", MINUS)
 
 
 def p_value(value):
-    """Return "p = 0.012", or a bound where p is too small to write out."""
+    """Return "p = 0.012", or a bound if p is too small to write out."""
     if value is None or not math.isfinite(value):
         return "p is not defined"
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
@@ -50,7 +50,7 @@ def joined(names, last="and"):
 
 
 def ranged(values):
-    """Return "3", or "3 to 5" where values differ."""
+    """Return "3", or "3 to 5" if values differ."""
     low, high = min(values), max(values)
     return exact(low) if low == high else f"{exact(low)} to {exact(high)}"
 

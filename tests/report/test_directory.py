@@ -56,7 +56,7 @@ def test_the_mean_volume_and_the_slab_lie_on_the_native_grid(samples, pipeline, 
 
 
 def test_the_map_of_a_fold_is_that_of_its_samples(samples, pipeline, tmp_path):
-    options = {"method": "gradient_x_input", "n_steps": 1}
+    options = {"method": "gradient_x_input"}
     save_fold_map(tmp_path, options, 4, pipeline, samples[8:], samples.y[8:])
     assert fold_map(tmp_path, 4).name == "fold005.nii.gz"
     expected = saliency_image(pipeline, samples[8:], samples.y[8:], method="gradient_x_input")

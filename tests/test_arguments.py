@@ -1,0 +1,69 @@
+import re
+
+import pytest
+
+from skfmri.cli.arguments import DEMO_EPOCHS, _typed, make_parser
+from skfmri.datasets.defaults import BIDS
+from skfmri.estimators.defaults import SLAB_CNN, VOLUME_CNN
+from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
+
+# Options are called as parameters, but for these.
+OPTIONS = {"n_members": "--members", "crop": "--no-crop", "duration": "--event-duration"}
+DEFAULTS = {**vars(SLAB_CNN), **vars(ROTATOR), **vars(ZSCORER)}
+SHOWN = [
+    *("angle", "axis", "slab", "slab_reference", "interpolation", "std_threshold"),
+    *("mean_threshold", "filters", "n_blocks", "kernel_size", "dense_units", "dropout"),
+    *("batch_norm_momentum", "linear_path", "n_members", "learning_rate", "epochs", "batch_size"),
+]
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """For each command its help on each option, in one line each."""
+    found = {}
+    for command in ("decode", "demo", "report", "predict"):
+        actions = make_parser()._subparsers._group_actions[0].choices[command]._actions
+        found[command] = {
+            option: action.help for action in actions for option in action.option_strings
+        }
+    return found
+
+
+def option_of(name):
+    return OPTIONS.get(name, "--" + name.replace("_", "-"))
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_help_shows_the_default_of_the_class(helps, name):
+    shown = helps["decode"][option_of(name)]
+    assert f"(default: {_typed(DEFAULTS[name])}" in shown
+    differs = name in vars(VOLUME_CNN) and getattr(VOLUME_CNN, name) != getattr(SLAB_CNN, name)
+    assert (f"; {_typed(getattr(VOLUME_CNN, name, None))} with --network 3d" in shown) is differs
+
+
+def test_help_shows_the_epochs_of_the_demo(helps):
+    assert f"(default: {DEMO_EPOCHS})" in helps["demo"]["--epochs"]
+
+
+@pytest.mark.parametrize("name", ["groups", "shift", "max_gap"])
+def test_help_shows_the_defaults_of_the_loader(helps, name):
+    value = getattr(BIDS, name)
+    shown = f"{value:g}" if isinstance(value, float) else value
+    assert f"(default: {shown})" in helps["decode"][option_of(name)]
+
+
+@pytest.mark.parametrize("name", [name for name in SHOWN if name not in ("axis",)])
+def test_a_default_can_be_typed_as_it_is_shown(helps, name):
+    default = re.search(r"\(default: ([^;)]+)", helps["decode"][option_of(name)])[1]
+    argv = ["decode", "--out", "x", option_of(name), default]
+    assert getattr(make_parser().parse_args(argv), name) == DEFAULTS[name]
+
+
+def test_every_option_has_help(helps):
+    for of_command in helps.values():
+        assert all(of_command.values())
+
+
+def test_what_is_not_given_is_absent():
+    args = make_parser().parse_args(["demo"])
+    assert not set(vars(args)) & {*DEFAULTS}

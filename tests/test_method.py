@@ -1,0 +1,91 @@
+import pytest
+
+from skfmri import NiftiSlabRotator, SlabCNNClassifier, VolumeCNNClassifier, VoxelZScorer
+from skfmri.cli.arguments import DEMO_EPOCHS, make_parser
+from skfmri.cli.method import build_pipeline, choose_splits
+from skfmri.estimators.defaults import SMALL_SAMPLE
+
+CLASSES = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}
+
+
+def parse(*options, command="decode"):
+    data = ["x.nii", "--labels", "x.csv", "--out", "x"] if command == "decode" else []
+    return make_parser().parse_args([command, *data, *options])
+
+
+def network(*options, command="decode"):
+    return build_pipeline(parse(*options, command=command))[-1]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_without_options_every_step_keeps_its_own_defaults(kind):
+    pipeline = build_pipeline(parse("--network", kind))
+    steps = NiftiSlabRotator(), VoxelZScorer(), CLASSES[kind](random_state=0)
+    for found, expected in zip(pipeline, steps, strict=True):
+        assert type(found) is type(expected)
+        assert found.get_params() == expected.get_params()
+    assert pipeline.validation is None
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_preset_for_small_samples_is_that_of_the_class(kind):
+    found = network("--network", kind, "--small-sample")
+    expected = CLASSES[kind].for_small_samples(random_state=0)
+    assert found.get_params() == expected.get_params()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_options_beside_the_preset_still_count(order):
+    options = ["--small-sample", "--filters=4", "--linear-path=none", "--members=2"][::order]
+    found = network(*options)
+    assert (found.filters, found.linear_path, found.n_members) == (4, None, 2)
+    assert found.batch_norm_momentum == SMALL_SAMPLE["batch_norm_momentum"]
+
+
+def test_the_demo_is_short_unless_told_otherwise():
+    assert network(command="demo").epochs == DEMO_EPOCHS
+    assert network("--epochs", "7", command="demo").epochs == 7
+    assert network("--small-sample", command="demo").epochs == SMALL_SAMPLE["epochs"]
+
+
+def test_every_option_of_a_step_reaches_it():
+    options = [
+        "--angle",
+        "0.1",
+        "--axis",
+        "y",
+        "--slab",
+        "all",
+        "--slab-reference",
+        "grid",
+        "--no-crop",
+    ]
+    options += ["--interpolation", "linear", "--std-threshold", "none", "--mean-threshold", "0"]
+    rotator, scorer, _ = build_pipeline(parse(*options))
+    assert rotator.get_params() | {"n_jobs": None} == {
+        **{"angle": 0.1, "axis": "y", "slab": None, "slab_reference": "grid", "crop": False},
+        **{"interpolation": "linear", "n_jobs": None},
+    }
+    assert scorer.get_params() == {"std_threshold": None, "mean_threshold": 0.0}
+
+
+def test_patience_holds_out_a_fifth_of_the_groups():
+    pipeline = build_pipeline(parse("--patience", "3", "--seed", "5"))
+    assert pipeline[-1].patience == 3
+    assert (pipeline.validation.test_size, pipeline.validation.random_state) == (0.2, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "n_splits"), [([], 8), (["--folds", "4"], 4), (["--folds=4", "--repeats=3"], 12)]
+)
+def test_splits_are_counted_before_they_are_made(options, n_splits):
+    cv = choose_splits(parse(*options), n_groups=8)
+    assert cv.n_splits == n_splits
+    if cv.splitter is not None:
+        groups = range(8)
+        assert len(list(cv.splitter.split(groups, groups=groups))) == n_splits
+
+
+def test_repeats_need_folds():
+    with pytest.raises(ValueError, match="--repeats needs --folds"):
+        choose_splits(parse("--repeats", "3"), n_groups=8)
