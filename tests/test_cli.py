@@ -255,7 +255,7 @@ MISTAKES = {
     "slab outside": ([], {"--slab": "2:99"}, r"slab=\(2, 99\) ends after slice 98"),
     "slab unreadable": ([], {"--slab": "2-9"}, "'2-9' is not FIRST:END"),
     "dropout too large": ([], {"--dropout": "1.5"}, "dropout must be"),
-    "too many folds": ([], {"--folds": "9"}, "n_splits=9|9 folds"),
+    "too many folds": ([], {"--folds": "9"}, "--folds 9 is not possible with 3 groups"),
     "repeats without folds": ([], {"--repeats": "3"}, "--repeats needs --folds"),
     "network too deep": ([], {"--n-blocks": "5"}, "n_blocks"),
     "unknown option": (["--depth", "3"], {}, "unrecognized arguments: --depth 3"),
@@ -441,6 +441,17 @@ class TestADirectoryInUse:
         assert "1 of 3 maps are missing" in capsys.readouterr().err
         assert json.loads((out / "settings.json").read_text())["saliency"] is None
         assert (out / "folds.csv").read_bytes() == (results / "folds.csv").read_bytes()
+
+
+def test_volumes_without_a_label_are_counted(study, tmp_path, capsys):
+    table = pd.read_csv(study / "labels.csv", dtype=str, keep_default_na=False)
+    table["label"] = table["label"].replace({"": "n/a", "rest": "NA"})
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    argv = arguments(study, tmp_path / "out", "--labels", str(tmp_path / "labels.csv"))
+    assert main([*argv, "--no-maps", "--epochs", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "12 volumes of 12 x 13 x 10: 6 cat, 6 dog; 3 groups" in shown
+    assert "12 volumes without a label are left out" in shown
 
 
 def test_rows_with_more_fields_than_the_header_are_refused(study, tmp_path, capsys):

@@ -89,3 +89,16 @@ def test_splits_are_counted_before_they_are_made(options, n_splits):
 def test_repeats_need_folds():
     with pytest.raises(ValueError, match="--repeats needs --folds"):
         choose_splits(parse("--repeats", "3"), n_groups=8)
+
+
+@pytest.mark.parametrize(
+    ("options", "n_groups", "message"),
+    [
+        ([], 1, "All volumes are in one group"),
+        (["--folds", "9"], 3, "--folds 9 is not possible with 3 groups. Choose 2 to 3 folds"),
+        (["--folds", "1"], 3, "--folds 1 is not possible"),
+    ],
+)
+def test_splits_that_the_groups_do_not_allow_are_refused(options, n_groups, message):
+    with pytest.raises(ValueError, match=message):
+        choose_splits(parse(*options), n_groups)

@@ -1,6 +1,7 @@
 """Command-line arguments."""
 
 import argparse
+import csv
 import importlib.metadata
 
 from skfmri.datasets.defaults import BIDS
@@ -89,7 +90,12 @@ def _add_data_arguments(data):
         metavar="NAME",
         help="column naming units that --permutations keeps together, such as stimulation blocks",
     )
-    data.add_argument("--classes", type=_names, metavar="A,B", help="keep only these labels")
+    data.add_argument(
+        "--classes",
+        type=_names,
+        metavar="A,B",
+        help="keep only these labels; quote one that holds a comma",
+    )
     data.add_argument("--drop", type=_names, metavar="A,B", help="leave out these labels")
     data.add_argument(
         "--clean",
@@ -386,7 +392,9 @@ def _path(text):
 
 
 def _names(text):
-    return [name.strip() for name in text.split(",") if name.strip()]
+    # A name that holds a comma is quoted, as in a table.
+    (names,) = csv.reader([text], skipinitialspace=True)
+    return [name.strip() for name in names if name.strip()]
 
 
 def _integers(text):

@@ -67,7 +67,7 @@ def _claim(args, directory, replace=False):
 def _decode(args, inputs, directory):
     """Evaluate the decoder that the arguments describe; leave the results in a directory."""
     console, samples = make_console(args.quiet), inputs.samples
-    print_inputs(console, samples)
+    print_inputs(console, samples, inputs.n_unlabelled)
     start = time.perf_counter()
     cv = choose_splits(args, len(np.unique(samples.groups)))
     pipeline = build_pipeline(args)

@@ -50,6 +50,8 @@ class Inputs:
         "table" or "bids".
     cleaning : dict or None
         How runs were cleaned, as JSON-serialisable values.
+    n_unlabelled : int
+        Number of volumes that are left out because they have no label.
     """
 
     samples: NiftiSamples
@@ -58,6 +60,7 @@ class Inputs:
     blocks: np.ndarray | None
     source: dict
     cleaning: dict | None = None
+    n_unlabelled: int = 0
 
 
 def check_options(args):
@@ -155,7 +158,15 @@ def _read_bids_inputs(args):
         "classes": args.classes,
         "drop": args.drop,
     }
-    return Inputs(samples[kept], study.samples[rows], rows, study.blocks[rows], source, cleaning)
+    return Inputs(
+        samples[kept],
+        study.samples[rows],
+        rows,
+        study.blocks[rows],
+        source,
+        cleaning,
+        n_unlabelled=int((labels == "").sum()),
+    )
 
 
 def _read_table_inputs(args):
@@ -189,7 +200,8 @@ def _read_table_inputs(args):
         "classes": args.classes,
         "drop": args.drop,
     }
-    return Inputs(samples, originals[rows], rows, blocks, source, cleaning)
+    n_unlabelled = int(labels.isna().sum())
+    return Inputs(samples, originals[rows], rows, blocks, source, cleaning, n_unlabelled)
 
 
 def _is_cleaned(args):

@@ -78,6 +78,15 @@ def choose_splits(args, n_groups):
     cross_validation : CrossValidation
     """
     folds, repeats, seed = args.folds, args.repeats, args.seed
+    if n_groups < 2:
+        raise ValueError(
+            "All volumes are in one group, but cross-validation needs two or more. Choose groups "
+            "with --group-column, or with --groups for a BIDS dataset."
+        )
+    if folds is not None and not 2 <= folds <= n_groups:
+        raise ValueError(
+            f"--folds {folds} is not possible with {n_groups} groups. Choose 2 to {n_groups} folds."
+        )
     if folds is None:
         if repeats > 1:
             raise ValueError(

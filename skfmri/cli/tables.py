@@ -1,17 +1,35 @@
 """Tables of labels, one row per volume."""
 
+import codecs
+import csv
+import io
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+
+# What an empty field is written as. "none" and "null" may be labels.
+MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# Spreadsheets are zip archives, or older ones compound files.
+SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 def read_labels(path, columns, n_volumes):
     """Return some columns of a table with one row per volume, as text.
 
+    Fields are separated by commas, tabs or semicolons, whichever the header has. Blanks around a
+    field do not count, nor do lines above the header that begin with ``#``.
+
     Parameters
     ----------
     path : str or path-like
-        Comma-separated file with a header line, or tab-separated if its name ends in ``.tsv``.
+        Text file with a header line, in UTF-8 or in UTF-16 with its mark.
     columns : dict of str to str
         For each role, such as ``"label"``, the column that the user chose.
     n_volumes : int
@@ -20,43 +38,109 @@ def read_labels(path, columns, n_volumes):
     Returns
     -------
     table : pandas.DataFrame
-        One column per role; an empty field is NaN.
+        One column per role. A field that is empty, n/a, NA or nan is NaN.
 
     Raises
     ------
     ValueError
-        If the file is missing or not a table, lacks a column, or has another number of rows.
+        If the file is missing or not a table, lacks a column or has it twice, or has another
+        number of rows.
     """
     path = Path(path)
+    lines = _read_text(path).splitlines(keepends=True)
+    while lines and lines[0].startswith("#"):
+        del lines[0]
+    if not "".join(lines).strip():
+        raise ValueError(f"{path} is empty. Write a header line and one row per volume.")
+    separator = _separator(lines[0], columns.values())
+    try:
+        header, *rows = csv.reader(
+            io.StringIO("".join(lines), newline=""), delimiter=separator, skipinitialspace=True
+        )
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}.") from error
+    header = [name.strip() for name in header]
+    _check_header(path, header, columns, separator)
+    while len(rows) > n_volumes and not any(field.strip() for field in rows[-1]):
+        del rows[-1]  # a blank line at the end
+    _check_rows(path, header, rows, n_volumes)
+    return pd.DataFrame(
+        {
+            role: [_field(row, header.index(column)) for row in rows]
+            for role, column in columns.items()
+        },
+        dtype=object,
+    )
+
+
+def _read_text(path):
+    """Return the content of a text file, or raise ValueError that says what else it is."""
     if not path.is_file():
         raise ValueError(f"There is no file {path}. Check the path given to --labels.")
     try:
-        table = pd.read_csv(
-            path,
-            sep="\t" if path.suffix == ".tsv" else ",",
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            skip_blank_lines=False,
-            skipinitialspace=True,
-        )
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
-    if not isinstance(table.index, pd.RangeIndex):
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+    if data.startswith(SPREADSHEETS):
+        raise ValueError(f"{path} is a spreadsheet. Save it as CSV first.")
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path} has more fields in its rows than names in its header. Name every column."
+            f"{path} is not in UTF-8: line {line} holds the byte 0x{data[error.start]:02x}. Save "
+            "the table in UTF-8."
+        ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(
+            f"{path} is not a text table: line {line} holds a NUL. Save the table in UTF-8."
         )
-    while len(table) > n_volumes and table.iloc[-1].isna().all():
-        table = table.iloc[:-1]  # a blank line at the end
+    return text
+
+
+def _separator(header, wanted):
+    """Return what separates the fields of a header: what gives most of the wanted columns."""
+
+    def score(separator):
+        found = {name.strip().strip('"') for name in header.split(separator)}
+        return len(found & set(wanted)), len(found)
+
+    return max(SEPARATORS, key=score)
+
+
+def _check_header(path, header, columns, separator):
+    counts = Counter(header)
     for role, column in columns.items():
-        if column not in table:
+        if not counts[column]:
             raise ValueError(
-                f"{path} has no column {column!r}. Its columns are "
-                f"{', '.join(map(repr, table.columns))}; choose one with --{role}-column."
+                f"{path} has no column {column!r}. Its columns, separated by "
+                f"{SEPARATORS[separator]}, are {', '.join(map(repr, header))}; choose one with "
+                f"--{role}-column."
             )
-    if len(table) != n_volumes:
+        if counts[column] > 1:
+            raise ValueError(
+                f"{path} has {counts[column]} columns called {column!r}. Give each its own name."
+            )
+
+
+def _check_rows(path, header, rows, n_volumes):
+    longest = max(rows, key=len, default=[])
+    if len(longest) > len(header):
         raise ValueError(
-            f"{path} has {len(table)} rows below its header, but the images hold {n_volumes} "
+            f"{path} has more fields in its rows than names in its header: row "
+            f"{rows.index(longest) + 1} below the header has {len(longest)}, the header "
+            f"{len(header)}. Name every column, and quote a field that holds the separator."
+        )
+    if len(rows) != n_volumes:
+        raise ValueError(
+            f"{path} has {len(rows)} rows below its header, but the images hold {n_volumes} "
             "volumes. Give one row per volume, in the order of the images."
         )
-    return pd.DataFrame({role: table[column] for role, column in columns.items()})
+
+
+def _field(row, position):
+    """Return a field as text, or NaN."""
+    text = row[position].strip() if position < len(row) else ""
+    return float("nan") if text in MISSING else text

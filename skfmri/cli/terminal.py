@@ -16,14 +16,16 @@ def make_console(is_quiet):
     return Console(quiet=is_quiet, markup=False, highlight=False)
 
 
-def print_inputs(console, samples):
-    """Print how many volumes of each class there are."""
+def print_inputs(console, samples, n_unlabelled):
+    """Print how many volumes of each class there are, and how many have no label."""
     classes, counts = np.unique(samples.y, return_counts=True)
     named = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
     console.print(
         f"{len(samples)} volumes of {describe_grid(samples.grid_shape)}: {named}; "
         f"{len(np.unique(samples.groups))} groups"
     )
+    if n_unlabelled:
+        console.print(f"{n_unlabelled} volumes without a label are left out")
 
 
 def print_result(console, result):
