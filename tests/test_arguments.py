@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from skfmri.cli.arguments import DEMO_EPOCHS, _typed, make_parser
+from skfmri.cli.arguments import DEMO_EPOCHS, make_parser
+from skfmri.cli.values import typed
 from skfmri.datasets.defaults import BIDS
 from skfmri.estimators.defaults import SLAB_CNN, VOLUME_CNN
 from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
@@ -36,9 +37,9 @@ def option_of(name):
 @pytest.mark.parametrize("name", SHOWN)
 def test_help_shows_the_default_of_the_class(helps, name):
     shown = helps["decode"][option_of(name)]
-    assert f"(default: {_typed(DEFAULTS[name])}" in shown
+    assert f"(default: {typed(DEFAULTS[name])}" in shown
     differs = name in vars(VOLUME_CNN) and getattr(VOLUME_CNN, name) != getattr(SLAB_CNN, name)
-    assert (f"; {_typed(getattr(VOLUME_CNN, name, None))} with --network 3d" in shown) is differs
+    assert (f"; {typed(getattr(VOLUME_CNN, name, None))} with --network 3d" in shown) is differs
 
 
 def test_help_shows_the_epochs_of_the_demo(helps):
@@ -53,7 +54,7 @@ def test_help_shows_the_defaults_of_the_loader(helps, name):
 
 
 @pytest.mark.parametrize("name", [name for name in SHOWN if name not in ("axis",)])
-def test_a_default_can_be_typed_as_it_is_shown(helps, name):
+def test_a_default_can_betyped_as_it_is_shown(helps, name):
     default = re.search(r"\(default: ([^;)]+)", helps["decode"][option_of(name)])[1]
     argv = ["decode", "--out", "x", option_of(name), default]
     assert getattr(make_parser().parse_args(argv), name) == DEFAULTS[name]

@@ -1,9 +1,18 @@
 """Command-line arguments."""
 
 import argparse
-import csv
 import importlib.metadata
 
+from skfmri.cli.values import (
+    parse_confounds,
+    parse_entities,
+    parse_integers,
+    parse_names,
+    parse_path,
+    parse_slab,
+    parse_threshold,
+    typed,
+)
 from skfmri.datasets.defaults import BIDS
 from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE, VOLUME_CNN
 from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
@@ -61,12 +70,12 @@ def _add_data_arguments(data):
         help="CSV with one row per volume (columns: label, group), or TSV",
     )
     data.add_argument(
-        "--out", required=True, type=_path, metavar="DIR", help="directory for results"
+        "--out", required=True, type=parse_path, metavar="DIR", help="directory for results"
     )
     data.add_argument("--overwrite", action="store_true", help="replace earlier results")
     data.add_argument(
         "--model",
-        type=_path,
+        type=parse_path,
         metavar="FILE",
         help="save a final model, refitted on all volumes, for skfmri predict",
     )
@@ -92,11 +101,15 @@ def _add_data_arguments(data):
     )
     data.add_argument(
         "--classes",
-        type=_names,
+        type=parse_names,
         metavar="A,B",
         help="keep only these labels; quote one that holds a comma",
     )
-    data.add_argument("--drop", type=_names, metavar="A,B", help="leave out these labels")
+    data.add_argument("--drop", type=parse_names, metavar="A,B", help="leave out these labels")
+    _add_cleaning_arguments(data)
+
+
+def _add_cleaning_arguments(data):
     data.add_argument(
         "--clean",
         action=argparse.BooleanOptionalAction,
@@ -125,11 +138,11 @@ def _add_bids_arguments(bids):
         "--derivatives", metavar="DIR", help="folder of preprocessed images, '.' for raw ones"
     )
     bids.add_argument(
-        "--subjects", type=_names, metavar="A,B", help="subjects to read (default: all)"
+        "--subjects", type=parse_names, metavar="A,B", help="subjects to read (default: all)"
     )
     bids.add_argument(
         "--entities",
-        type=_entities,
+        type=parse_entities,
         metavar="K-V,K-V",
         help="further entities of file names, such as res-2",
     )
@@ -164,7 +177,7 @@ def _add_bids_arguments(bids):
     )
     bids.add_argument(
         "--confounds",
-        type=_confounds,
+        type=parse_confounds,
         metavar="NAME",
         help="confounds to regress out: simple, scrubbing, compcor, ica_aroma, or components such "
         "as motion,high_pass (default: none)",
@@ -174,7 +187,7 @@ def _add_bids_arguments(bids):
 def _add_demo_arguments(demo):
     demo.add_argument(
         "--out",
-        type=_path,
+        type=parse_path,
         metavar="DIR",
         default=DEMO_DIRECTORY,
         help=f"directory for results (default: {DEMO_DIRECTORY})",
@@ -192,12 +205,12 @@ def _add_slab_arguments(slab):
     def add(name, text, **options):
         # The option of a step is called as its parameter.
         defaults = vars(ROTATOR) | vars(ZSCORER)
-        shown = f"{text} (default: {_typed(defaults[name])})"
+        shown = f"{text} (default: {typed(defaults[name])})"
         _add_unless_given(slab, name, shown, **options)
 
     add("angle", "rotation in radians", type=float, metavar="RAD")
     add("axis", "world axis of the rotation", choices=("x", "y", "z"))
-    add("slab", "first slice and end, or 'all'", type=_slab, metavar="FIRST:END")
+    add("slab", "first slice and end, or 'all'", type=parse_slab, metavar="FIRST:END")
     add("slab_reference", "volume in which slices are counted", choices=("crop", "grid"))
     slab.add_argument(
         "--no-crop",
@@ -207,17 +220,17 @@ def _add_slab_arguments(slab):
         help="keep planes without data",
     )
     add("interpolation", "how volumes are resampled", choices=("continuous", "linear", "nearest"))
-    add("std_threshold", "spread below which a voxel becomes 0, or 'none'", type=_threshold)
-    add("mean_threshold", "mean below which none is subtracted, or 'none'", type=_threshold)
+    add("std_threshold", "spread below which a voxel becomes 0, or 'none'", type=parse_threshold)
+    add("mean_threshold", "mean below which none is subtracted, or 'none'", type=parse_threshold)
 
 
 def _add_network_arguments(network, epochs):
     def add(name, text, **options):
         slab, volume = vars(SLAB_CNN)[name], vars(VOLUME_CNN)[name]
         default = epochs if name == "epochs" else slab
-        shown = f"{text} (default: {_typed(default)}"
+        shown = f"{text} (default: {typed(default)}"
         if volume != slab:
-            shown += f"; {_typed(volume)} with --network 3d"
+            shown += f"; {typed(volume)} with --network 3d"
         _add_unless_given(network, name, f"{shown})", **options)
 
     network.add_argument(
@@ -226,7 +239,7 @@ def _add_network_arguments(network, epochs):
         default="2d",
         help="2d takes slices as channels, 3d convolves along all axes (default: 2d)",
     )
-    small = (f"{_option(name)} {_typed(value)}" for name, value in SMALL_SAMPLE.items())
+    small = (f"{_option(name)} {typed(value)}" for name, value in SMALL_SAMPLE.items())
     network.add_argument(
         "--small-sample",
         action="store_true",
@@ -235,13 +248,13 @@ def _add_network_arguments(network, epochs):
     add("filters", "number of filters in the first block", type=int)
     add("n_blocks", "number of convolution blocks", type=int)
     add("kernel_size", "voxels along each side of the convolution", type=int)
-    add("dense_units", "units of the dense layers", type=_integers, metavar="N,N")
+    add("dense_units", "units of the dense layers", type=parse_integers, metavar="N,N")
     add("dropout", "dropout rate", type=float)
     add("batch_norm_momentum", "momentum of batch normalisation", type=float)
     add(
         "linear_path",
         "C of a logistic regression of all voxels that the network starts from, or 'none'",
-        type=_threshold,
+        type=parse_threshold,
         metavar="C",
     )
     add("n_members", "networks whose probabilities are averaged", option="--members", type=int)
@@ -307,11 +320,11 @@ def _add_run_arguments(run):
 
 def _add_report_arguments(report):
     report.add_argument(
-        "results", type=_path, metavar="RESULT_DIR", help="directory left by decode or demo"
+        "results", type=parse_path, metavar="RESULT_DIR", help="directory left by decode or demo"
     )
     report.add_argument(
         "--out",
-        type=_path,
+        type=parse_path,
         metavar="FILE",
         help="file for the report (default: report.html in that directory)",
     )
@@ -326,7 +339,7 @@ def _add_predict_arguments(predict):
         "images", metavar="IMAGE", nargs="+", help="images on the grid of the training images"
     )
     predict.add_argument(
-        "--out", type=_path, metavar="CSV", help="file for the table (default: it is printed)"
+        "--out", type=parse_path, metavar="CSV", help="file for the table (default: it is printed)"
     )
     predict.add_argument("--overwrite", action="store_true", help="replace an earlier table")
     cleaning = predict.add_mutually_exclusive_group()
@@ -372,63 +385,3 @@ def _add_unless_given(parser, name, text, option=None, **options):
 
 def _option(name):
     return "--" + name.replace("_", "-")
-
-
-def _typed(value):
-    """Return a value as it would be typed."""
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        separator = ":" if value == ROTATOR.slab else ","
-        return separator.join(map(str, value))
-    return str(value)
-
-
-def _path(text):
-    # pathlib takes "" for the current directory, which nobody who types it means.
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty; '.' is the current directory")
-    return text
-
-
-def _names(text):
-    # A name that holds a comma is quoted, as in a table.
-    (names,) = csv.reader([text], skipinitialspace=True)
-    return [name.strip() for name in names if name.strip()]
-
-
-def _integers(text):
-    try:
-        return tuple(int(number) for number in _names(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1024,256,64") from None
-
-
-def _confounds(text):
-    names = _names(text)
-    return names[0] if len(names) == 1 else names
-
-
-def _entities(text):
-    pairs = [name.partition("-") for name in _names(text)]
-    if not pairs or not all(key and dash for key, dash, _ in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as res-2,echo-1")
-    return {key: value for key, _, value in pairs}
-
-
-def _slab(text):
-    if text == "all":
-        return None
-    first, separator, end = text.partition(":")
-    if not separator or not first.isdecimal() or not end.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not FIRST:END, such as 12:15, or 'all'")
-    return int(first), int(end)
-
-
-def _threshold(text):
-    if text == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number or 'none'") from None
