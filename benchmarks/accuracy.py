@@ -1,15 +1,15 @@
 """Compare networks for small samples with linear models, all on the same folds.
 
-Four folds of whole groups. Haxby et al. 2001, subject 1, whose runs are the groups: one slice, and
-ventral temporal cortex as a slab of four slices and as a volume. Simulated maps of eyes open
-against closed, whose subjects are the groups. Each seed draws other weights; the linear models know
-no chance.
+Four folds of whole groups. Data: Haxby et al. 2001, subject 1, with runs as groups: one slice, and
+ventral temporal cortex as a slab of four slices or as a volume; and simulated maps of eyes open
+against eyes closed, with subjects as groups. Each seed draws different weights; the linear models
+do not depend on it.
 
-The configuration for small samples was chosen on the tasks marked "choice"; each addition is shown
-there by itself. The others only report what it does.
+The configuration for small samples was chosen on the tasks marked "choice", where each of its
+changes is also shown alone. The tasks marked "report" only show how it performs.
 
-Accuracies are means over seeds of the means over groups. The gap to the linear SVM comes with its
-standard error and its 95 % interval over groups, from drawing groups.
+Accuracies are means over seeds of the means over groups. The gap to the linear SVM has a standard
+error and a 95 % interval from resampling groups.
 
 Run: SKFMRI_DATA=FOLDER python benchmarks/accuracy.py     (--ledger DIR makes it resumable)
 """
@@ -42,7 +42,7 @@ from skfmri.statistics import bootstrap_interval
 
 
 class Augmented(ClassifierMixin, BaseEstimator):
-    """Train a classifier on samples that are shifted and made noisy anew in each epoch."""
+    """Train a classifier on samples that get new shifts and new noise in each epoch."""
 
     def __init__(self, classifier, max_shift=0, noise=0.0, random_state=None):
         self.classifier = classifier
@@ -126,7 +126,7 @@ SVM, NOTEBOOK, SMALL_SAMPLE = "linear SVM", "notebook", "small-sample"
 
 
 def networks(task, epochs):
-    """Return the classifiers of a task; some additions are shown where the choice was made."""
+    """Return the classifiers of a task; those for the choice include single changes."""
     notebook = task.classifier(n_blocks=task.n_blocks, epochs=epochs)
     small = task.classifier.for_small_samples(epochs=epochs)
     found = {NOTEBOOK: notebook, SMALL_SAMPLE: small}
@@ -142,7 +142,7 @@ def networks(task, epochs):
             "fewer, momentum": (fewer, momentum),
             "fewer, linear path": (fewer, linear_path),
             "fewer, 3 members": (fewer, {"n_members": 3}),
-            # Keras' own default, times the learning rate.
+            # The default of Keras, which multiplies it by the learning rate.
             "fewer, weight decay": (fewer, {"optimizer": keras.optimizers.AdamW(0.001, 0.004)}),
             "small-sample, 3 members": (small, {"n_members": 3}),
         }
@@ -165,7 +165,7 @@ def evaluate(name, seed, options):
     }
     any_pipeline = Pipeline([("slab", task.rotator), ("zscore", VoxelZScorer()), ("none", None)])
     ledger = options.ledger and options.ledger / f"{name.replace(', ', '-')}-{seed}.jsonl"
-    # The ledger knows its work by the decoder, so networks can be added to a finished run.
+    # The ledger identifies a run by its decoder, so networks can be added to a finished run.
     result = evaluate_decoder(
         svm_baseline(any_pipeline),
         samples,
@@ -190,11 +190,15 @@ def gap_to_svm(scores, reference):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--task", choices=TASKS, action="append", help="default: all")
-    parser.add_argument("--model", action="append", metavar="NAME", help="networks; default: all")
+    parser.add_argument("--task", choices=TASKS, action="append", help="task (default: all)")
+    parser.add_argument(
+        "--model", action="append", metavar="NAME", help="network to evaluate (default: all)"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--jobs", type=int, default=1, help="workers, of one thread each")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="number of workers, each with one thread"
+    )
     parser.add_argument("--ledger", metavar="DIR", type=Path, help="directory of ledgers")
     parser.add_argument("--quick", action="store_true", help="one task, 3 groups, 2 epochs")
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Show that the simulated eyes data score as intended, and how much a random split would flatter.
+"""Show that the simulated eyes data score as intended, and how much a random split inflates scores.
 
 Each row is one linear baseline on all voxels of brain and eyes, z-scored on the training volumes
-of each fold. "By chunk" leaves one chunk of subjects out at a time; "at random" shuffles volumes
-into as many folds. The numbers are mean accuracies over the folds.
+of each fold. "By chunk" leaves out one chunk of subjects at a time; "at random" assigns volumes to
+the same number of folds at random. The numbers are mean accuracies over folds.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def splits(data, by_chunk):
 
 
 def fold_scores(data, by_chunk, classifiers):
-    """Accuracy of each classifier in each fold; a fold is z-scored once for all of them."""
+    """Return the accuracy of each classifier in each fold, which is z-scored once for all."""
     maps = np.asarray(data.images.dataobj)
     X = np.ascontiguousarray(maps[maps[..., 0] != 0].T)
     scores = {name: [] for name in classifiers}
@@ -49,7 +49,7 @@ def fold_scores(data, by_chunk, classifiers):
 
 
 def table(seeds, n_subjects, classifiers):
-    """Mean accuracy per effect size, classifier and kind of split: one number per seed."""
+    """Return mean accuracies by effect size, classifier and kind of split, one per seed."""
     results = {}
     for effect_size in (1, 0):
         for seed in seeds:
@@ -70,11 +70,12 @@ def conclusion(results, n_subjects):
     by_chunk = np.mean(results[1, LOGISTIC, True])
     at_random = np.mean(results[1, LOGISTIC, False])
     text = (
-        f"A random split of volumes flatters {LOGISTIC} by {at_random - by_chunk:.3f}, and by "
-        f"{np.mean(results[0, LOGISTIC, False]) - 0.5:.3f} over chance where there is no effect"
+        f"A random split of volumes inflates the accuracy of {LOGISTIC} by "
+        f"{at_random - by_chunk:.3f}; without any effect, it scores "
+        f"{np.mean(results[0, LOGISTIC, False]) - 0.5:.3f} above chance"
     )
     if n_subjects != 48:
-        return f"{text}; the range {LOWEST} to {HIGHEST} holds for 48 subjects only."
+        return f"{text}; the range {LOWEST} to {HIGHEST} only applies to 48 subjects."
     verdict = "inside" if LOWEST <= by_chunk <= HIGHEST else "OUTSIDE"
     return f"{text}; {by_chunk:.3f} by chunk is {verdict} the range {LOWEST} to {HIGHEST}."
 

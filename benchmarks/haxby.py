@@ -1,8 +1,8 @@
-"""Compare the notebook's network with linear models on real runs: Haxby et al. 2001, subject 1.
+"""Compare the default network with linear models on real runs: Haxby et al. 2001, subject 1.
 
 One run of twelve is held out at a time, and all models see the same folds, cleaning and voxels.
 Every number comes from `evaluate_decoder`: intervals from a bootstrap over runs, p-values from the
-corrected resampled t-test. With --ledger DIR a run that was cut off goes on where it stopped.
+corrected resampled t-test. With --ledger DIR an interrupted run continues where it stopped.
 
 Run: SKFMRI_DATA=FOLDER python benchmarks/haxby.py
 """
@@ -49,14 +49,14 @@ def decoder(slab, epochs):
 
 
 def svm_baseline(pipeline):
-    """Return the linear SVM of the published analyses, on what the network sees."""
+    """Return the linear SVM of the published analyses, on the input of the network."""
     return Pipeline([*linear_baseline(pipeline).steps[:-1], ("svm", SVC(kernel="linear"))])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--image", choices=IMAGES, action="append", help="default: both")
-    parser.add_argument("--task", choices=LABELS, action="append", help="default: both")
+    parser.add_argument("--image", choices=IMAGES, action="append", help="image (default: both)")
+    parser.add_argument("--task", choices=LABELS, action="append", help="task (default: both)")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ledger", metavar="DIR", type=Path, help="directory of ledgers")

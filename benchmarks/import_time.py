@@ -1,6 +1,6 @@
 """Measure how long ``import skfmri`` takes beyond ``import numpy``.
 
-Each import runs in processes of its own; the table shows the median and the smallest time.
+Each import runs in several new processes; the table shows the median and the smallest time.
 """
 
 import argparse

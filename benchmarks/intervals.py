@@ -1,13 +1,12 @@
 """Simulate decoders with a known answer, to see if intervals cover it and if p is uniform.
 
-accuracy    `bootstrap_interval` of the accuracies of groups drawn from a population of groups of
-            known mean accuracy: 95 % of the intervals should cover that
+accuracy    `bootstrap_interval` of the accuracies of groups that are drawn from a population with a
+            known mean accuracy: 95 % of the intervals should cover that mean
 decoders    the same through `evaluate_decoder`, one group left out at a time: the accuracy of a
-            nearest-centroid decoder, and its difference to logistic regression by the bootstrap
-            and by the corrected t-test; the answer is the mean over all simulations
-p-values    `evaluate_decoder(n_permutations=)` with labels that mean nothing: p <= a should
-            occur with probability a; where volumes of a block are alike, only if blocks are kept
-            together
+            nearest-centroid decoder, and its difference from logistic regression by the bootstrap
+            and by the corrected t-test; the true value is the mean over all simulations
+p-values    `evaluate_decoder(n_permutations=)` with meaningless labels: p <= a should occur with
+            probability a; if volumes of a block are alike, only if blocks are kept together
 
 Run: python benchmarks/intervals.py
 """
@@ -27,14 +26,14 @@ LEVELS = (0.05, 0.1, 0.2, 0.5)
 
 
 def covered(lows, highs, truth):
-    """Return the share of intervals with the truth inside, as text with its standard error."""
+    """Return how many intervals contain the truth, in percent with its standard error, as text."""
     inside = np.mean((np.array(lows) <= truth) & (truth <= np.array(highs)))
     error = np.sqrt(inside * (1 - inside) / len(lows))
     return f"{100 * inside:5.1f} % +- {100 * error:.1f}"
 
 
 def simulate_accuracies(rng, n_groups, accuracy, spread, sizes):
-    """Return accuracies of groups around a population mean, and the groups' sizes."""
+    """Return accuracies of groups around a population mean, and the sizes of the groups."""
     n_volumes = rng.integers(*sizes, size=n_groups, endpoint=True)
     of_group = np.full(n_groups, accuracy)
     if spread:
@@ -61,7 +60,7 @@ def coverage_of_accuracies(n_simulations):
 
 
 def simulate_volumes(rng, n_groups, effect, n_blocks=4, block_spread=0.0, n_features=8):
-    """Return features, labels, groups and blocks; groups differ in how strong their effect is."""
+    """Return features, labels, groups and blocks; the strength of the effect varies by group."""
     n_samples, per_block = n_groups * n_blocks * 4, 4
     groups = np.repeat(np.arange(n_groups), n_samples // n_groups)
     blocks = np.repeat(np.arange(n_samples // per_block), per_block)
@@ -114,7 +113,9 @@ def coverage_of_decoders(n_simulations):
 
 
 def p_values(n_simulations, n_permutations):
-    print(f"\np-values: share of p <= a in {n_simulations} simulated data sets without an effect")
+    print(
+        f"\np-values: fraction of p <= a in {n_simulations} simulated data sets without an effect"
+    )
     print(f"{'volumes':<32}{'permuted':<10}", end="")
     print("".join(f"{f'a = {level}':>10}" for level in LEVELS), end="")
     print(f"{'permutations':>14}{'uniform, p':>12}")
@@ -128,7 +129,7 @@ def p_values(n_simulations, n_permutations):
                 X,
                 y,
                 groups=groups,
-                # Seldom the same for two permutations, as accuracies often are.
+                # Unlike accuracies, rarely equal for two permutations.
                 scoring="roc_auc",
                 baseline=None,
                 blocks=blocks if together else None,
@@ -140,7 +141,7 @@ def p_values(n_simulations, n_permutations):
             used.append(test.n_permutations)
         name = "alike within a block" if alike else "independent"
         shares = [np.mean(np.array(found) <= level) for level in LEVELS]
-        # Each level is a p that can occur, so these shares are known if p is uniform.
+        # Every level is a possible p, so the shares between levels are known if p is uniform.
         edges = np.array([0, *LEVELS, 1])
         observed = np.histogram(found, edges + 1e-9 * (edges > 0))[0]
         uniform = stats.chisquare(observed, len(found) * np.diff(edges)).pvalue
@@ -155,13 +156,15 @@ def p_values(n_simulations, n_permutations):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=500)
-    parser.add_argument("--permutations", type=int, default=199, help="at most, for each p-value")
+    parser.add_argument(
+        "--permutations", type=int, default=199, help="largest number for each p-value"
+    )
     parser.add_argument("--only", choices=("accuracy", "decoders", "p-values"))
     parser.add_argument("--quick", action="store_true", help="10 simulations, 9 permutations")
     options = parser.parse_args()
     if options.quick:
         options.simulations, options.permutations = 10, 9
-    # Groups are of one size here, so folds are too; nothing else is hidden.
+    # All groups, and so all folds, have the same size here; no other warning is hidden.
     warnings.filterwarnings("ignore", message=".*groups parameter is ignored")
     if options.only in (None, "accuracy"):
         coverage_of_accuracies(options.simulations)

@@ -1,13 +1,13 @@
 """Show by how many points three common leaks inflate a score, on data with and without an effect.
 
-split    volumes dealt to folds at random, against folds of whole groups
-z-score  voxels z-scored over all volumes beforehand, against over the training volumes of each fold
-early    training stopped where the test fold likes it best, against on groups of the training set
+split    volumes assigned to folds at random, instead of folds of whole groups
+z-score  voxels z-scored over all volumes beforehand, instead of the training volumes of each fold
+early    training stopped at the best epoch for the test fold, instead of held-out training groups
 
-Each leak is one change to an otherwise honest cross-validation. The score of each group's own
-volumes with the leak, minus that without, gives the inflation; its 95 % interval comes from drawing
-groups. Simulated data: subjects are the groups, six folds. Haxby et al. 2001, subject 1, one slice:
-runs are the groups, one held out at a time.
+Each leak is one change to an otherwise honest cross-validation. The inflation is the score of each
+group's volumes with the leak minus that without; its 95 % interval comes from resampling groups.
+Simulated data: subjects are the groups, six folds. Haxby et al. 2001, subject 1, one slice: runs
+are the groups, one held out at a time.
 
 Run: SKFMRI_DATA=FOLDER python benchmarks/leakage.py     (without the folder: simulated data only)
 """
@@ -39,7 +39,7 @@ from skfmri.statistics import bootstrap_interval
 def simulated(effect_size, n_subjects, seed):
     data = make_eyes_open_closed(n_subjects, effect_size=effect_size, random_state=seed)
     samples = NiftiSamples(data.images, y=data.labels, groups=data.subjects)
-    # The operator learns no statistic from the volumes but where the head ends.
+    # All that the rotator learns from the volumes is where the head ends.
     return NiftiSlabRotator().fit_transform(samples), samples.y, samples.groups, 6
 
 
@@ -53,7 +53,7 @@ def haxby(labels):
 
 
 def shuffled(labels):
-    """Return the same volumes with categories renamed at random within each run."""
+    """Return the same volumes with categories permuted at random within each run."""
     X, y, groups, n_folds = haxby(labels)
     rng, y = np.random.default_rng(0), y.copy()
     for group in np.unique(groups):
@@ -73,7 +73,7 @@ DATA = {
 
 
 def out_of_fold(model, X, y, splits):
-    """Return whether each sample's class was predicted when the sample was held out."""
+    """Return for each sample whether its class was predicted while it was held out."""
     right = np.zeros(len(y))
     for train, test in splits:
         right[test] = clone(model).fit(X[train], y[train]).predict(X[test]) == y[test]
@@ -113,7 +113,7 @@ def early_stopping_leak(model, X, y, groups, n_folds):
         )
         pipeline.fit(X[train], y[train], groups=groups[train])
         honest[test] = pipeline.predict(X[test]) == y[test]
-        # The same training samples and number of epochs; the test fold chooses the best of them.
+        # The same training samples and number of epochs, but the test fold chooses the best epoch.
         inner, _ = next(validation.split(X[train], y[train], groups[train]))
         inner = train[inner]
         scaler = VoxelZScorer().fit(X[inner])
@@ -126,7 +126,7 @@ def early_stopping_leak(model, X, y, groups, n_folds):
 
 
 def inflation(honest, leaky, groups):
-    """Return mean accuracies in percent, and the inflation in points with its interval."""
+    """Return mean accuracies in percent, then the inflation in points with its interval."""
     names = np.unique(groups)
     gaps = np.array([np.mean((leaky - honest)[groups == name]) for name in names])
     weights = np.array([np.mean(groups == name) for name in names])
@@ -136,9 +136,11 @@ def inflation(honest, leaky, groups):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=48, help="simulated; a multiple of 6")
-    parser.add_argument("--epochs", type=int, default=30, help="of the network")
-    parser.add_argument("--seed", type=int, default=0, help="of the simulated data")
+    parser.add_argument(
+        "--subjects", type=int, default=48, help="simulated subjects, a multiple of 6"
+    )
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of the network")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulated data")
     parser.add_argument("--quick", action="store_true", help="12 subjects, 3 epochs, no effect")
     options = parser.parse_args()
     data = DATA if "SKFMRI_DATA" in os.environ else dict(list(DATA.items())[:2])

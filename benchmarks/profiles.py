@@ -1,8 +1,8 @@
-"""Show where the time of rows A, C and E of the speed table goes, with the limit beside it.
+"""Show where the time of rows A, C and E of the speed table goes, beside the limits of the machine.
 
-The limits are what this machine needs for the same work at its best: decompression alone, a look at
-each decoded voxel, and matrix products at the rate of large ones. Run it alone on the machine:
-python benchmarks/profiles.py [--quick].
+A limit is the time this machine needs at its best for the same work: decompression alone, one look
+at each decoded voxel, matrix products at the rate of large ones. Run it on an otherwise idle
+machine: python benchmarks/profiles.py [--quick].
 """
 
 import argparse
@@ -52,7 +52,7 @@ def timed(*parts):
 
 
 def seconds_of(function, repeats=5):
-    """Return the shortest time of some calls."""
+    """Return the shortest time of several calls."""
     found = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -62,7 +62,7 @@ def seconds_of(function, repeats=5):
 
 
 def show(title, whole, parts):
-    """Print parts of a time, the rest, and for each its limit where there is one."""
+    """Print the parts of a time, then the rest, each with its limit if there is one."""
     print(f"\n{title}: {whole:.3f} s")
     rest = whole - sum(seconds for _, seconds, _ in parts)
     for name, seconds, limit in (*parts, ("everything else", rest, None)):
@@ -79,10 +79,12 @@ def look_at(samples):
 def profile_slabs(work):
     """Row A."""
     import skfmri.preprocessing.slab as module
-    from skfmri import NiftiSamples, NiftiSlabRotator, _sources
+    from skfmri import NiftiSamples, NiftiSlabRotator
+    from skfmri.samples.images import open_data
+    from skfmri.samples.sources import FileSource
 
     def inflate():
-        with _sources._open_data(work.volumes) as file:
+        with open_data(work.volumes) as file:
             while file.read(4 * 2**20):
                 pass
 
@@ -93,12 +95,12 @@ def profile_slabs(work):
 
     limit, gzip_limit = seconds_of(inflate), seconds_of(by_gzip)
     functions = (
-        (_sources.FileSource, "_decode"),
+        (FileSource, "_decode"),
         (module, "value_range"),
         (module, "crop_box"),
         (NiftiSlabRotator, "transform"),
     )
-    # The second of two, so that nothing is loaded for the first time.
+    # Only the second of two passes counts, in which nothing is loaded for the first time.
     for _ in range(2):
         with (
             tempfile.TemporaryDirectory(dir=work.folder) as store,
@@ -121,7 +123,7 @@ def profile_slabs(work):
 
 
 def tensorflow_rate():
-    """Return GFlop per second of a large product of tensors."""
+    """Return the rate of a large matrix product in GFlop per second."""
     import tensorflow as tf
 
     a = tf.ones((3000, 3000))
@@ -129,31 +131,30 @@ def tensorflow_rate():
 
 
 def products_of(model):
-    """Return the GFlop of all products of a training step with one sample."""
+    """Return the GFlop of all matrix products of a training step with one sample."""
     total, is_first = 0, True
     for layer in model.layers:
         if not hasattr(layer, "kernel"):
             continue
         n_places = int(np.prod(layer.output.shape[1:-1]))
-        # Forward, the gradient of the kernel, and that of the input but for the first layer.
+        # Forward, the gradient of the kernel, and that of the input except for the first layer.
         total += (2 if is_first else 3) * 2e-9 * n_places * int(np.prod(layer.kernel.shape))
         is_first = False
     return total
 
 
 def profile_epoch(work):
-    """Row C, without the validation."""
+    """Row C without validation."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     from skfmri import SlabCNNClassifier
-    from skfmri.networks.compiled import CompiledNetwork
+    from skfmri.networks.pool import POOL
 
     X, y = work.slabs()[:245], work.labels[:245].astype(np.int32)
-    network = SlabCNNClassifier()
-    recipe = network._recipe(X.shape[1:], 2, network._check_parameters()[0])
-    compiled = CompiledNetwork(recipe.compiled_model())
-    compiled.reset(np.random.default_rng(0), 0.001, recipe.dropout)
+    network = SlabCNNClassifier(epochs=1).fit(X, y)
+    compiled = POOL.idle_networks()[-1]
+    compiled.reset(np.random.default_rng(0), network.learning_rate, network.dropout)
     given = X, y, np.ones(len(y), np.float32), 32
     whole = np.median([seconds_of(lambda: compiled.train_steps(*given), 1) for _ in range(9)])
     folder = str(work.folder / "profile")
@@ -166,7 +167,7 @@ def profile_epoch(work):
         for line in plane.lines:
             for event in line.events:
                 name = plane.event_metadata[event.metadata_id].name
-                # "name:operation"; a call does nothing but wait for the operations of a function.
+                # "name:operation"; a call only waits for the operations of a function.
                 operation = re.fullmatch(r"[^:\s]+:(\w+)", name)
                 if not operation or operation[1].endswith("PartitionedCall"):
                     continue
@@ -175,27 +176,28 @@ def profile_epoch(work):
                     "all other operations",
                 )
                 seconds[kind] += event.duration_ps * 1e-12
-    # Operations run side by side on shared cores: their times add up to more than the epoch.
+    # Operations run in parallel on shared cores, so their times add up to more than the epoch.
     share = whole / seconds.total()
     products = products_of(compiled.model) * len(X)
     parts = [(kind, share * value, None) for kind, value in seconds.most_common()]
-    show("C. Training epoch of 245 volumes, shares of the operations' own times", whole, parts)
+    show("C. Training epoch of 245 volumes, by share of operation time", whole, parts)
     rate = tensorflow_rate()
     print(f"  all matrix products: {products:.1f} GFlop, limit {products / rate:.3f} s")
     print(f"  rate of large products: {rate:.0f} GFlop/s")
 
 
 def profile_scores(work):
-    """Row E, in this process, with the imports of a new one beside it."""
+    """Row E in this process, beside the imports of a new one."""
     import scores
 
-    from skfmri import NiftiSlabRotator, SlabCNNClassifier, _training
+    from skfmri import NiftiSlabRotator, SlabCNNClassifier
+    from skfmri.networks import training
     from skfmri.networks.pool import POOL
 
     command = [sys.executable, "-c", "from skfmri import SlabCNNClassifier"]
     imports = seconds_of(lambda: subprocess.run(command, check=True, capture_output=True), 3)
     functions = (
-        (_training, "train_epoch"),
+        (training, "train_epoch"),
         (SlabCNNClassifier, "fit"),
         (SlabCNNClassifier, "predict"),
         (NiftiSlabRotator, "fit_transform"),
@@ -211,12 +213,12 @@ def profile_scores(work):
     whole = time.perf_counter() - start
     parts = [
         ("training", seconds["train_epoch"], None),
-        ("fits, but for training", seconds["fit"] - seconds["train_epoch"], None),
-        ("slabs of the volumes trained on", seconds["fit_transform"], None),
+        ("fits, except training", seconds["fit"] - seconds["train_epoch"], None),
+        ("slabs of the training volumes", seconds["fit_transform"], None),
         ("prediction", seconds["predict"], None),
     ]
     show("E. 6 folds, 30 epochs, file to scores", whole, parts)
-    print(f"  start of Python, imports and end, before and after: {imports:.3f} s")
+    print(f"  besides, start of Python, imports and exit: {imports:.3f} s")
 
 
 def main():

@@ -1,9 +1,9 @@
-"""Kill an evaluation at random moments, resume it each time, and compare it with one left alone.
+"""Kill an evaluation at random moments, resume it, and compare it with an undisturbed one.
 
-The run has 6 folds in 2 repeats, a network, a linear model and a dummy, on simulated data. A
-process is killed with SIGKILL after a random time and started again, until the run ends; whenever
-it ends before all kills are spent, a new run begins. Every table of every run that ended must be
-bit-equal to that of the run left alone; times apart.
+The evaluation has 6 folds in 2 repeats, a network, a linear model and a dummy, on simulated data.
+Its process is killed with SIGKILL after a random time and started again until it finishes; if it
+finishes before all kills are used, a new evaluation begins. Every table of every finished
+evaluation must be bit-equal to that of the undisturbed one, except for times.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def start(ledger, out):
 
 
 def finished_units(ledger):
-    # The first line says what is computed.
+    # The first line describes the evaluation.
     return ledger.read_bytes().count(b"\n") if ledger.exists() else 0
 
 
@@ -70,7 +70,7 @@ def same(tables, expected):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     parser.add_argument("--quick", action="store_true", help="two kills")
     parser.add_argument("--run", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -82,10 +82,10 @@ def main():
         whole, out = Path(folder) / "whole.jsonl", Path(folder) / "out.pkl"
         begin = time.monotonic()
         if start(whole, out).wait():
-            sys.exit("The run that was left alone failed.")
+            sys.exit("The undisturbed run failed.")
         seconds = time.monotonic() - begin
         expected, n_runs = pickle.loads(out.read_bytes()), 0
-        print(f"left alone: {finished_units(whole)} units in {seconds:.0f} s")
+        print(f"undisturbed: {finished_units(whole)} units in {seconds:.0f} s")
         while kills_left:
             ledger = Path(folder) / f"run{n_runs}.jsonl"
             out.unlink()
@@ -103,7 +103,7 @@ def main():
                     sys.exit(f"A resumed run failed with status {process.returncode}.")
             same(pickle.loads(out.read_bytes()), expected)
             n_runs += 1
-            print(f"run {n_runs} ended: bit-equal to the one left alone", flush=True)
+            print(f"run {n_runs} finished: bit-equal to the undisturbed one", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Compare weights after some training steps with those of Keras' fit, and with its rounding errors.
+"""Compare weights after some training steps with those of Keras' fit, and with rounding errors.
 
 Both train the same weights on the same batches with the same dropout. "rounding" trains with Keras
-twice, the second time on samples that differ by one part in ten million: what a network makes of
-errors so small is what no two ways of computing can agree about. "double" is skfmri again, and both
-in double precision. Run: python benchmarks/rounding.py
+twice, the second time on samples that differ by one part in ten million, to show how far a network
+amplifies errors that no two ways of computing can avoid. "double" compares skfmri with Keras again,
+both in double precision. Run: python benchmarks/rounding.py
 """
 
 import os
@@ -31,7 +31,7 @@ STEPS = (1, 5, 20)
 
 
 def compiled(shape, options, optimizer, weights=None):
-    """Return a compiled network in a known state."""
+    """Return a compiled network, with the given weights if there are any."""
     model = convolutional_network(shape, 2, **options)
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     if weights is not None:
@@ -40,14 +40,14 @@ def compiled(shape, options, optimizer, weights=None):
 
 
 def by_keras(start, X, y, network, optimizer):
-    """Return the weights after an epoch of Keras' fit from some weights."""
+    """Return the weights after an epoch of Keras' fit from the weights `start`."""
     model = compiled(*network, optimizer, start)
     model.fit(X, y, batch_size=32, shuffle=False, verbose=0)
     return model.get_weights()
 
 
 def by_skfmri(start, X, y, network, optimizer):
-    """Return the weights after an epoch of skfmri's loop from some weights."""
+    """Return the weights after an epoch of skfmri's loop from the weights `start`."""
     model = compiled(*network, optimizer, start)
     CompiledNetwork(model).train_steps(X, y, np.ones(len(X), np.float32), 32)
     return model.get_weights()
@@ -60,7 +60,7 @@ def largest_difference(one, other):
 
 
 def set_precision(name):
-    """Let networks that are built from now on compute in it."""
+    """Set the precision of networks that are built from now on."""
     keras.config.set_floatx(name)
     keras.config.set_dtype_policy(name)
 

@@ -1,11 +1,11 @@
 """Show how well each saliency method finds the true effect of the simulated data.
 
 A decoder is cross-validated by chunk; each fold explains its held-out samples, and the maps of the
-folds are averaged in native space. "auc" is the ROC AUC of the absolute map for telling voxels of
-the true effect (above a quarter of its maximum) from the others inside the slab; "linear" in the
-first column is the same for the weights of a linear model on the same folds. "shuffled" is the
-correlation with the map of the same network after all its weights were shuffled, which should be
-small, for one fold.
+folds are averaged in native space. "auc" is the area under the ROC curve with which the absolute
+map separates voxels of the true effect (above a quarter of its maximum) from all others in the
+slab. The row "linear" shows the same for the weights of a linear model on the same folds.
+"shuffled" is, for one fold, the correlation with the map of the same network after all its weights
+were shuffled; it should be small.
 """
 
 import argparse
@@ -24,8 +24,14 @@ from skfmri import NiftiSamples, NiftiSlabRotator, SlabCNNClassifier, VoxelZScor
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.inspection import randomization_check, saliency_image
 
-METHODS = ("gradient", "gradient_x_input", "integrated_gradients", "smoothgrad", "occlusion")
-METHODS += ("grad_cam",)
+METHODS = {
+    "gradient": {},
+    "gradient_x_input": {},
+    "integrated_gradients": {"n_steps": 16},
+    "smoothgrad": {"n_steps": 16},
+    "occlusion": {},
+    "grad_cam": {},
+}
 
 
 def decoders(epochs):
@@ -43,8 +49,8 @@ def fitted_folds(pipeline, samples):
 
 
 def auc(volumes, effect, rotator):
-    """ROC AUC of the mean of maps, among voxels that the slab is computed from."""
-    # The transpose of a spline reaches far, but hardly.
+    """Return the ROC AUC of the mean map, among voxels from which the slab is computed."""
+    # The transpose of a spline reaches far, with tiny weights.
     inside = rotator.back_project(np.ones(rotator.slab_shape_)).get_fdata() > 0.05
     strength = np.abs(effect)[inside]
     return roc_auc_score(strength > 0.25 * strength.max(), np.abs(np.mean(volumes, 0))[inside])
@@ -55,12 +61,12 @@ def rows_of(name, network, samples, effect):
     folds = list(fitted_folds(pipeline, samples))
     accuracy = np.mean([fitted.score(test, test.y) for fitted, test in folds])
     print(f"{name}: accuracy {accuracy:.3f} by chunk", flush=True)
-    for method in METHODS:
+    for method, options in METHODS.items():
         start = time.perf_counter()
-        # Both classes nearly cancel in the mean gradient over samples of either.
+        # The two classes nearly cancel in the mean gradient over samples of both.
         of_one = "open" if method in ("gradient", "smoothgrad") else None
         maps = [
-            saliency_image(fitted, test, of_one or test.y, method=method, n_steps=16).get_fdata()
+            saliency_image(fitted, test, of_one or test.y, method=method, **options).get_fdata()
             for fitted, test in folds
         ]
         seconds = time.perf_counter() - start
@@ -68,7 +74,7 @@ def rows_of(name, network, samples, effect):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             check = randomization_check(
-                fitted, test[:16], test.y[:16], method=method, n_steps=16, random_state=0
+                fitted, test[:16], test.y[:16], method=method, random_state=0, **options
             )
         yield {
             "decoder": name,

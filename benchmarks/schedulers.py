@@ -1,10 +1,10 @@
-"""Show what each scheduler costs for the same grouped cross-validation, whole processes.
+"""Show what each scheduler costs for the same grouped cross-validation, in whole processes.
 
 Each row runs in a new process: imports, start of the workers, 6 folds of the configuration for
-small samples on one compressed file, end of the workers. "memory" is the largest sum of the
-resident memory of all its processes; shared pages count in each. "task" is what one task carries to
-a worker. "score" is the same where processes have the same number of threads: loky and Dask give
-each worker one.
+small samples on one compressed file, end of the workers. "memory" is the peak of the resident
+memory summed over all its processes, so shared pages count several times. "task" is the size of
+what one task sends to a worker. "score" is the same if processes have the same number of threads;
+loky and Dask give each worker one.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SCHEDULERS = ("serial", "threading", "loky", "dask")
 
 
 def run(path, scheduler, epochs):
-    """Cross-validate in this process; print score and size of a task as JSON."""
+    """Cross-validate in this process; print the score and the size of a task as JSON."""
     import cloudpickle
     import joblib
     from sklearn.model_selection import GroupKFold, cross_val_score
@@ -52,16 +52,16 @@ def run(path, scheduler, epochs):
 
 
 def measure(path, scheduler, epochs):
-    """Return seconds, MiB, and what `run` printed, of a new process."""
+    """Call `run` in a new process; return its seconds, its MiB and the numbers it printed."""
     command = [sys.executable, __file__, "--run", scheduler, str(path), "--epochs", str(epochs)]
     start, peak = time.perf_counter(), [0]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def watch():
-        own = psutil.Process(process.pid)
+        parent = psutil.Process(process.pid)
         while process.poll() is None:
             total = 0
-            for one in (own, *_children(own)):
+            for one in (parent, *_children(parent)):
                 try:
                     total += one.memory_info().rss
                 except psutil.Error:

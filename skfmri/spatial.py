@@ -12,9 +12,9 @@ def rotation_matrix(angle, axis):
     Parameters
     ----------
     angle : float
-        Angle in radians, counter-clockwise when looking against the axis.
+        Angle in radians, counter-clockwise when the axis points towards the viewer.
     axis : {"x", "y", "z"}
-        World axis: left to right, back to front, or bottom to top.
+        World axis: left to right, back to front or bottom to top.
 
     Returns
     -------
@@ -38,18 +38,18 @@ def rotation_matrix(angle, axis):
 def rotated_grid(grid_shape, affine, rotation):
     """Return the grid on which a rotated volume is sampled.
 
-    The volume is given the affine ``rotation @ affine`` and sampled along the old axes, on a
-    grid that begins at the old origin and grows until it holds every voxel centre that does not
-    come to lie before the origin. This is what nilearn's `resample_img` does for a 4 x 4 target
-    affine without a target shape; each step is computed as there, so that voxels on the rim fall
-    on the same side.
+    The volume gets the affine ``rotation @ affine`` and is sampled along the old axes, on a grid
+    that begins at the old origin and is large enough for every voxel centre that the rotation does
+    not move before that origin. nilearn's `resample_img` does the same for a 4 x 4 target affine
+    without a target shape. Each step is computed as in nilearn, so that rounding puts voxels at the
+    edge on the same side.
 
     Parameters
     ----------
     grid_shape : tuple of int
         Native grid ``(x, y, z)``.
     affine, rotation : ndarray of shape (4, 4)
-        Voxel-to-RAS matrix of the native grid, rotation in world space.
+        Voxel-to-RAS matrix of the native grid, and a rotation in world space.
 
     Returns
     -------
@@ -61,14 +61,14 @@ def rotated_grid(grid_shape, affine, rotation):
     Raises
     ------
     ValueError
-        If the whole volume comes to lie before the origin of its grid.
+        If the rotation moves the whole volume before the origin of its grid.
     """
     moved = rotation @ affine
     corners = np.array(np.meshgrid(*[(0.0, n - 1) for n in grid_shape], [1.0])).reshape(4, -1)
     last = (np.linalg.inv(affine).dot(moved) @ corners)[:3].max(axis=1)
     if (last < 0).any():
         raise ValueError(
-            "The rotation moves the whole volume off its grid, because the world origin lies far "
+            "The rotation moves the whole volume off its grid, because the world origin is far "
             "from the volume. Check the affine, or choose a smaller angle."
         )
     rotated_shape = tuple(int(np.ceil(value)) + 1 for value in last)
@@ -83,7 +83,7 @@ def native_affine(affine, rotation, first_voxel):
     Parameters
     ----------
     affine, rotation : ndarray of shape (4, 4)
-        As given to `rotated_grid`.
+        As passed to `rotated_grid`.
     first_voxel : sequence of 3 ints
         Voxel of the rotated grid at which the part begins.
 

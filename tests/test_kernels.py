@@ -4,11 +4,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import skfmri.networks.training
 from skfmri import SlabCNNClassifier
 from skfmri.networks import convolutional_network
 from skfmri.networks.compiled import CompiledNetwork
 from skfmri.networks.kernels import leaf_layers, use_fast_kernels
+from skfmri.networks.training import train
 
 
 def seed_states(model):
@@ -53,7 +53,7 @@ def largest_difference(theirs, ours):
 
 @pytest.fixture(autouse=True)
 def same_weights():
-    """Draw the same weights each time, for rounding errors grow with some more than with others."""
+    """Draw the same weights each time: how far rounding errors grow depends on the weights."""
     keras.utils.set_random_seed(0)
 
 
@@ -282,10 +282,10 @@ def test_a_trained_network_is_made_of_parts_of_keras_alone(samples, tmp_path):
     np.testing.assert_allclose(loaded.predict(samples[0][:8], verbose=0), expected, atol=1e-6)
 
 
-def test_a_step_of_training_is_no_part_of_the_loop_over_batches():
-    """In a loop TensorFlow chose between two kernels for the gradient of a pooling, by chance.
+def test_a_step_of_training_is_not_inlined_into_the_loop_over_batches():
+    """Inside the loop TensorFlow chose at random between two kernels for a pooling's gradient.
 
-    Two in a hundred networks trained other weights for it, too few for a test of weights.
+    Two in a hundred networks got different weights from it, too few to test the weights.
     """
     model = convolutional_network((6, 7, 3), n_classes=2, n_blocks=1)
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -298,7 +298,7 @@ def test_a_step_of_training_is_no_part_of_the_loop_over_batches():
 
 
 class Batches(keras.callbacks.Callback):
-    """Counts batches through the method that it is told to override."""
+    """Counts batches through the method that is named when it is made."""
 
     def __init__(self, name):
         super().__init__()
@@ -314,21 +314,40 @@ def test_callbacks_see_every_batch_and_change_no_bit(slabs, tiny, name):
     watched = SlabCNNClassifier(random_state=0, callbacks=batches, **tiny).fit(*slabs)
     assert batches.seen == [0, 1, 2] * tiny["epochs"]
     alone = SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
-    for one, other in zip(watched._members[0], alone._members[0], strict=True):
+    weights = watched.model_.get_weights(), alone.model_.get_weights()
+    for one, other in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, other)
     assert watched.history_ == alone.history_
 
 
-def test_samples_are_copied_a_few_batches_at_a_time(slabs, tiny, monkeypatch):
-    whole = SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
-    monkeypatch.setattr(skfmri.networks.training, "CALL_BYTES", 2 * 8 * slabs[0][0].nbytes)
-    copied, as_input = [], skfmri.networks.training.as_input
-    monkeypatch.setattr(
-        skfmri.networks.training,
-        "as_input",
-        lambda *given: copied.append(len(given[0])) or as_input(*given),
-    )
-    parts = SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
-    assert copied == [16, 4] * tiny["epochs"]
-    for one, other in zip(whole._members[0], parts._members[0], strict=True):
+class RecordingNetwork:
+    """A compiled network that records how many samples each call gets."""
+
+    def __init__(self, network):
+        self.model, self._network = network.model, network
+        self.n_samples = []
+
+    def train_steps(self, X, *rest):
+        self.n_samples.append(len(X))
+        return self._network.train_steps(X, *rest)
+
+
+def test_samples_are_copied_a_few_batches_at_a_time(slabs):
+    X, y = slabs[0], np.searchsorted(np.unique(slabs[1]), slabs[1]).astype(np.int32)
+    model = convolutional_network((6, 7, 3), 3, filters=2, n_blocks=1, dense_units=(4,))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    network = CompiledNetwork(model)
+
+    def trained(**options):
+        network.reset(np.random.default_rng(0))
+        recorder = RecordingNetwork(network)
+        order, weight = np.random.default_rng(1), np.ones(len(X), np.float32)
+        train(recorder, X, y, weight, epochs=3, batch_size=8, order=order, **options)
+        return recorder.n_samples, model.get_weights()
+
+    one_call, whole = trained()
+    assert one_call == [20] * 3
+    several_calls, parts = trained(call_bytes=2 * 8 * X[0].nbytes)
+    assert several_calls == [16, 4] * 3
+    for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -50,7 +50,7 @@ def test_two_older_volume_networks_can_be_rebuilt(sample_shape, options, n_param
     assert model.input_shape == (None, *sample_shape, 1)
 
 
-def test_layers_stand_in_the_order_of_the_notebook():
+def test_layers_have_the_order_of_the_notebook():
     model = convolutional_network((10, 11, 1), 3, n_blocks=2, filters=4, dense_units=(5,))
     kinds = [type(layer).__name__ for layer in model.layers[1:]]
     block = ["Conv2D", "BatchNormalization", "MaxPooling2D"]
@@ -72,12 +72,12 @@ def test_no_blocks_and_no_dense_units_leave_a_softmax_regression():
     assert model.count_params() == 6 * 7 * 3 * 2 + 2
 
 
-def test_features_without_a_grid_get_the_dense_layers_alone():
+def test_features_without_a_grid_get_only_the_dense_layers():
     model = convolutional_network((9,), 2, dense_units=(4,), dense_batch_norm=False)
     assert model.count_params() == 9 * 4 + 4 + 4 * 2 + 2
 
 
-def test_building_a_network_moves_no_global_random_state():
+def test_building_a_network_changes_no_global_random_state():
     def states():
         return random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 (the global one)
 
@@ -117,13 +117,13 @@ def test_an_axis_of_the_smallest_size_or_more_never_runs_out(n_blocks, kernel, p
     assert needed == 1 or left_over(needed - 1) == 0
 
 
-def test_too_small_an_input_is_told_the_blocks_that_fit():
+def test_for_too_small_an_input_the_message_names_the_blocks_that_fit():
     with pytest.raises(
         ValueError, match=r"40 x 20 voxels, but n_blocks=3 .* 22 x 22\. .*n_blocks=2"
     ):
         convolutional_network((40, 20, 1), 2)
     assert convolutional_network((40, 20, 1), 2, n_blocks=2).output_shape == (None, 2)
-    with pytest.raises(ValueError, match=r"n_blocks=0 or fewer .0 leaves the dense layers alone"):
+    with pytest.raises(ValueError, match=r"Choose n_blocks=0 \(only dense layers\), a larger"):
         convolutional_network((3, 50, 1), 2)
 
 
@@ -192,8 +192,8 @@ class TestLinearPath:
         rng = np.random.default_rng(0)
         x = rng.normal(size=(5, 6, 7, 3)).astype("float32")
         network = self.network()
-        own = [rng.normal(size=(4, 3)).astype("float32"), rng.normal(size=3).astype("float32")]
-        network.get_layer("network_path").set_weights(own)
+        weights = [rng.normal(size=(4, 3)).astype("float32"), rng.normal(size=3).astype("float32")]
+        network.get_layer("network_path").set_weights(weights)
         before = np.log(network(x))
         linear = rng.normal(size=(6 * 7 * 3, 3)).astype("float32"), rng.normal(size=3)
         network.get_layer("linear_path").set_weights(linear)

@@ -1,4 +1,7 @@
+import pickle
 import shutil
+import subprocess
+import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +15,12 @@ from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
     apply_transpose,
-    operator as resampling,
     resample_back,
     resampled_bound,
     resampling_operator,
     unchanged_axis,
 )
+from skfmri.resampling.splines import resample_planes
 from skfmri.spatial import rotated_grid, rotation_matrix
 
 GRID = (7, 8, 9)
@@ -26,7 +29,7 @@ PERMUTED = np.array([[0, 0, 3.0, -12], [-2.5, 0, 0, 9], [0, 4, 0, -14], [0, 0, 0
 OBLIQUE = rotation_matrix(0.2, "y") @ rotation_matrix(-0.1, "z") @ ALIGNED
 AFFINES = {"aligned": ALIGNED, "permuted": PERMUTED, "oblique": OBLIQUE}
 needs_compiled = pytest.mark.skipif(
-    resampling._splines is None, reason="skfmri._splines was not compiled"
+    resample_planes is None, reason="skfmri.resampling._splines was not compiled"
 )
 
 
@@ -61,25 +64,54 @@ def test_a_quarter_turn_is_rot90():
         np.testing.assert_allclose(turned, np.rot90(volumes, axes=(2, 3)), atol=2e-6)
 
 
-@pytest.fixture(params=[pytest.param("compiled", marks=needs_compiled), "matrices"])
-def way(request, monkeypatch):
-    """Take one of the two ways to filter planes."""
-    if request.param == "matrices":
-        monkeypatch.setattr(resampling, "_splines", None)
-    return request.param
+both_ways = pytest.mark.parametrize(
+    "compiled",
+    [pytest.param(True, marks=needs_compiled, id="compiled"), pytest.param(False, id="matrices")],
+)
 
 
-def test_the_extension_is_compiled_where_it_can_be():
+def test_the_extension_is_compiled_if_there_is_a_compiler():
     has_headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
     if not (has_headers and shutil.which("cc")):
         pytest.skip("there is no C compiler, or no Python.h")
-    assert resampling._splines is not None
+    assert resample_planes is not None
 
 
+WITHOUT_EXTENSION = """
+import pickle, sys
+sys.modules["skfmri.resampling._splines"] = None
+import numpy as np
+from skfmri.resampling import apply_operator, resampling_operator
+
+with open(sys.argv[1], "rb") as file:
+    operator, volumes, arguments = pickle.load(file)
+made_here = resampling_operator(*arguments)
+print(operator.is_recursive, made_here.is_recursive)
+np.save(sys.argv[2], [apply_operator(each, volumes) for each in (operator, made_here)])
+"""
+
+
+@needs_compiled
+def test_operators_work_in_a_process_without_the_extension(tmp_path):
+    volumes = random_volumes()
+    transform, shape = rotated_grid(GRID, ALIGNED, rotation_matrix(0.35, "x"))
+    arguments = transform, GRID, [(0, 7), (0, shape[1]), (3, 5)], 3
+    operator = resampling_operator(*arguments)
+    pickled, saved = tmp_path / "operator.pkl", tmp_path / "boxes.npy"
+    pickled.write_bytes(pickle.dumps((operator, volumes, arguments)))
+    command = [sys.executable, "-P", "-c", WITHOUT_EXTENSION, str(pickled), str(saved)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["True", "False"]
+    for boxes in np.load(saved):
+        np.testing.assert_allclose(boxes, apply_operator(operator, volumes), atol=5e-6)
+
+
+@both_ways
 @pytest.mark.parametrize("order", [0, 1, 3])
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
 @pytest.mark.parametrize("name", AFFINES)
-def test_operator_equals_scipy_on_thick_and_thin_boxes(name, axis, order, way):
+def test_operator_equals_scipy_on_thick_and_thin_boxes(name, axis, order, compiled):
     volumes = random_volumes()
     transform, shape = rotated_grid(GRID, AFFINES[name], rotation_matrix(0.35, axis))
     expected = np.stack(
@@ -92,25 +124,27 @@ def test_operator_equals_scipy_on_thick_and_thin_boxes(name, axis, order, way):
     )
     for box in (full_box(shape), [(1, shape[0]), (0, shape[1] - 1), (3, 5)]):
         part = expected[(slice(None), *(slice(*span) for span in box))]
-        got = apply_operator(resampling_operator(transform, GRID, box, order), volumes)
-        np.testing.assert_allclose(got, part, atol=5e-6)
+        operator = resampling_operator(transform, GRID, box, order, compiled=compiled)
+        assert not operator.is_recursive or compiled
+        np.testing.assert_allclose(apply_operator(operator, volumes), part, atol=5e-6)
         # Volumes come from a file with x running fastest.
         in_file_order = np.ascontiguousarray(volumes.transpose(0, 3, 2, 1)).transpose(0, 3, 2, 1)
-        again = apply_operator(resampling_operator(transform, GRID, box, order), in_file_order)
-        np.testing.assert_allclose(again, part, atol=5e-6)
+        np.testing.assert_allclose(apply_operator(operator, in_file_order), part, atol=5e-6)
         for order_of_bytes in "<>":
             stored = volumes.astype(np.dtype(np.float32).newbyteorder(order_of_bytes))
-            again = apply_operator(resampling_operator(transform, GRID, box, order), stored)
-            np.testing.assert_allclose(again, part, atol=5e-6)
+            np.testing.assert_allclose(apply_operator(operator, stored), part, atol=5e-6)
 
 
+@both_ways
 @pytest.mark.parametrize("grid", [(3, 70, 90), (5, 1, 33), (1, 40, 2), (130, 3, 20)])
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
-def test_operator_equals_scipy_on_grids_longer_and_shorter_than_the_filter(axis, grid, way):
+def test_operator_equals_scipy_on_grids_longer_and_shorter_than_the_filter(axis, grid, compiled):
     volumes = 1000 + random_volumes(2, grid)
     transform, shape = rotated_grid(grid, np.diag([2.0, 2, 2, 1]), rotation_matrix(0.1, axis))
     box = [(length // 2, min(length // 2 + 3, length)) for length in shape]
-    got = apply_operator(resampling_operator(transform, grid, box, 3), volumes)
+    operator = resampling_operator(transform, grid, box, 3, compiled=compiled)
+    assert operator.is_recursive == compiled
+    got = apply_operator(operator, volumes)
     for volume, part in zip(volumes, got, strict=True):
         expected = ndimage.affine_transform(
             volume.astype(float), transform[:3, :3], transform[:3, 3], shape
@@ -118,14 +152,14 @@ def test_operator_equals_scipy_on_grids_longer_and_shorter_than_the_filter(axis,
         np.testing.assert_allclose(part, expected[tuple(slice(*span) for span in box)], rtol=2e-6)
 
 
-def test_thin_boxes_beside_an_unchanged_axis_get_a_dense_matrix(way):
+@both_ways
+def test_thin_boxes_beside_an_unchanged_axis_get_a_dense_matrix(compiled):
     transform, shape = rotated_grid(GRID, ALIGNED, rotation_matrix(0.35, "x"))
     assert unchanged_axis(transform) == 0
     box = [(0, 7), (0, shape[1]), (3, 5)]
-    assert sparse.issparse(resampling_operator(transform, GRID, box, 3).weights) == (
-        way == "compiled"
-    )
-    thin = resampling_operator(transform, GRID, box, 3, keeps_zeros=True)
+    operator = resampling_operator(transform, GRID, box, 3, compiled=compiled)
+    assert sparse.issparse(operator.weights) == compiled
+    thin = resampling_operator(transform, GRID, box, 3, keeps_zeros=True, compiled=compiled)
     assert isinstance(thin.weights, np.ndarray)
     assert thin.weights.shape == (shape[1] * 2, 8 * 9)
     oblique, _ = rotated_grid(GRID, OBLIQUE, rotation_matrix(0.35, "x"))
@@ -148,9 +182,7 @@ def test_compiled_planes_are_the_same_from_several_threads():
     arguments, weights = plane_parts(random_volumes(50, (20, 30, 12)))
     outs = [np.empty_like(arguments[-1]) for _ in range(8)]
     with ThreadPoolExecutor(4) as threads:
-        list(
-            threads.map(lambda out: resampling._splines.resample_planes(*arguments[:-1], out), outs)
-        )
+        list(threads.map(lambda out: resample_planes(*arguments[:-1], out), outs))
     for out in outs:
         np.testing.assert_array_equal(out, outs[0])
     coefficients = ndimage.spline_filter1d(arguments[0].astype(float), axis=1, mode="mirror")
@@ -161,25 +193,24 @@ def test_compiled_planes_are_the_same_from_several_threads():
 
 @needs_compiled
 def test_the_compiled_function_refuses_what_does_not_fit():
-    function = resampling._splines.resample_planes
     arguments, _ = plane_parts(random_volumes(2, (4, 5, 3)))
     names = ("volumes", "starts", "columns", "weights", "out")
     with pytest.raises(TypeError, match="takes 5 arrays"):
-        function(*arguments[:4])
+        resample_planes(*arguments[:4])
     for place, name in enumerate(names):
         wrong = list(arguments)
         wrong[place] = arguments[place].astype(float)
         with pytest.raises(TypeError, match=rf"{name} must have \d axes"):
-            function(*wrong)
+            resample_planes(*wrong)
         wrong[place] = arguments[place][np.newaxis]
         with pytest.raises(TypeError, match=rf"{name} must have \d axes"):
-            function(*wrong)
+            resample_planes(*wrong)
     volumes, starts, columns, weights, out = arguments
     with pytest.raises((ValueError, BufferError), match="contiguous"):
-        function(volumes[..., ::2], starts, columns, weights, out)
+        resample_planes(volumes[..., ::2], starts, columns, weights, out)
     out.flags.writeable = False
     with pytest.raises((ValueError, BufferError), match=r"read-?only|writable"):
-        function(*arguments)
+        resample_planes(*arguments)
     out.flags.writeable = True
     for wrong, error in (
         ((volumes[:1], starts, columns, weights, out), "out must have"),
@@ -191,18 +222,18 @@ def test_the_compiled_function_refuses_what_does_not_fit():
         ((volumes, starts, columns + np.int32(20), weights, out), "positions of voxels"),
     ):
         with pytest.raises(ValueError, match=error):
-            function(*wrong)
+            resample_planes(*wrong)
 
 
 @needs_compiled
 def test_compiled_planes_may_be_empty():
     arguments, _ = plane_parts(random_volumes(2, (4, 5, 3)))
     volumes, starts, columns, weights, out = arguments
-    resampling._splines.resample_planes(volumes, starts * 0, columns[:0], weights[:0], out)
+    resample_planes(volumes, starts * 0, columns[:0], weights[:0], out)
     assert (out == 0).all()
     none = volumes[..., :0].copy()
-    resampling._splines.resample_planes(none, starts, columns, weights, out[..., :0].copy())
-    resampling._splines.resample_planes(volumes[:0], starts, columns, weights, out[:0])
+    resample_planes(none, starts, columns, weights, out[..., :0].copy())
+    resample_planes(volumes[:0], starts, columns, weights, out[:0])
 
 
 @given(

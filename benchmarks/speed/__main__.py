@@ -1,8 +1,9 @@
-"""Measure skfmri beside what a user would otherwise take, row by row.
+"""Measure skfmri against the alternatives a user would otherwise choose, row by row.
 
-Every side runs in a process of its own, in turn with its peers; figures are medians. Run it alone
-on the machine: python benchmarks/speed [--row A B ...] [--repeats 5] [--quick]. A run without
---quick keeps what it measured in measured.json and writes the table of all rows, RESULTS.md.
+Every side runs in a separate process, in turn with its peers; figures are medians. Run it on an
+otherwise idle machine: python benchmarks/speed [--row A B ...] [--repeats 5] [--quick]. A run
+without --quick keeps its measurements in measured.json and writes the table of all rows to
+RESULTS.md.
 """
 
 import argparse
@@ -58,15 +59,12 @@ def machine():
     return (
         f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB of memory, {platform.system()}, "
         f"Python {platform.python_version()}; {versions}; no GPU. Both sides of a row have the "
-        "same number of threads, one for each core."
+        "same number of threads, one per core."
     )
 
 
 def measure(row, work, repeats):
-    """Yield after each turn what a row found so far.
-
-    That is medians of its sides, and each target with what was reached.
-    """
+    """Yield the results of a row after each turn: medians of its sides, and targets reached."""
     print(f"{row.letter}. {row.title}", file=sys.stderr, flush=True)
     if row.prepare is not None:
         row.prepare(work)
@@ -126,17 +124,17 @@ Made by `python benchmarks/speed`, which measures and writes this file; {" and "
 
 {described}
 
-Work: 384 float32 volumes of 40 x 51 x 41 in one compressed file, turned by 0.35 rad, slices 12 to
-14, z-scored; the default network (2,345,602 parameters), batches of 32, 6 groups. Ratios of medians
-of so many runs of each side, every one in a new process, in turn with its peers.
+Work: 384 float32 volumes of 40 x 51 x 41 in one compressed file, rotated by 0.35 rad, slices 12 to
+14, z-scored; the default network (2,345,602 parameters), batches of 32, 6 groups. Ratios are those
+of medians over runs; every run of a side is a new process, in turn with its peers.
 
 {table(measured)}
 
-Medians: "seconds", "epoch" and "before" in s, imports not counted; "process" in s from the start of
-the process to its end; "peak" in MiB, of the whole process; "result" in MiB, the slabs returned. A
-peak holds pages of mapped files that were read, which the system leaves in memory as long as
-nothing else needs it, in row H nearly the whole file. Slabs larger than 64 MB lie in such a file:
-those of row G are made, but not read again.
+Medians: "seconds", "epoch" and "before" in s, without imports; "process" in s from the start of the
+process to its end; "peak" in MiB, of the whole process; "result" in MiB, the slabs returned. A peak
+includes the pages of mapped files that were read, which the system keeps in memory as long as
+nothing else needs it; in row H that is nearly the whole file. Slabs larger than 64 MB are kept in
+such a file: those of row G are written, but not read again.
 
 {details(measured)}
 """
@@ -149,7 +147,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a smoke run on little data")
     parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help="for the files; default: a temporary one")
+    parser.add_argument("--folder", type=Path, help="folder for the files (default: temporary)")
     arguments = parser.parse_args()
     if arguments.side:
         found = SIDES[arguments.side](Work(arguments.folder, arguments.quick))
@@ -158,7 +156,7 @@ def main():
     repeats = 1 if arguments.quick else arguments.repeats
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         work = Work(Path(folder), arguments.quick)
-        # In a process of its own, which gives back what memory it needed.
+        # In a separate process, whose memory is freed when it ends.
         maker = multiprocessing.get_context("spawn").Process(
             target=prepare, args=(work, "G" in arguments.row)
         )
@@ -168,7 +166,7 @@ def main():
         for letter in arguments.row:
             for found in measure(ROWS[letter], work, repeats):
                 measured[letter] = found
-                # After each turn, so that an interrupted run keeps what it has measured.
+                # After each turn, so that an interrupted run keeps its measurements.
                 if not arguments.quick:
                     MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
                     write_results(measured, machine())

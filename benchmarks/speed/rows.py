@@ -1,4 +1,4 @@
-"""What each row compares, and what skfmri must reach."""
+"""What each row compares with which target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ class Row:
     letter, title : str
         Name of the row.
     sides : tuple of str
-        Run in turn.
+        Functions that run in turn.
     targets : callable
-        Of the medians and the work; returns tuples of what was compared, the value found, the
-        largest allowed, and its unit, which is empty for a ratio.
+        Takes the medians and the work; returns tuples of what was compared, the value found, the
+        largest value allowed, and the unit, which is empty for a ratio.
     prepare : callable, optional
-        Called with the work before.
+        Called once with the work before any side runs.
     """
 
     letter: str
@@ -157,7 +157,7 @@ ROWS = {
         ),
         Row(
             "H",
-            "Slabs of 15 GB through a memory map, with 1.5 GB of memory of its own:",
+            "Slabs of 15 GB through a memory map, with 1.5 GB of private memory:",
             ("large_memory", "large_mapped"),
             _larger_than_memory,
             prepare=training.prepare_large,

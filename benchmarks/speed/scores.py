@@ -1,4 +1,4 @@
-"""Rows E, F, I: from a file or from slabs to grouped scores."""
+"""Rows E, F and I: from a file or slabs to grouped scores."""
 
 import os
 import time
@@ -43,7 +43,7 @@ def scores_stock(work):
     func = nibabel.load(work.volumes)
 
     class Slab(TransformerMixin, BaseEstimator):
-        """Rotate with nilearn; learn the crop from the volumes that are trained on."""
+        """Rotate with nilearn; learn the crop from the training volumes."""
 
         def fit(self, X, y=None):
             self.fit_transform(X)
@@ -74,7 +74,7 @@ def scores_stock(work):
 
 
 def scores_skorch(work):
-    """Train the same network in PyTorch through skorch, on slabs made before."""
+    """Train the same network in PyTorch through skorch, on ready-made slabs."""
     import torch
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
     from skorch import NeuralNetClassifier
@@ -115,10 +115,11 @@ def _search(work, network, X):
 
 
 def search_skfmri(work):
-    """Search over filters and dropout; "rest" is the share of time that is not training."""
-    from skfmri import SlabCNNClassifier, _training
+    """Search over filters and dropout; "rest" is the fraction of time not spent in training."""
+    from skfmri import SlabCNNClassifier
+    from skfmri.networks import training
 
-    trained, train_epoch = [0.0], _training.train_epoch
+    trained, train_epoch = [0.0], training.train_epoch
 
     def timed(*arguments):
         start = time.perf_counter()
@@ -126,7 +127,7 @@ def search_skfmri(work):
         trained[0] += time.perf_counter() - start
         return logs
 
-    _training.train_epoch = timed
+    training.train_epoch = timed
     network = SlabCNNClassifier(epochs=work.epochs(10), random_state=0)
     found = _search(work, network, work.slabs())
     return found | {"rest": 1 - trained[0] / found["seconds"]}
@@ -157,9 +158,9 @@ def jobs_two(work):
 
 
 def _jobs(work, n_jobs):
-    """Score folds in workers; tell how many threads TensorFlow has in all of them together.
+    """Score folds in workers; count the threads of TensorFlow in all of them together.
 
-    "copies" is how often the file was decoded: each time, a new file takes the name of the copy.
+    "copies" is how often the file was decoded: each time, a new file replaces the decoded copy.
     """
     from skfmri import NiftiSamples
 

@@ -1,4 +1,4 @@
-"""Rows A, B, G: from a file, or from memory, to slabs."""
+"""Rows A, B and G: from a file or memory to slabs."""
 
 import gzip
 import sys
@@ -19,7 +19,7 @@ def _timed(work, function, name=None):
 
 
 def slabs_notebook(work):
-    """Do what the notebook does with nilearn."""
+    """Compute what the original notebook does, with nilearn."""
     import nibabel
     from nilearn.image import crop_img, resample_img
 
@@ -33,7 +33,7 @@ def slabs_notebook(work):
 
 
 def slabs_decompression(work):
-    """Decompress the file, and nothing else."""
+    """Only decompress the file."""
 
     def decompress():
         with gzip.open(work.volumes) as file:
@@ -50,7 +50,7 @@ def slabs_skfmri(work):
 
 
 def slabs_skfmri_zlib(work):
-    """As slabs_skfmri where isal is not installed."""
+    """Do the same as slabs_skfmri without isal."""
     sys.modules["isal"] = None
     return slabs_skfmri(work)
 
@@ -63,7 +63,7 @@ def slabs_skfmri_many(work):
 
 
 def largest_difference(work):
-    """Return how far the slabs of the last runs of notebook and skfmri lie apart."""
+    """Return the largest difference between the last slabs of notebook and skfmri."""
     found, expected = (
         np.load(work.folder / f"{name}.npy") for name in ("slabs_skfmri", "slabs_notebook")
     )
@@ -79,7 +79,7 @@ def _first_volume(work):
 
 
 def volume_nilearn(work):
-    """Resample straight to the grid of the slab."""
+    """Resample directly to the grid of the slab."""
     import nibabel
     from nilearn.image import resample_img
 
@@ -106,6 +106,6 @@ def volume_skfmri(work):
 
 
 def volume_skfmri_matrices(work):
-    """As volume_skfmri where skfmri was installed without a C compiler."""
+    """Do the same as volume_skfmri with skfmri installed without a C compiler."""
     sys.modules["skfmri.resampling._splines"] = None
     return volume_skfmri(work)

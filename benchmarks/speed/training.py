@@ -1,4 +1,4 @@
-"""Rows C, D, H: epochs and fits of the default network."""
+"""Rows C, D and H: epochs and fits of the default network."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ N_TRAINED, N_VALIDATED = 245, 62
 
 
 def _network():
-    """Return the notebook's network, built by hand and compiled as the notebook does."""
+    """Return the network of the original notebook, built and compiled as there."""
     from keras import layers
 
     model = _compiled(layers.Input((40, 56, 3)))
@@ -20,7 +20,7 @@ def _network():
 
 
 def flat_network(filters=32, dropout=0.5):
-    """Return the same network for flattened slabs, as StandardScaler gives them."""
+    """Return the same network for flattened slabs, as StandardScaler returns them."""
     from keras import layers
 
     inputs = layers.Input((40 * 56 * 3,)), layers.Reshape((40, 56, 3))
@@ -83,7 +83,7 @@ def _stamps():
 
 
 def _epoch(times):
-    # The first epochs of any framework set something up.
+    # In every framework the first epochs include some setup.
     return {"epoch": float(np.median(np.diff(times)[2:]))}
 
 
@@ -134,7 +134,7 @@ def epoch_skfmri(work):
 
 
 def _later_fits(fit):
-    """Return the time of second and later fits before their first epoch ends, less one epoch."""
+    """Return the time of later fits up to the end of their first epoch, minus one epoch."""
     found = []
     for number in range(4):
         stamp, times = _stamps()
@@ -170,7 +170,7 @@ def fits_skfmri(work):
 
 
 def memory_skfmri(work):
-    """Fit and predict a hundred times; return the growth of memory after the tenth, in MB."""
+    """Fit and predict a hundred times; return how much memory grows after the tenth, in MB."""
     from skfmri import SlabCNNClassifier
 
     (X, y), (X_tested, _) = _samples(work)
@@ -188,14 +188,14 @@ def memory_skfmri(work):
     return {"growth": resident() - tenth}
 
 
-# Slabs larger than memory: all 41 slices as channels, so that an epoch reads much and takes minutes
-# rather than hours.
+# Slabs larger than memory: all 41 slices as channels, so that an epoch reads a lot of data, but
+# takes minutes rather than hours.
 LARGE_SHAPE = (40, 56, 41)
 LARGE_LIMIT = 1.5e9
 
 
 def prepare_large(work):
-    """Write slabs ten times as large as the memory that `large_mapped` may use."""
+    """Write slabs ten times as large as the memory allowed to `large_mapped`."""
     n_bytes = 4 * int(np.prod(LARGE_SHAPE))
     n_samples = 512 if work.quick else int(10 * LARGE_LIMIT / n_bytes)
     path = work.folder / "large.npy"
@@ -226,6 +226,6 @@ def large_memory(work):
 
 
 def large_mapped(work):
-    """Fit through a memory map with at most 1.5 GB of memory of its own."""
+    """Fit through a memory map, with at most 1.5 GB of private memory."""
     resource.setrlimit(resource.RLIMIT_DATA, (int(LARGE_LIMIT),) * 2)
     return _large(work, np.load(work.folder / "large.npy", mmap_mode="r"))

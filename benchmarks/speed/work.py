@@ -1,4 +1,4 @@
-"""The work that every row is measured on, and the processes that do it."""
+"""The work that every row is measured on, with the processes that do it."""
 
 import json
 import os
@@ -20,7 +20,7 @@ N_GROUPS = 6
 
 @dataclass(frozen=True)
 class Work:
-    """Files in a folder, all made by `prepare`, and how much of everything is done with them."""
+    """Files in a folder, all made by `prepare`, and the amount of work done with them."""
 
     folder: Path
     quick: bool
@@ -55,12 +55,12 @@ class Work:
         return np.load(self.folder / "slabs.npy")
 
     def epochs(self, number):
-        """Return a number of epochs, or very few for a smoke run."""
+        """Return the number of epochs, or very few for a smoke run."""
         return 2 if self.quick else number
 
 
 def prepare(work, many):
-    """Write noisy heads, positive inside and zero outside, that differ between the classes."""
+    """Write noisy heads, positive inside and zero outside, that differ between classes."""
     import nibabel
 
     from skfmri import NiftiSlabRotator, VoxelZScorer
@@ -92,8 +92,8 @@ def rotation():
 def touch_memory(n_bytes=2**30):
     """Use memory once, in another process.
 
-    A virtual machine gets memory from its host when it is first used, which takes longer than most
-    of what is measured here.
+    A virtual machine gets memory from its host on first use, which takes longer than most of what
+    is measured here.
     """
     subprocess.run([sys.executable, "-c", f"b'1' * {n_bytes}"], check=True)
 
@@ -109,7 +109,7 @@ def run(name, work):
     command = [sys.executable, str(Path(__file__).parent), "--side", name]
     command += ["--folder", str(work.folder)] + ["--quick"] * work.quick
     touch_memory()
-    # A store of its own: decoding the file is part of the work.
+    # A new cache for each run, because decoding the file is part of the work.
     with tempfile.TemporaryDirectory(dir=work.folder) as store:
         environment = {
             **os.environ,
@@ -144,7 +144,7 @@ def peak_memory():
 
 
 def median_seconds(function, repeats):
-    """Return the median seconds of some calls."""
+    """Return the median seconds of several calls."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Draw the thumbnail of the example on real runs: twelve runs, each left out once.
+"""Draw the thumbnail of the real-runs example: twelve runs, each left out once.
 
 Run: pip install ".[plot]" && python docs/pictures/leave_one_run_out.py
 """

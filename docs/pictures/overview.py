@@ -1,4 +1,4 @@
-"""Draw the picture of the README: where the slab lies, beside what a random split would claim.
+"""Draw the picture of the README: the slab in the head, and scores that a random split inflates.
 
 Run: pip install ".[plot]" && python docs/pictures/overview.py
 """
@@ -26,7 +26,7 @@ def flatten(slabs):
 
 
 def scores_of(effect_size):
-    """Return data, a fitted rotator and the scores of the folds of each split."""
+    """Return samples, a fitted rotator and the scores of all folds for each split."""
     data = make_eyes_open_closed(effect_size=effect_size)
     samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
     pipe = make_pipeline(
@@ -43,7 +43,7 @@ def scores_of(effect_size):
 
 
 def draw_slab(samples, rotator, ax):
-    """Draw the sagittal plane through the right eye; the grid's axes are those of the world."""
+    """Draw the sagittal plane through the right eye, assuming a grid aligned with the world."""
     x, y, z = (samples.affine[axis, 3] for axis in range(3))
     size = samples.affine[0, 0]
     plane = round((30 - x) / size)

@@ -1,4 +1,4 @@
-"""Functions that return an uncompiled Keras model."""
+"""The default network, built layer by layer."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -29,44 +29,44 @@ def convolutional_network(
 ):
     """Return convolution blocks followed by dense layers and a softmax.
 
-    One function serves slabs, whose slices are channels, whole volumes, and plain feature vectors,
+    One function serves slabs, whose slices are channels, whole volumes and plain feature vectors,
     so the three networks cannot drift apart. Each block is a convolution with ReLU, a batch
-    normalization and a maximum pooling. Then come a flattening, a dropout, for each entry of
-    ``dense_units`` a dense layer with ReLU, a batch normalization and a dropout, last the softmax.
+    normalization and a maximum pooling. They are followed by a flattening, a dropout, one dense
+    layer with ReLU, batch normalization and dropout per entry of ``dense_units``, and the softmax.
 
-    Every random part carries a seed of its own (0), so building a network neither reads nor
-    moves a global random state. Give kernels and dropouts new seeds before training.
+    Every random part has a fixed seed (0), so building a network neither reads nor changes a
+    global random state. Give kernels and dropouts new seeds before training.
 
     Parameters
     ----------
     input_shape : tuple of int
         Shape of one sample without the batch axis: ``(x, y, channels)``, ``(x, y, z, channels)``,
-        or ``(n_features,)``, which has no axis to convolve: blocks are then left out.
+        or ``(n_features,)``, which has no axis to convolve, so blocks are left out.
     n_classes : int
         Number of softmax units.
     filters : int or sequence of int, default=32
-        An int is the number of filters of the first block, doubled in each further one. A sequence
-        gives one number per block.
+        An int is the number of filters in the first block, doubled in each further block. A
+        sequence gives one number per block.
     kernel_size, pool_size, strides : int, tuple of int, or sequence of these; default 3, 2, 1
-        An int holds for all axes and blocks. A flat tuple holds one number per spatial axis, for
+        An int applies to all axes and blocks. A flat tuple holds one number per spatial axis, for
         all blocks. A sequence with at least one tuple inside holds one entry per block.
     n_blocks : int, default=3
-        Number of convolution blocks; 0 leaves the dense layers alone.
+        Number of convolution blocks; 0 leaves only the dense layers.
     padding : {"valid", "same"}, default="valid"
-        "valid" loses ``kernel_size - 1`` voxels per convolution and what does not fill a pooling
-        window. "same" pads convolutions and poolings, so no axis ever gets too short.
+        "valid" loses ``kernel_size - 1`` voxels per convolution, as well as voxels that do not fill
+        a pooling window. "same" pads convolutions and poolings, so no axis ever gets too short.
     dense_units : sequence of int, default=(1024, 256, 64)
-        Units of the dense layers; empty connects the softmax to the flattened input.
+        Units of the dense layers; if empty, the softmax follows the flattening directly.
     dense_batch_norm : bool, default=True
         Whether a batch normalization follows each dense layer.
     dropout : float, default=0.5
         Fraction dropped after the flattening and after each dense layer.
     batch_norm_momentum : float, default=0.99
-        Share of the running mean and variance that a training step keeps.
+        Fraction of the running mean and variance that a training step keeps.
     linear_path : bool, default=False
-        Whether the layer "linear_path" leads from all inputs to the softmax beside the network. It
-        is for the weights of a fitted linear model and not trained. The network's own share of the
-        output starts at zero, so that it learns what the linear model leaves.
+        Whether a layer named "linear_path" connects all inputs to the softmax, in parallel to the
+        network. It takes the weights of a fitted linear model and is not trained. The output of the
+        network itself starts at zero, so it learns what the linear model leaves unexplained.
 
     Returns
     -------
@@ -76,8 +76,8 @@ def convolutional_network(
     Raises
     ------
     ValueError
-        If the input is smaller than the blocks need, or a sequence does not fit the number of
-        blocks or axes.
+        If the input is smaller than the blocks need, or the length of a sequence is not the number
+        of blocks or axes.
 
     Examples
     --------
@@ -110,8 +110,8 @@ def convolutional_network(
         linear = layers.Dense(
             n_classes, kernel_initializer="zeros", trainable=False, name="linear_path"
         )(voxels)
-        own = layers.Dense(n_classes, kernel_initializer="zeros", name="network_path")(x)
-        outputs = layers.Softmax(name="probabilities")(layers.Add(name="logits")([own, linear]))
+        network = layers.Dense(n_classes, kernel_initializer="zeros", name="network_path")(x)
+        outputs = layers.Softmax(name="probabilities")(layers.Add(name="logits")([network, linear]))
     else:
         outputs = _dense(n_classes, "softmax", "probabilities")(x)
     return keras.Model(inputs, outputs, name="convolutional_network")
@@ -120,9 +120,10 @@ def convolutional_network(
 def smallest_input(rank, *, kernel_size=3, n_blocks=3, pool_size=2, strides=1, padding="valid"):
     """Return the smallest spatial shape that the convolution blocks accept.
 
-    Too small an input would otherwise fail deep inside TensorFlow, with a message about a negative
-    dimension of some layer. From the last block, which must leave one voxel, backwards: a pooling
-    of ``p`` needs ``n * p`` voxels to leave ``n``, a convolution ``(n - 1) * stride + kernel``.
+    An input that is too small would otherwise fail deep inside TensorFlow, with a message about a
+    negative dimension of some layer. The last block must leave one voxel; from there backwards, a
+    pooling of ``p`` needs ``n * p`` voxels to leave ``n``, a convolution ``(n - 1) * stride +
+    kernel``.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ def smallest_input(rank, *, kernel_size=3, n_blocks=3, pool_size=2, strides=1, p
     Returns
     -------
     tuple of int
-        One number of voxels per spatial axis; all 1 for ``padding="same"`` or no blocks.
+        One number of voxels per spatial axis; all 1 for ``padding="same"`` or without blocks.
 
     Examples
     --------
@@ -159,8 +160,8 @@ def per_block(value, n_blocks, rank, name):
     Parameters
     ----------
     value : int, tuple of int, or sequence of these
-        An int holds for all axes and blocks, a flat sequence gives one number per axis for all
-        blocks, a sequence with a sequence inside one entry per block.
+        An int applies to all axes and blocks. A flat sequence gives one number per axis, for all
+        blocks; a sequence with a sequence inside gives one entry per block.
     n_blocks, rank : int
         Number of blocks and of spatial axes.
     name : str
@@ -206,9 +207,9 @@ def check_architecture(
     batch_norm_momentum=0.99,
     linear_path=False,
 ):
-    """Raise ValueError or TypeError unless :func:`convolutional_network` can take the settings.
+    """Raise ValueError or TypeError unless :func:`convolutional_network` accepts the settings.
 
-    Checks what can be known without an input shape.
+    Checks everything that does not depend on the input shape.
 
     Parameters
     ----------
@@ -273,12 +274,11 @@ def _check_size(grid, kernels, pools, steps, padding):
     n_blocks = len(kernels)
     if not fits(n_blocks):
         most = max(n for n in range(n_blocks) if fits(n))
+        choice = f"n_blocks={most} or fewer" if most else "n_blocks=0 (only dense layers)"
         raise ValueError(
             f"The input has {describe_grid(grid)} voxels, but n_blocks={n_blocks} convolution "
             f"blocks need at least {describe_grid(needed(n_blocks))}. "
-            f"Choose n_blocks={most} or fewer"
-            f"{'' if most else ' (0 leaves the dense layers alone)'}, a larger slab, "
-            'or padding="same".'
+            f'Choose {choice}, a larger slab, or padding="same".'
         )
 
 

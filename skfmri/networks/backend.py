@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, held to the cores this process may use."""
+"""Keras on TensorFlow, limited to the cores this process may use."""
 
 import contextlib
 import os
@@ -8,7 +8,8 @@ import sys
 def load_keras():
     """Import Keras and scikeras' wrappers, and refuse any backend but TensorFlow.
 
-    Asks before it imports: Keras set to a backend that is not installed cannot be imported at all.
+    The environment variable is checked before the import, because Keras cannot be imported if it
+    is set to a backend that is not installed.
 
     Returns
     -------
@@ -17,7 +18,7 @@ def load_keras():
     Raises
     ------
     ImportError
-        If ``KERAS_BACKEND``, or Keras' own configuration file, names another backend.
+        If ``KERAS_BACKEND`` or Keras' configuration file names another backend.
     """
     asked = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if asked == "tensorflow":
@@ -36,10 +37,10 @@ def load_keras():
 
 @contextlib.contextmanager
 def drop_native_messages():
-    """Drop what is printed to stderr, where ``TF_CPP_MIN_LOG_LEVEL`` is set to ask for silence.
+    """Drop output to stderr, if ``TF_CPP_MIN_LOG_LEVEL`` asks for silence.
 
-    TensorFlow heeds that variable only once its own logging has started; what it prints before,
-    while it is imported, comes all the same. Errors are raised, not printed, so none is lost.
+    TensorFlow heeds that variable only once its logging has started, and prints some messages
+    before, during import. Errors are raised, not printed, so none is lost.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") == "0":
         yield
@@ -56,17 +57,17 @@ def drop_native_messages():
 
 
 def limit_threads():
-    """Keep TensorFlow to ``OMP_NUM_THREADS`` threads, where that is set.
+    """Limit TensorFlow to ``OMP_NUM_THREADS`` threads, if that is set.
 
-    joblib tells each worker its share of the cores in ``OMP_NUM_THREADS``. TensorFlow does not
-    read it: every worker would start as many threads as the machine has cores. A number of threads
-    chosen through ``tf.config.threading`` before is left alone.
+    joblib sets ``OMP_NUM_THREADS`` to each worker's share of the cores. TensorFlow does not read
+    it, so every worker would start as many threads as the machine has cores. A number of threads
+    already chosen through ``tf.config.threading`` is kept.
 
     Returns
     -------
     int or None
-        The number of threads asked of TensorFlow; None if nothing was set, if the user has chosen
-        already, or if TensorFlow has started, for then its number of threads cannot change.
+        The number of threads requested; None if the variable is not set, if the user has chosen a
+        number, or if TensorFlow has started, because then the number cannot change any more.
     """
     import tensorflow as tf
 
@@ -83,5 +84,5 @@ def limit_threads():
 
 
 keras, wrappers = load_keras()
-# Here, not in fit: an optimizer among the parameters starts TensorFlow as soon as it is unpickled.
+# Not left to fit: unpickling an estimator that holds an optimizer starts TensorFlow.
 limit_threads()

@@ -1,4 +1,10 @@
-"""A compiled network with its traced steps."""
+"""A compiled network that is traced once for many fits."""
+
+# Keras builds and traces a network anew in every fit, which takes seconds. A `CompiledNetwork`
+# does so once. It remembers the value with which each variable started and which weights an
+# initializer drew; `reset` restores the ones and draws the others again from given seeds, so a fit
+# cannot see whether the network was used before. Both traced functions take batches of any length,
+# and `train_steps` loops over many batches inside TensorFlow, so Python runs once for all of them.
 
 from functools import cached_property
 
@@ -38,14 +44,15 @@ class CompiledNetwork:
 
     @cached_property
     def train_steps(self):
-        """Traced function of samples, labels, weights and batch size: a step for each batch."""
+        """Traced function of samples, labels, weights and batch size: one step per batch."""
         import tensorflow as tf
 
         model = self.model
 
-        # Kept out of the loop's own graph, where nodes have no first and last: there TensorFlow now
-        # and then leaves the gradient of a pooling to another kernel, which sends that of equal
-        # maxima elsewhere, and a network built anew trains other weights.
+        # A separate function, not inlined into the loop, whose graph has no fixed order of nodes:
+        # there TensorFlow sometimes chooses another kernel for the gradient of a pooling. That one
+        # passes the gradient of equal maxima to a different voxel, so that two networks built alike
+        # would be trained to different weights.
         @tf.function(autograph=False, experimental_attributes={"_noinline": True})
         def train(X, y, sample_weight):
             model.train_step((X, self._targets(y), sample_weight))
@@ -77,7 +84,7 @@ class CompiledNetwork:
         y : ndarray of shape (n_samples,), int
             Positions of the classes.
         outputs : ndarray of shape (n_samples, n_classes), float32
-            What the network gave.
+            Output of the network.
 
         Returns
         -------
@@ -92,16 +99,16 @@ class CompiledNetwork:
         return y if self._takes_positions else tf.one_hot(y, self.model.output_shape[-1])
 
     def reset(self, seeds, learning_rate=None, dropout=None):
-        """Give the network the state of a newly built one, random parts drawn from `seeds`.
+        """Return the network to the state of a newly built one, drawing random parts from `seeds`.
 
         Parameters
         ----------
         seeds : numpy.random.Generator
             Gives one seed per kernel and per dropout, in the order of the layers.
         learning_rate : float, optional
-            Step size of the optimizer; None keeps the one it was built with.
+            Step size of the optimizer; None keeps the present one.
         dropout : float, optional
-            Rate of all dropout layers, not 0; None keeps those they were built with.
+            Rate of all dropout layers, not 0; None keeps the present rates.
         """
         for variable, value in self._start:
             variable.assign(np.broadcast_to(value, variable.shape))
@@ -125,8 +132,8 @@ def _drawn_weights(layer):
     """Return the weights of a layer that are drawn at random, each with its initializer."""
     found = []
     for variable in layer.weights:
-        # Keras calls the initializer of "depthwise_kernel" "depthwise_initializer", and in a layer
-        # that is depthwise as a whole that of "kernel" too.
+        # Keras names the initializer of "depthwise_kernel" "depthwise_initializer", as it does that
+        # of "kernel" in a purely depthwise layer.
         names = (variable.name, variable.name.removesuffix("_kernel"))
         names += ("depthwise",) if variable.name == "kernel" else ()
         named = [getattr(layer, f"{name}_initializer", None) for name in names]
@@ -141,40 +148,40 @@ def _seed_generators(layer):
 
 
 def _check_loss(network):
-    """Refuse a loss that weights of samples could not be applied to."""
+    """Refuse a loss to which the weights of samples cannot be applied."""
     n_classes = network.model.output_shape[-1]
     found = network.losses(np.zeros(3, np.int32), np.full((3, n_classes), 1 / n_classes, "float32"))
     if found.shape != (3,):
         raise ValueError(
-            f"The loss gave shape {found.shape} for 3 samples of {n_classes} classes. It must give "
-            "one number for each sample, as keras.ops.mean(..., axis=-1) does."
+            f"The loss gave shape {found.shape} for 3 samples of {n_classes} classes. It must "
+            "give one number per sample, as keras.ops.mean(..., axis=-1) does."
         )
 
 
 def _check_start(model, start):
-    """Refuse weights that differ at the start, but would be the same in every fit."""
+    """Refuse weights that look drawn at random, but would be the same in every fit."""
     trained = {id(variable): variable for variable in model.trainable_variables}
     for variable, value in start:
         if id(variable) in trained and np.ndim(value):
             raise ValueError(
                 f"The network draws its weight {variable.path!r} in a way that cannot be repeated "
-                "from a seed, so all fits would start alike. Use layers that name an initializer "
-                "for it, as Dense, the convolutions, Embedding and recurrent layers do."
+                "from a seed, so all fits would start with the same values. Use layers that name "
+                "an initializer for it, as Dense, convolution, Embedding and recurrent layers do."
             )
 
 
 def _traced(function, shapes, dtypes):
     import tensorflow as tf
 
-    # Batches of any length share one trace, the shorter last one of an epoch included.
+    # Batches of any length share one trace, including the shorter last one of an epoch.
     signature = [tf.TensorSpec(*spec) for spec in zip(shapes, dtypes, strict=True)]
     graph = tf.function(function, input_signature=signature, autograph=False)
-    # Traced here, not in a first call, which TensorFlow counts and warns about.
+    # Traced here rather than in the first call, which TensorFlow would count and warn about.
     graph.get_concrete_function()
     return graph
 
 
 def _start_value(variable):
-    # Optimizer moments are as large as the weights, yet start from one number.
+    # Moments of an optimizer are as large as the weights, but all start from one number.
     value = np.asarray(variable)
     return value.flat[0] if value.size and (value == value.flat[0]).all() else value.copy()

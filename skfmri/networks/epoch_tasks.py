@@ -1,25 +1,25 @@
-"""Epochs of a training as tasks for the callbacks of scikit-learn."""
+"""Epochs of a training as tasks for scikit-learn's callbacks."""
 
 from skfmri.networks.backend import keras
 
 
 class EpochTasks(keras.callbacks.Callback):
-    """Shows each epoch to callbacks of scikit-learn as a task, and stops where one asks for it.
+    """Shows each epoch to scikit-learn's callbacks as a task, and stops when one asks for it.
 
-    Weights are copied where a callback asks for the fitted estimator, else never.
+    Weights are copied only if a callback asks for the fitted estimator.
 
     Parameters
     ----------
     context : sklearn.callback.CallbackContext
         The task whose subtasks are the epochs.
     estimator : estimator
-        What is fitted.
+        The estimator in training.
     given : dict
-        Training data and metadata, as its `fit` got them.
+        Training data and metadata, as passed to its `fit`.
     learnt : dict
         Attributes of the fitted estimator that no epoch changes.
     is_member : bool
-        Whether the network is one of several, so that its training is a task of its own.
+        Whether the network is one of several, so that its training is a separate task.
     """
 
     def __init__(self, context, estimator, given, learnt, is_member):
@@ -59,10 +59,10 @@ class EpochTasks(keras.callbacks.Callback):
         }
 
     def _attributes(self):
-        """Return what makes a copy of the estimator predict with the weights of this moment."""
+        """Return attributes with which a copy of the estimator predicts by the present weights."""
         return {
             **self.learnt,
-            # Members are trained side by side, so none knows the weights of the others.
+            # Members are trained in parallel, so none knows the weights of the others.
             "n_members": 1,
             "_members": (self.model.get_weights(),),
             "history_": {name: list(values) for name, values in self.history.items()},

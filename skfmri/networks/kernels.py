@@ -1,27 +1,35 @@
-"""Faster ways through what Keras' parts compute, with equal results up to rounding."""
+"""Faster ways to compute what Keras' layers compute, with equal results up to rounding."""
+
+# Keras builds some layers from many small operations, and TensorFlow chooses slow kernels for some
+# gradients. Each function here takes the place of `call` on one instance of a layer (or of
+# `update_step` on an optimizer); class, weights and settings stay those of Keras. A function first
+# checks that it computes what Keras would, and leaves every other case (unusual settings, other
+# precisions, inference) to the method of the class.
 
 from functools import partial
 
 import numpy as np
 
 from skfmri.networks.backend import keras
+from skfmri.networks.keras_private import adam_moments
 
-# Rows of such a kernel begin at the same places of a page and displace each other from the cache.
+# If the units of a dense layer are a multiple of this, the rows of its kernel begin at the same
+# place of a memory page and drive each other out of the cache.
 ALIASED_UNITS = 512
 PRECISIONS = ("float32", "float64")
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 def use_fast_kernels(model):
-    """Let the layers and the optimizer of a compiled model compute by the functions of this module.
+    """Make the layers and the optimizer of a compiled model use the functions of this module.
 
-    They keep their classes, weights and settings, so that a copy or a saved file of the model is
-    one of Keras alone. Subclasses of Keras' own classes are left as they are.
+    They keep their classes, weights and settings, so a copy or a saved file of the model needs
+    nothing but Keras. Subclasses of Keras' classes are left as they are.
 
     Parameters
     ----------
     model : keras.Model
-        Compiled, not yet traced.
+        Compiled, but not yet traced.
 
     Returns
     -------
@@ -48,7 +56,7 @@ def use_fast_kernels(model):
 
 
 def leaf_layers(model):
-    """Yield the layers of a model and, in their place, those of models inside of it."""
+    """Yield the layers of a model, with models inside it replaced by their layers."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from leaf_layers(layer)
@@ -57,7 +65,7 @@ def leaf_layers(model):
 
 
 def normalize_batch(layer, inputs, training=None, mask=None):
-    """Call a `keras.layers.BatchNormalization`, in training by one kernel for all its steps."""
+    """Call a `keras.layers.BatchNormalization`, in training by a single fused kernel."""
     is_last = layer.axis in (-1, len(inputs.shape) - 1)
     is_plain = layer.trainable and mask is None and layer.center and layer.scale
     is_single = inputs.dtype == layer.variable_dtype == "float32"
@@ -65,7 +73,7 @@ def normalize_batch(layer, inputs, training=None, mask=None):
         return type(layer).call(layer, inputs, training=training, mask=mask)
     import tensorflow as tf
 
-    # Statistics are those of each channel, wherever in the grid a value lies.
+    # Statistics are per channel, so the position of a value in the grid does not matter.
     rows = tf.reshape(inputs, (1, 1, -1, inputs.shape[-1]))
     output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=rows,
@@ -76,7 +84,7 @@ def normalize_batch(layer, inputs, training=None, mask=None):
         epsilon=layer.epsilon,
         is_training=True,
     )
-    # The kernel divides by n - 1, or by 1, where Keras divides by n.
+    # The kernel divides by n - 1 (by 1 if n is 1), but Keras by n.
     count = tf.cast(tf.shape(rows)[2], "float32")
     variance *= tf.maximum(count - 1, 1) / count
     for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
@@ -85,9 +93,10 @@ def normalize_batch(layer, inputs, training=None, mask=None):
 
 
 def convolve(layer, inputs):
-    """Call a convolution of Keras, with a sum of its own for the gradient of the bias.
+    """Call a convolution of Keras, with a separate sum for the gradient of the bias.
 
-    TensorFlow would fuse that sum with the gradient of the kernel, which takes longer than both.
+    TensorFlow would fuse that sum with the gradient of the kernel, which takes longer than the two
+    one after the other.
     """
     if layer.data_format != "channels_last" or not _has_one_precision(layer, inputs):
         return type(layer).call(layer, inputs)
@@ -106,10 +115,10 @@ def convolve(layer, inputs):
 
 
 def multiply(layer, inputs, training=None):
-    """Call a `keras.layers.Dense`, in training with another order for the gradient of its inputs.
+    """Call a `keras.layers.Dense`, in training with a reordered gradient of its inputs.
 
-    TensorFlow's product of a few samples with a transposed kernel reads down its columns, which
-    takes three times as long as the transposed product where the rows of the kernel are aliased.
+    To multiply a few samples by a transposed kernel, TensorFlow reads down the columns of the
+    kernel. If its rows are aliased, this takes three times as long as the transposed product.
     """
     is_plain = layer.quantization_mode is None and len(inputs.shape) == 2
     if not (training and is_plain and _has_one_precision(layer, inputs)):
@@ -135,7 +144,7 @@ def _has_one_precision(layer, inputs):
 
 
 def drop(layer, inputs, training=False):
-    """Call a `keras.layers.Dropout`, whose traced call then serves all rates but 0."""
+    """Call a `keras.layers.Dropout` so that one trace serves all rates but 0."""
     if not training:
         return inputs
     shape = keras.ops.shape(inputs)
@@ -145,7 +154,7 @@ def drop(layer, inputs, training=False):
 
 
 def adam_step(optimizer, gradient, variable, learning_rate):
-    """Update a weight as `keras.optimizers.Adam` does, in one pass over memory."""
+    """Update a weight as `keras.optimizers.Adam` does, in a single pass over memory."""
     import tensorflow as tf
 
     dtype = gradient.dtype
@@ -154,11 +163,11 @@ def adam_step(optimizer, gradient, variable, learning_rate):
         type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
         return
     step = tf.cast(optimizer.iterations + 1, dtype)
-    index = optimizer._get_variable_index(variable)
+    momentum, velocity = adam_moments(optimizer, variable)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
-        m=optimizer._momentums[index].value.handle,
-        v=optimizer._velocities[index].value.handle,
+        m=momentum.value.handle,
+        v=velocity.value.handle,
         beta1_power=tf.pow(tf.cast(optimizer.beta_1, dtype), step),
         beta2_power=tf.pow(tf.cast(optimizer.beta_2, dtype), step),
         lr=tf.cast(learning_rate, dtype),

@@ -5,18 +5,18 @@ from sklearn.linear_model import LogisticRegression
 
 
 def linear_weights(X, y, sample_weight, n_classes, C):
-    """Fit a logistic regression; return kernel and bias of a layer whose softmax it is.
+    """Fit a logistic regression; return the kernel and bias of an equivalent softmax layer.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, ...)
-        Samples, flattened here.
+        Samples; flattened before the fit.
     y : ndarray of shape (n_samples,), int
         Positions of the classes.
     sample_weight : ndarray of shape (n_samples,)
         Weight of each sample in the loss.
     n_classes : int
-        Number of classes, of which some may have no sample.
+        Number of classes; those without samples get zeros.
     C : float
         Inverse strength of the L2 penalty.
 
@@ -31,7 +31,7 @@ def linear_weights(X, y, sample_weight, n_classes, C):
     found = np.unique(y)
     if len(found) > 1:
         model = LogisticRegression(C=C, max_iter=1000).fit(X, y, sample_weight=sample_weight)
-        # Of two classes scikit-learn keeps the difference.
+        # For two classes scikit-learn keeps one row, the difference of the two classes' weights.
         halves = np.array([[-0.5], [0.5]], np.float32)
         binary = len(model.coef_) == 1
         kernel[:, found] = (halves @ model.coef_ if binary else model.coef_).T

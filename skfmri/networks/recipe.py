@@ -1,4 +1,4 @@
-"""Networks from recipes: built, trained, filled with weights again."""
+"""Recipes from which networks are built, trained or restored from weights."""
 
 import inspect
 import json
@@ -17,18 +17,18 @@ from skfmri.networks.training import train
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that shapes a compiled network.
+    """Everything that determines a compiled network.
 
     Parameters
     ----------
     function : callable
-        Returns an uncompiled model, called with input shape, number of classes and keywords.
+        Takes input shape, number of classes and keywords; returns an uncompiled model.
     input_shape : tuple of int
         Shape of one sample as the network takes it.
     n_classes : int
         Number of classes.
     keywords : tuple of (str, object)
-        Settings of the function, hashable.
+        Keyword arguments of the function, hashable.
     optimizer : type
         Class of the optimizer.
     optimizer_config : str
@@ -46,7 +46,7 @@ class Recipe:
     loss: object
 
     def lease(self):
-        """Borrow a compiled network, which fits of other dropout rates than this have used too."""
+        """Borrow a compiled network; recipes that differ only in a dropout rate share it."""
         key, dropout = self, self.dropout
         if dropout is not None:
             keywords = {**dict(self.keywords), "dropout": "any"}
@@ -55,18 +55,18 @@ class Recipe:
 
     @property
     def dropout(self):
-        """The rate that each fit sets anew; None where there is none, or it is the user's."""
+        """The rate that each fit sets; None without dropout or for a network of the user."""
         is_ours = self.function is convolutional_network
         return (dict(self.keywords)["dropout"] or None) if is_ours else None
 
     def model(self):
-        """Return the network, neither compiled nor trained."""
+        """Return the network, neither compiled nor trained, or raise ValueError."""
         model = self.function(self.input_shape, self.n_classes, **dict(self.keywords))
         if not isinstance(model, keras.Model) or model.output_shape != (None, self.n_classes):
             found = getattr(model, "output_shape", type(model).__name__)
             raise ValueError(
                 f"{self.function.__name__} must return a keras.Model whose output has the shape "
-                f"(None, {self.n_classes}), one probability for each class, but it gave {found}. "
+                f"(None, {self.n_classes}), one probability per class, but returned {found}. "
                 "End it in a Dense layer of n_classes units with softmax."
             )
         return model
@@ -76,7 +76,7 @@ class Recipe:
         return self._compiled(self.model())
 
     def fitted_model(self, members):
-        """Return a model with these weights, or, of several lists of weights, their average."""
+        """Return a model with these weights; several lists of weights give an averaging model."""
         models = [self.compiled_model() for _ in members]
         for number, (model, weights) in enumerate(zip(models, members, strict=True), start=1):
             model.set_weights(weights)
@@ -97,7 +97,7 @@ class Recipe:
             self.optimizer.from_config(json.loads(self.optimizer_config)),
             loss,
             metrics=["accuracy"],
-            # On a CPU, XLA costs more in compilation than it ever gains.
+            # On a CPU, compiling with XLA takes longer than it ever saves.
             jit_compile=False,
         )
         return model
@@ -113,56 +113,56 @@ def optimizer_settings(optimizer, learning_rate):
             optimizer = keras.optimizers.get(optimizer)
         except ValueError as error:
             raise ValueError(
-                f"optimizer={optimizer!r} is no Keras optimizer. Pass a name such as 'adam' or "
-                "'sgd', or an instance of keras.optimizers.Optimizer."
+                f"Unknown Keras optimizer {optimizer!r}. Pass a name such as 'adam' or 'sgd', or "
+                "an instance of keras.optimizers.Optimizer."
             ) from error
-        # The rate is a variable of the network, so networks of all rates are one and the same.
+        # The rate is a variable of the network, so one network serves all rates.
         config, learning_rate = optimizer.get_config(), float(learning_rate)
     else:
         raise TypeError(
             f"optimizer must be a name or a keras.optimizers.Optimizer, but is {optimizer!r}."
         )
-    # Keras numbers names through the process; with one inside, no two configurations were equal.
+    # Keras numbers names throughout a process; with a name, no two configurations would be equal.
     config = {key: value for key, value in config.items() if key != "name"}
     return (type(optimizer), json.dumps(config, sort_keys=True)), learning_rate
 
 
 def loss_function(name):
-    """Return a loss of Keras by its name, or None."""
+    """Return the loss function of Keras that has this name, or None."""
     found = getattr(keras.losses, name, None)
-    # There are other functions, which build what their arguments describe.
+    # keras.losses holds other functions too, such as `deserialize`.
     takes = [*inspect.signature(found).parameters][:2] if inspect.isfunction(found) else []
     return found if takes == ["y_true", "y_pred"] else None
 
 
 def loss_settings(loss):
-    """Return a loss as something that can be compared, and looked up among compiled networks."""
+    """Return a loss in a form that can be hashed and compared, as a `Recipe` needs it."""
     if isinstance(loss, str):
         if loss_function(loss) is None:
             raise ValueError(
-                f"loss={loss!r} is no function of keras.losses. Pass the name of one, as "
+                f"loss={loss!r} is not a function of keras.losses. Pass the name of one, such as "
                 "'categorical_crossentropy', or a function of targets and probabilities."
             )
     elif isinstance(loss, partial):
         keywords = tuple(sorted((name, freeze(value)) for name, value in loss.keywords.items()))
         return loss.func, freeze(loss.args), keywords
     elif isinstance(loss, keras.losses.Loss) or not callable(loss):
-        # Keras copies its losses without some of their settings, and those of users not at all.
+        # Keras loses some settings when it copies its loss objects, and cannot copy those of users.
         raise TypeError(
-            f"loss must be a name or a function, but is {loss!r}. For settings use partial, as "
-            "functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)."
+            f"loss must be a name or a function, but is {loss!r}. To set options, use partial, "
+            "as in functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)."
         )
     return loss
 
 
 def freeze(value):
-    """Return lists and arrays as tuples, which can be hashed."""
+    """Return lists and arrays, at any depth, as tuples, which can be hashed."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
 def train_member(recipe, learning_rate, linear, seeds, data, options):
-    """Return the weights of one trained network, its history and its number of epochs."""
+    """Train one network; return its weights, its history and the number of epochs these saw."""
     lease = recipe.lease()
     initial, order = map(np.random.default_rng, seeds)
     lease.network.reset(initial, learning_rate, recipe.dropout)

@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 
 from skfmri._arrays import read_ahead, read_rows
 from skfmri.networks.backend import keras
+from skfmri.networks.early_stopping import EarlyStopping
 
 CALL_BYTES = 32 * 1024**2
 BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
@@ -25,6 +26,7 @@ def train(
     patience=None,
     callbacks=(),
     verbose=0,
+    call_bytes=CALL_BYTES,
 ):
     """Train a network as ``keras.Model.fit`` does, without its set-up costs or global seeds.
 
@@ -45,12 +47,15 @@ def train(
     validation : tuple of ndarray, optional
         Samples, positions of their classes and weights; evaluated after each epoch.
     patience : int, optional
-        Stop after so many epochs without a lower validation loss, and go back to the weights of
+        Stop after this many epochs without a lower validation loss, and go back to the weights of
         the epoch with the lowest.
     callbacks : sequence of keras.callbacks.Callback
         Called as Keras does; they hold no reference to the model afterwards.
     verbose : int
         As in Keras.
+    call_bytes : int, default=33554432
+        Bytes of samples that are copied for one call of TensorFlow, rounded to whole batches, of
+        which there is at least one.
 
     Returns
     -------
@@ -69,33 +74,29 @@ def train(
         steps=-(-len(X) // batch_size),
     )
     model.stop_training = False
-    lowest, best_epoch, best_weights = np.inf, 0, None
+    stopping = EarlyStopping(model, patience)
+    samples = X, y, sample_weight
     try:
         calls.on_train_begin()
         for epoch in range(epochs):
             calls.on_epoch_begin(epoch)
-            logs = train_epoch(network, X, y, sample_weight, order, batch_size, calls)
+            logs = train_epoch(network, *samples, order, batch_size, calls, call_bytes)
             if validation is not None:
                 logs |= evaluate(network, *validation, batch_size)
             calls.on_epoch_end(epoch, logs)
-            if patience is not None and logs["val_loss"] < lowest:
-                lowest, best_epoch, best_weights = logs["val_loss"], epoch, model.get_weights()
-            waited = patience is not None and epoch - best_epoch >= patience
-            if model.stop_training or waited:
+            if stopping.should_stop(epoch, logs) or model.stop_training:
                 break
-        if best_weights is not None:
-            model.set_weights(best_weights)
-            epoch = best_epoch
+        n_epochs = stopping.keep_best(epoch)
         model.optimizer.finalize_variable_values(model.trainable_variables)
         calls.on_train_end(logs)
     finally:
         for callback in calls.callbacks:
             keras.callbacks.Callback.set_model(callback, None)
-    return history.history, epoch + 1
+    return history.history, n_epochs
 
 
 def mean_history(histories):
-    """Return the mean over histories, of each epoch over those that reached it."""
+    """Return the mean of histories; for late epochs, of those histories that reached them."""
     if len(histories) == 1:
         return histories[0]
     return {
@@ -107,24 +108,25 @@ def mean_history(histories):
     }
 
 
-def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
+def train_epoch(network, X, y, sample_weight, order, batch_size, calls, call_bytes):
     """Show every sample to the network once; return the means of loss and metrics.
 
-    Batches are trained many to a call, except where a callback wants to know of each. Samples of
-    the next call are copied, from disk where X is a memory map, while one runs.
+    One call trains many batches, unless a callback follows every batch. While it runs, the samples
+    of the next call are copied, from disk if X is a memory map.
     """
     model = network.model
     model.reset_metrics()
     shuffled = order.permutation(len(X))
     sees_batches = any(map(_sees_batches, calls.callbacks))
-    call_size = batch_size * (1 if sees_batches else _batches_per_call(model, batch_size))
+    n_batches = 1 if sees_batches else _batches_per_call(model, batch_size, call_bytes)
+    call_size = batch_size * n_batches
 
     def read_pieces():
         for start in range(0, len(X), call_size):
             index = shuffled[start : start + call_size]
             yield index, as_input(read_rows(X, index), network)
 
-    # A single piece needs no thread, each of which may keep a heap of its own.
+    # A single piece needs no thread, which might keep a heap of memory.
     pieces = read_ahead(read_pieces()) if len(X) > call_size else read_pieces()
     for step, (index, samples) in enumerate(pieces):
         if sees_batches:
@@ -138,7 +140,7 @@ def train_epoch(network, X, y, sample_weight, order, batch_size, calls):
 
 
 def _sees_batches(callback):
-    """Tell whether a callback overrides a method that is called for each batch."""
+    """Return whether a callback overrides a method that is called for each batch."""
     defaults = [getattr(keras.callbacks.Callback, name) for name in BATCH_HOOKS]
     found = [getattr(callback, name) for name in BATCH_HOOKS]
     return any(
@@ -147,14 +149,14 @@ def _sees_batches(callback):
     )
 
 
-def _batches_per_call(model, batch_size):
+def _batches_per_call(model, batch_size, call_bytes):
     """Return how many batches are copied for one call: a memory map is read piece by piece."""
     sample_bytes = 4 * int(np.prod(model.input_shape[1:]))
-    return max(1, CALL_BYTES // (sample_bytes * batch_size))
+    return max(1, call_bytes // (sample_bytes * batch_size))
 
 
 def evaluate(network, X, y, sample_weight, batch_size):
-    """Return the mean loss, weighted, and the accuracy on samples that are not trained on."""
+    """Return the weighted mean loss and the accuracy on samples that are not trained on."""
     outputs = predict(network, X, batch_size)
     return {
         "val_loss": float(np.average(network.losses(y, outputs), weights=sample_weight)),
@@ -172,12 +174,12 @@ def predict(network, X, batch_size):
 
 
 def as_input(batch, network):
-    """Return samples as the float32 array the network takes, with a channel axis where missing."""
+    """Return samples as the float32 array the network takes, with a channel axis if missing."""
     return np.asarray(batch, np.float32).reshape(-1, *network.model.input_shape[1:])
 
 
 def seed_sequence(random_state):
-    """Return what seeds are spawned from, without a change to NumPy's global state."""
+    """Return a sequence to spawn seeds from, leaving NumPy's global state unchanged."""
     if random_state is None:
         # scikit-learn would draw from NumPy's global state, and so change it.
         return np.random.SeedSequence()
@@ -193,7 +195,7 @@ def callback_list(callbacks):
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback):
             raise TypeError(
-                f"callbacks holds {callback!r}, which is no keras.callbacks.Callback. "
+                f"callbacks holds {callback!r}, which is not a keras.callbacks.Callback. "
                 "Pass instances, such as [keras.callbacks.EarlyStopping('loss')]."
             )
     return callbacks

@@ -1,4 +1,4 @@
-"""Checks on what a classifier is given to train with."""
+"""Checks on the data that a classifier is trained with."""
 
 import warnings
 
@@ -38,7 +38,7 @@ def check_finite(X, n_at_once=64):
 
 
 def total_weight(n_samples, y, class_weight, sample_weight):
-    """Return class weight times sample weight, float32, of each sample."""
+    """Return class weight times sample weight of each sample, float32."""
     total = np.ones(n_samples, np.float32)
     if class_weight is not None:
         total *= compute_sample_weight(class_weight, y).astype(np.float32)
@@ -61,12 +61,14 @@ def total_weight(n_samples, y, class_weight, sample_weight):
 def check_validation(validation_data, sample_shape, classes, groups, name):
     """Return validation samples, the positions of their classes and their weights.
 
+    Raises ValueError unless they fit the training samples.
+
     Parameters
     ----------
     validation_data : tuple
-        Samples, labels and, both optional or None, sample weights and groups.
+        Samples and labels, optionally followed by sample weights and groups, which may be None.
     sample_shape : tuple of int
-        Of the training samples.
+        Shape of one training sample.
     classes : ndarray of shape (n_classes,)
         Sorted classes of the training samples.
     groups : array-like or None
@@ -74,13 +76,14 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
     name : str
         Name of the estimator, for the error message.
     """
-    if not isinstance(validation_data, tuple) or not 2 <= len(validation_data) <= 4:
+    is_tuple = isinstance(validation_data, tuple)
+    if not is_tuple or not 2 <= len(validation_data) <= 4:
+        found = f"a tuple of {len(validation_data)}" if is_tuple else type(validation_data).__name__
         raise ValueError(
             "validation_data must be a tuple (X, y), (X, y, sample_weight) or (X, y, "
-            f"sample_weight, groups), but is {type(validation_data).__name__}"
-            + (f" of {len(validation_data)}." if isinstance(validation_data, tuple) else ".")
+            f"sample_weight, groups), but is {found}."
         )
-    X, y, weight, own_groups = (*validation_data, None, None)[:4]
+    X, y, weight, validation_groups = (*validation_data, None, None)[:4]
     X = check_array(X, allow_nd=True, dtype=None, ensure_all_finite=False)
     y = column_or_1d(y)
     check_consistent_length(X, y)
@@ -90,13 +93,15 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
     if len(unknown):
         raise ValueError(
             f"The validation samples hold the class {unknown.tolist()[0]!r}, which no training "
-            f"sample has. The classes trained on are {', '.join(map(repr, classes.tolist()))}."
+            f"sample has. The training classes are {', '.join(map(repr, classes.tolist()))}."
         )
-    shared = () if groups is None or own_groups is None else np.intersect1d(groups, own_groups)
+    shared = ()
+    if groups is not None and validation_groups is not None:
+        shared = np.intersect1d(groups, validation_groups)
     if len(shared):
         raise ValueError(
-            f"Group {shared[0]} is in the training and in the validation samples, so training "
-            "would stop by what it has learnt by heart. Hold out whole groups."
+            f"Group {shared[0]} is in the training and in the validation samples, so early "
+            "stopping would be judged on data the network was trained on. Hold out whole groups."
         )
     return X, np.searchsorted(classes, y), total_weight(len(X), y, None, weight)
 
@@ -107,8 +112,8 @@ def warn_if_diverged(losses):
     if bad.any():
         warnings.warn(
             f"The loss was {losses[int(bad.argmax())]} in epoch {int(bad.argmax()) + 1}, so "
-            "predictions mean nothing. Choose a smaller learning_rate, or scale X.",
+            "predictions are meaningless. Choose a smaller learning_rate, or scale X.",
             ConvergenceWarning,
-            # Past fit and what wraps it, to the line that called fit.
+            # Skips fit and its wrappers, to point to the line that called fit.
             stacklevel=4,
         )

@@ -1,7 +1,6 @@
 """Operators in space: volumes of one grid sampled at the voxels of another."""
 
 from skfmri.resampling.operator import (
-    SPLINE_ORDERS,
     ResamplingOperator,
     apply_operator,
     apply_transpose,
@@ -11,6 +10,7 @@ from skfmri.resampling.operator import (
     resampling_operator,
     unchanged_axis,
 )
+from skfmri.resampling.splines import SPLINE_ORDERS
 
 __all__ = [
     "SPLINE_ORDERS",

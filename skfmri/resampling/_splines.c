@@ -1,9 +1,9 @@
 /* Resampling of planes by cubic B-splines, the prefilter by recursion.
  *
- * Does in fewer steps what skfmri.resampling does with matrices; that module does without this one
- * where it could not be compiled. The recursion is that of Unser, Aldroubi & Eden (1993), B-spline
- * signal processing, IEEE Transactions on Signal Processing 41:821-848, with the data mirrored at
- * the rim, as in scipy.ndimage.
+ * Does in fewer steps what skfmri.resampling does with matrices, which takes over if this module
+ * could not be compiled. The recursion is that of Unser, Aldroubi & Eden (1993), B-spline signal
+ * processing, IEEE Transactions on Signal Processing 41:821-848, with the data mirrored at the
+ * edges, as in scipy.ndimage.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GLIBC__) && __GNUC__ >= 12 && !defined(__clang__)
-/* The loader chooses the version that suits the processor. */
+/* The loader chooses the version that the processor supports. */
 #define VECTORIZED __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define VECTORIZED
@@ -21,8 +21,8 @@
 
 #define POLE -0.26794919243112270f /* sqrt(3) - 2 */
 #define GAIN 6.0f
-#define HORIZON 16 /* POLE to this power is nothing in single precision */
-#define STRIP 128  /* columns whose coefficients stay in the cache, for some hundred rows */
+#define HORIZON 16 /* POLE to this power is negligible in single precision */
+#define STRIP 128  /* so many columns fit into the cache, for a few hundred rows */
 
 /* A position in a sequence of n values, mirrored at its ends. */
 static Py_ssize_t mirrored(Py_ssize_t k, Py_ssize_t n)
@@ -31,8 +31,8 @@ static Py_ssize_t mirrored(Py_ssize_t k, Py_ssize_t n)
     return k < n ? k : 2 * n - 2 - k;
 }
 
-/* Turn samples (n, m) into coefficients of splines along the first axis, in rows from `first` to
- * `end` only. Samples and coefficients may be the same memory. `work` holds n * STRIP values. */
+/* Turn samples (n, m) into spline coefficients along the first axis, for rows from `first` up to
+ * `end` only. Samples and coefficients may share memory. `work` holds n * STRIP values. */
 static inline void filter(const float *samples, Py_ssize_t n, Py_ssize_t m, Py_ssize_t first,
                    Py_ssize_t end, float *coefficients, float *work)
 {
@@ -74,8 +74,8 @@ static inline void filter(const float *samples, Py_ssize_t n, Py_ssize_t m, Py_s
     }
 }
 
-/* Add up coefficients (any, n_planes), which begin with those of `first_column`, by the weights of
- * each row of a sparse matrix. */
+/* Multiply a sparse matrix by coefficients (any, n_planes), of which the first row belongs to the
+ * column `first_column` of the matrix. */
 static inline void combine(const float *coefficients, Py_ssize_t first_column, const int *starts,
                     const int *columns, const float *weights, Py_ssize_t n_rows,
                     Py_ssize_t n_planes, float *out)
@@ -93,9 +93,8 @@ static inline void combine(const float *coefficients, Py_ssize_t first_column, c
 
 enum { VOLUMES, STARTS, COLUMNS, WEIGHTS, OUT, N_BUFFERS };
 
-/* Resample all volumes with weights of columns from `lowest` to `highest`; return -1 where memory
- * is lacking. */
-
+/* Resample all volumes with weights of columns from `lowest` to `highest`; return -1 if there is
+ * not enough memory. */
 VECTORIZED
 static int resample(Py_buffer *buffers, int lowest, int highest)
 {
@@ -107,7 +106,7 @@ static int resample(Py_buffer *buffers, int lowest, int highest)
         return 0;
     }
     const Py_ssize_t first = lowest / n_fast, end = highest / n_fast + 1;
-    /* Coefficients depend on neighbours only; the rim of what is read must lie far from them. */
+    /* Coefficients depend only on nearby samples, so HORIZON rows more on either side suffice. */
     const Py_ssize_t from = first > HORIZON ? first - HORIZON : 0;
     const Py_ssize_t to = end + HORIZON < n_slow ? end + HORIZON : n_slow;
     const Py_ssize_t longest = n_slow > n_fast ? n_slow : n_fast;
@@ -141,7 +140,7 @@ static const struct {
     {"out", "f", 3, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | PyBUF_WRITABLE},
 };
 
-/* Return an error where reading or writing would leave the buffers, else find the columns used. */
+/* Find the range of columns used; return a message if an access would leave the buffers. */
 static const char *misfit(Py_buffer *buffers, int *lowest, int *highest)
 {
     const Py_ssize_t *shape = buffers[VOLUMES].shape, *out = buffers[OUT].shape;

@@ -67,7 +67,7 @@ def write_results(
         "settings": {name: value for name, value in vars(arguments).items() if name != "command"},
         "source": {"kind": "simulated", "seed": 7},
         "cleaning": None,
-        **method_record(argv),
+        **method_record(argv, len(counts)),
         "data": {
             "n_volumes": len(y),
             "n_runs": len(counts),

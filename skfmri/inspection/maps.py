@@ -1,0 +1,120 @@
+"""Saliency maps as images in native space."""
+
+import nibabel
+import numpy as np
+
+from skfmri.inspection.attribution import saliency
+from skfmri.preprocessing import NiftiSlabRotator
+
+__all__ = ["mean_sign", "saliency_image", "sign_consistency_image"]
+
+
+def saliency_image(estimators, X, y=None, **options):
+    """Return the mean saliency map as an image on the native grid.
+
+    The maps are averaged over samples in slab space, carried to the native grid by the transpose
+    of the slab's resampling, and averaged over estimators.
+
+    Parameters
+    ----------
+    estimators : pipeline or sequence of pipelines
+        Fitted, with a :class:`~skfmri.NiftiSlabRotator` among the steps, such as ``"estimator"`` of
+        ``cross_validate(return_estimator=True)``.
+    X : NiftiSamples or list of images
+        Samples to explain.
+    y : class or array-like of shape (n_samples,), default=None
+        Class to explain, as in :func:`saliency`.
+    **options : dict
+        As in :func:`saliency`.
+
+    Returns
+    -------
+    image : nibabel.Nifti1Image
+        3-D, float32, on the grid of the images; almost 0 where the slab does not reach.
+
+    Raises
+    ------
+    TypeError
+        If a pipeline has no rotator, or the method does not have one of the options.
+
+    Notes
+    -----
+    With two classes, the gradients for one nearly cancel those for the other in the mean over
+    samples of both. Explain one class for all samples, as in ``y="open"``, or choose a method whose
+    map shows what supports a sample's class: any but "gradient" and "smoothgrad".
+    """
+    images = [_image(estimator, X, y, options) for estimator in _as_list(estimators)]
+    mean = np.mean([image.get_fdata(dtype=np.float32) for image in images], axis=0)
+    return nibabel.Nifti1Image(mean, images[0].affine, images[0].header)
+
+
+def sign_consistency_image(estimators, X, y=None, **options):
+    """Return how well fitted pipelines agree about the sign of the saliency of each voxel.
+
+    Parameters
+    ----------
+    estimators : sequence of pipelines
+        Two or more, as in :func:`saliency_image`.
+    X : NiftiSamples or list of images
+        Samples to explain.
+    y : class or array-like of shape (n_samples,), default=None
+        Class to explain, as in :func:`saliency`.
+    **options : dict
+        As in :func:`saliency`.
+
+    Returns
+    -------
+    image : nibabel.Nifti1Image
+        3-D, float32: the mean sign, from -1 where all maps are negative to 1 where all are
+        positive. Values below a thousandth of a map's largest count as 0, because the transpose of
+        a spline reaches far beyond the slab with tiny weights.
+
+    Raises
+    ------
+    TypeError
+        If a pipeline has no rotator, or the method does not have one of the options.
+    ValueError
+        If there are fewer than two pipelines.
+    """
+    estimators = _as_list(estimators)
+    if len(estimators) < 2:
+        raise ValueError(
+            f"Agreement needs two or more fitted pipelines, but found {len(estimators)}. Pass "
+            "those of cross_validate(return_estimator=True)."
+        )
+    images = [_image(estimator, X, y, options) for estimator in estimators]
+    agreement = mean_sign([image.get_fdata(dtype=np.float32) for image in images])
+    return nibabel.Nifti1Image(agreement, images[0].affine, images[0].header)
+
+
+def mean_sign(maps):
+    """Return the mean sign of maps, counting values close to 0 as 0.
+
+    Parameters
+    ----------
+    maps : sequence of ndarray
+        Of one shape. Values below a thousandth of a map's largest have no sign.
+
+    Returns
+    -------
+    agreement : ndarray, float32
+        From -1 to 1.
+    """
+    signs = [np.sign(m) * (np.abs(m) > 1e-3 * np.abs(m).max()) for m in np.asarray(maps)]
+    return np.mean(signs, axis=0, dtype=np.float32)
+
+
+def _as_list(estimators):
+    return [estimators] if hasattr(estimators, "steps") else list(estimators)
+
+
+def _image(estimator, X, y, options):
+    """Return the mean map of one pipeline on the native grid."""
+    steps = [step for _, step in getattr(estimator, "steps", [])]
+    rotators = [step for step in steps if isinstance(step, NiftiSlabRotator)]
+    if not rotators:
+        raise TypeError(
+            f"There is no NiftiSlabRotator in {estimator!r}, so its maps have no known place in "
+            "the head. Pass a fitted pipeline with one."
+        )
+    return rotators[0].back_project(saliency(estimator, X, y, **options).mean(axis=0))
