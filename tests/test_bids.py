@@ -72,14 +72,14 @@ def sidecar(study, **fields):
 
 class TestLabels:
     def test_of_events_that_begin_when_a_volume_does(self, study):
-        # Volumes stand for 1, 3, 5 ... s, and show what was 4 s earlier: -3, -1, 1 ... 35 s.
+        # Volumes represent 1, 3, 5 ... s, and show what happened 4 s earlier: -3, -1, 1 ... 35 s.
         assert labels(study, shift=4) == "..fffffhhhhhfffff..."
 
     def test_of_events_that_begin_within_a_volume_leave_out_transitions(self, study):
-        # What volumes show is now at 0, 2 ... 30 s: at 0, 10, 20 and 30 s lies a border.
+        # What volumes show is now at 0, 2 ... 30 s: there are borders at 0, 10, 20 and 30 s.
         assert labels(study, shift=3) == "..ffff.hhhh.ffff...."
 
-    def test_keep_transitions_where_asked_with_what_was_in_the_middle(self, study):
+    def test_keep_transitions_if_asked_with_what_was_in_the_middle(self, study):
         assert labels(study, shift=3, keep_transitions=True) == ".fffffhhhhhfffff...."
 
     def test_default_to_a_delay_of_4_and_a_half_seconds(self, study):
@@ -88,7 +88,7 @@ class TestLabels:
         assert labels(study) == "...ffff.hhhh.ffff..."
 
     def test_follow_the_time_that_slice_timing_gives(self, study):
-        # Slices at 0 to 1 s: a volume stands for its half second, so 0.5 - 3.5 = -3 s and so on.
+        # Slices at 0 to 1 s: a volume represents its half second, so 0.5 - 3.5 = -3 s and so on.
         sidecar(study, SliceTiming=[0.0, 0.5, 1.0])
         assert labels(study, shift=3.5) == labels(study, shift=3.5, t_r=2.0)
         assert labels(study, shift=3.5) == "..fffffhhhhhfffff..."
@@ -97,7 +97,7 @@ class TestLabels:
         sidecar(study, SliceTiming=[0.0, 0.5, 1.0], StartTime=2.0)
         assert labels(study, shift=5) == "..fffffhhhhhfffff..."
 
-    def test_are_missing_where_no_event_has_one(self, study):
+    def test_are_missing_if_no_event_has_one(self, study):
         events(study, (0, 10, "face"), (10, 10, None), (20, 10, "house"))
         assert labels(study, shift=4) == "..fffff.....hhhhh..."
 
@@ -107,10 +107,10 @@ class TestLabels:
         write_events(study / "sub-01/func/sub-01_task-see_events.tsv", rows, columns)
         assert labels(study, shift=4, label="rank") == "..33333.....11111..."
 
-    def test_join_short_stimuli_of_a_block_where_asked(self, study):
+    def test_join_short_stimuli_of_a_block_if_asked(self, study):
         onsets = [*range(0, 10, 2), *range(20, 30, 2)]
         events(study, *[(onset, 0.5, "face" if onset < 10 else "house") for onset in onsets])
-        with pytest.raises(ValueError, match=r"10 events last 0.5 s .* volume 2 s.* max_gap="):
+        with pytest.raises(ValueError, match=r"10 events is 0.5 s, a volume takes 2 s.* max_gap="):
             labels(study)
         # From 0 to 8.5 and from 20 to 28.5 s.
         assert labels(study, shift=4, max_gap=1.5) == "..ffff......hhhh...."
@@ -149,16 +149,16 @@ def test_overlapping_events_are_named_by_file_and_row(study):
         ({"space": "MNI"}, "has space-MNI. Those found have no space"),
         ({"subjects": ["02", "01"]}, "has sub-02. Those found have sub-01"),
         ({"derivatives": "fmriprep"}, "There is no folder .*study/fmriprep or .*derivatives"),
-        ({"classes": ["cat"]}, "classes names 'cat', but .* has 'face', 'house'"),
+        ({"classes": ["cat"]}, "classes contains 'cat', but .* has 'face', 'house'"),
         ({"classes": "face"}, "classes must be a list of labels"),
-        ({"groups": "session"}, "_bold.nii.gz names no session"),
+        ({"groups": "session"}, "_bold.nii.gz has no session"),
         ({"groups": "site"}, "groups must be one of run, subject, session"),
         ({"shift": "4"}, "shift must be a number of seconds"),
         ({"duration": -1.0}, "duration must be a number of seconds"),
         ({"t_r": 0}, "t_r must be a number of seconds"),
         ({"confounds": "simple"}, "sub-01_task-see_desc-confounds_timeseries.tsv"),
-        ({"confounds": "simple", "clean": False}, "confounds= does nothing with clean=False"),
-        ({"high_pass": 0.01, "clean": False}, "high_pass= does nothing with clean=False"),
+        ({"confounds": "simple", "clean": False}, "confounds= has no effect with clean=False"),
+        ({"high_pass": 0.01, "clean": False}, "high_pass= has no effect with clean=False"),
     ],
 )
 def test_what_does_not_fit_is_refused(study, options, message):
@@ -175,7 +175,9 @@ def test_tables_that_are_no_events_are_refused_by_name(study):
     with pytest.raises(ValueError, match=r"_events.tsv has 1 .* valid onset, .* row 2 .*'soon'"):
         labels(study)
     events(study, (0, 10, None))
-    with pytest.raises(ValueError, match=r"No event in .*_events.tsv or another run has a label"):
+    with pytest.raises(
+        ValueError, match=r"No event has a label, in .*_events.tsv or any other run"
+    ):
         labels(study)
     table.unlink()
     with pytest.raises(ValueError, match=r"no events for .*_bold.nii.gz: neither .*_events.tsv"):
@@ -207,18 +209,20 @@ class TestTimes:
         self.image(study, zoom=2000, unit="msec")
         assert self.t_r(study) == [2.0]
 
-    def test_a_header_alone_is_enough_where_it_has_a_unit(self, study):
+    def test_a_header_alone_is_enough_if_it_has_a_unit(self, study):
         (study / "task-see_bold.json").unlink()
         assert self.t_r(study) == [2.0]
         self.image(study, zoom=2, unit="unknown")
-        with pytest.raises(ValueError, match=r"_bold.nii.gz: .* header says 2 \(unknown\).* t_r="):
+        with pytest.raises(
+            ValueError, match=r"_bold.nii.gz is unknown: .* header says 2 \(unknown\).* t_r="
+        ):
             self.t_r(study)
 
     def test_a_header_without_a_unit_contradicts_nothing(self, study):
         self.image(study, zoom=1, unit="unknown")
         assert self.t_r(study) == [2.0]
 
-    def test_the_sidecar_next_to_the_image_stands_above_those_higher_up(self, study):
+    def test_the_sidecar_next_to_the_image_overrides_those_higher_up(self, study):
         sidecar(study, RepetitionTime=1.5)
         self.image(study, zoom=1.5)
         assert self.t_r(study) == [1.5]
@@ -407,7 +411,7 @@ def test_one_pipeline_is_found_and_several_have_to_be_chosen(study):
     found = load_bids_runs(study, task="see")
     assert found.table["image"].tolist() == [str(image)]
     write_image(study / "derivatives/other" / name)
-    with pytest.raises(ValueError, match=r"Choose with derivatives=. .* of fmriprep, other"):
+    with pytest.raises(ValueError, match=r"of fmriprep, other\. Choose one with derivatives="):
         load_bids_runs(study, task="see")
     for derivatives in ("fmriprep", "derivatives/fmriprep", study / "derivatives/fmriprep"):
         found = load_bids_runs(study, task="see", derivatives=derivatives)
@@ -436,13 +440,10 @@ def test_the_command_line_decodes_a_dataset(fake, decode):
     options = ["--task", "main", "--space", "MNI", "--groups", "subject", "--shift", "3"]
     options += ["--confounds", "high_pass", "--high-pass", "0.02", "--entities", "run-01"]
     record, out = decode(fake, *options)
-    settings = record["settings"]
-    assert (settings["clean"], settings["t_r"], settings["label_column"]) == (
-        True,
-        1.5,
-        "trial_type",
-    )
-    assert len(settings["images"]) == record["data"]["n_runs"] == 4
+    source = record["source"]
+    assert record["cleaning"] == {"high_pass": 0.02, "t_r": 1.5, "confounds": "high_pass"}
+    assert (source["kind"], source["label"], source["shift"]) == ("bids", "trial_type", 3)
+    assert len(source["images"]) == record["data"]["n_runs"] == 4
     assert record["data"]["groups"] == ["sub-01", "sub-02"]
     study = load_bids_runs(fake, task="main", space="MNI", entities={"run": "01"}, shift=3)
     labelled = np.flatnonzero(study.samples.y != "")
@@ -475,8 +476,8 @@ def test_the_command_line_keeps_events_together_in_permutations(fake, decode, mo
     [
         (["--bids", "x"], "--bids x needs the task: add --task NAME"),
         (["--bids", "x", "--task", "t", "a.nii"], "--bids x and 1 images, such as a.nii"),
-        (["--bids", "x", "--task", "t", "--labels", "y"], "--labels tells about images with a tab"),
-        (["--bids", "x", "--task", "t", "--run-column", "y"], "--run-column tells about images"),
+        (["--bids", "x", "--task", "t", "--labels", "y"], "--labels describes images with a table"),
+        (["--bids", "x", "--task", "t", "--run-column", "y"], "--run-column describes images"),
         (["--bids", "x", "--task", "t"], "There is no folder x"),
         (["--bids", "x", "--task", "t", "--entities", "res"], "is not a list such as res-2"),
         (["--bids", "x", "--task", "t", "--no-clean", "--confounds", "simple"], "without --clean"),

@@ -25,7 +25,7 @@ EPOCHS = 4
 
 
 class Watcher:
-    """A callback that writes down each task, and stops epochs where it is told to."""
+    """A callback that records each task, and stops epochs on request."""
 
     def __init__(self, stop=lambda context: False):
         self.begun, self.ended, self.calls, self.given = [], [], [], []
@@ -151,7 +151,7 @@ class TestTasksOfANetwork:
             assert found_y is y
             assert metadata is None if weight is None else metadata["sample_weight"] is weight
 
-    def test_callbacks_are_let_go_when_training_fails(self, slabs, decoder):
+    def test_callbacks_are_torn_down_when_training_fails(self, slabs, decoder):
         class Failing(Watcher):
             def on_fit_task_end(self, estimator, context):
                 raise RuntimeError("no disk left")
@@ -346,7 +346,7 @@ class TestTasksOfAPipeline:
         validated.set_callbacks(Propagated()).fit(samples, samples.y)
         np.testing.assert_array_equal(validated.predict_proba(samples), plain)
 
-    def test_transformers_are_not_fitted_again_where_a_memory_holds_them(
+    def test_transformers_are_not_fitted_again_if_a_memory_holds_them(
         self, samples, validated, tmp_path
     ):
         validated.set_params(memory=str(tmp_path))

@@ -44,7 +44,7 @@ ESTIMATORS = {
 
 @pytest.fixture(scope="module")
 def samples():
-    """Forty volumes of 9 x 10 x 11 in five groups; a blob tells the two labels apart."""
+    """Forty volumes of 9 x 10 x 11 in five groups; a blob distinguishes the two labels."""
     rng = np.random.default_rng(0)
     y = np.array(["closed", "open"])[np.arange(40) % 2]
     volumes = rng.normal(5, 0.3, size=(40, 9, 10, 11)).astype(np.float32)
@@ -147,7 +147,7 @@ def _output(estimator, X):
 # What scikit-learn's suite asks for and the classifiers do not give, with the reason.
 NOT_MET = {
     "check_estimator_tags_renamed": "the base class from scikeras still defines _more_tags, which "
-    "nobody reads any more; ours defines __sklearn_tags__, but in a subclass of it",
+    "scikit-learn no longer reads; ours defines __sklearn_tags__, but in a subclass of it",
     "check_mixin_order": "scikeras puts ClassifierMixin to the right of BaseEstimator, and Python "
     "lets no subclass turn that round; ours sets the tags that the order is for",
     "check_sample_weight_equivalence_on_dense_data": "training goes by shuffled batches, in which "
@@ -178,7 +178,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def suite_results():
-    # One check runs only where SciPy was imported with this variable set.
+    # One check runs only if SciPy was imported with this variable set.
     environment = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SUITE, json.dumps(NOT_MET)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -227,7 +227,7 @@ class TestScikitLearnSuite:
         ids=lambda check: check.__name__,
     )
     def test_the_rotator_passes_what_needs_no_array(self, check):
-        # scikit-learn leaves out its whole suite where the input is no table of numbers.
+        # scikit-learn skips its whole suite if the input is not a table of numbers.
         check("NiftiSlabRotator", clone(ESTIMATORS["rotator"]))
 
 
@@ -365,7 +365,7 @@ class TestImageEstimator:
         ],
         ids=["array", "list of numbers", "none", "no image", "no slice", "no volume", "2-D", "5-D"],
     )
-    def test_what_is_no_image_is_refused_with_the_way_out(
+    def test_what_is_not_an_image_is_refused_with_the_way_out(
         self, rotator, image, method, X, error, message
     ):
         if method == "transform":

@@ -32,12 +32,12 @@ def in_mask(data):
     return np.ascontiguousarray(maps[maps.any(axis=-1)].T)
 
 
-# A second BLAS thread makes this many times slower where another process holds the core.
+# A second BLAS thread makes this many times slower if another process occupies the core.
 @threadpool_limits.wrap(limits=1)
 def accuracy(data, splits):
     """Mean accuracy of logistic regression on voxels z-scored in each fold.
 
-    The weights lie in the span of the training maps, so the classifier gets coordinates in an
+    The weights are in the span of the training maps, so the classifier gets coordinates in an
     orthonormal basis of that span: the same model at a hundredth of the features.
     """
     X, y, scores = in_mask(data), data.labels, []
@@ -85,7 +85,7 @@ def test_default_data_have_the_shape_of_the_original(eyes):
     assert "48 subjects x 2 conditions x 4 maps = 384 volumes" in eyes.DESCR
 
 
-def test_images_lie_in_mni_space(eyes):
+def test_images_are_in_mni_space(eyes):
     for image in (eyes.images, eyes.effect):
         np.testing.assert_array_equal(image.affine, AFFINE)
         assert image.header["sform_code"] == image.header["qform_code"] == 4
@@ -149,7 +149,7 @@ def test_a_random_state_object_is_a_seed_too():
     np.testing.assert_array_equal(values(first), values(second))
 
 
-def test_the_effect_lies_in_the_eyes_and_in_visual_cortex_only(eyes):
+def test_the_effect_is_in_the_eyes_and_in_visual_cortex_only(eyes):
     effect = eyes.effect.get_fdata()
     near_eye = np.min([distance_mm(eye) for eye in EYES_MM], axis=0) <= 13
     visual = np.min([distance_mm((side, -85, 5)) for side in (-10, 10)], axis=0) <= 26
@@ -157,11 +157,11 @@ def test_the_effect_lies_in_the_eyes_and_in_visual_cortex_only(eyes):
     assert effect[visual].min() < -0.1
     assert effect[visual].max() <= 0
     assert not effect[~(near_eye | visual)].any()
-    # The middle of the grid lies between two voxels, hence left and right mirror each other.
+    # The middle of the grid is between two voxels, hence left and right mirror each other.
     np.testing.assert_allclose(effect[:, 15:], effect[::-1, 15:], atol=1e-6)
 
 
-def test_both_parts_of_the_effect_lie_in_the_slab_of_the_notebook(eyes):
+def test_both_parts_of_the_effect_are_in_the_slab_of_the_notebook(eyes):
     cosine, sine = np.cos(0.35), np.sin(0.35)
     rotation = np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
 

@@ -84,7 +84,7 @@ def test_a_callback_may_end_training_before_patience(train_and_test, tiny):
     assert decoder.n_epochs_ == len(decoder.history_["val_loss"]) == 1
 
 
-def test_a_loss_that_is_no_number_ends_training_and_is_reported(train_and_test, tiny):
+def test_a_loss_that_is_not_a_number_ends_training_and_is_reported(train_and_test, tiny):
     X, y, X_test, y_test = train_and_test
     options = {"n_blocks": 0, "dense_units": (), "optimizer": "sgd", "learning_rate": 1e38}
     decoder = make(tiny, patience=2, epochs=30, **options)
@@ -97,7 +97,7 @@ def test_a_loss_that_is_no_number_ends_training_and_is_reported(train_and_test, 
     ("change", "message"),
     [
         (lambda X, y: X, "must be a tuple .* but is ndarray"),
-        (lambda X, y: (X,), "but is tuple of 1"),
+        (lambda X, y: (X,), "but is a tuple of 1"),
         (lambda X, y: (X, y[:-1]), "inconsistent numbers of samples"),
         (lambda X, y: (X[:, :5], y), r"shape \(5, 7, 3\)"),
         (lambda X, y: (X, np.full(6, "car")), "hold the class 'car', which no training sample"),

@@ -41,7 +41,7 @@ GRID = (6, 7, 2)
 
 @pytest.fixture(scope="module")
 def data():
-    """Slabs (48, 6, 7, 2) in four groups; two voxels of one slice tell two labels apart."""
+    """Slabs (48, 6, 7, 2) in four groups; two voxels of one slice distinguish two labels."""
     rng = np.random.default_rng(0)
     y = np.array(["closed", "open"])[np.arange(48) % 2]
     X = rng.normal(size=(48, *GRID)).astype(np.float32)
@@ -211,7 +211,7 @@ class TestDisplays:
 
 
 class TestVoxels:
-    def test_permutation_importance_finds_the_voxels_that_tell(self, data, decoder):
+    def test_permutation_importance_finds_the_informative_voxels(self, data, decoder):
         X, y, _ = data
         columns = flatten(X)
         pipe = make_pipeline(FunctionTransformer(as_slabs), decoder.set_params(epochs=20))
@@ -226,7 +226,7 @@ class TestVoxels:
         again = permutation_importance(pipe, columns, y, n_repeats=3, random_state=0)
         np.testing.assert_array_equal(again.importances, result.importances)
 
-    def test_a_pipeline_hands_tables_on_where_it_is_told_to(self, data):
+    def test_a_pipeline_passes_tables_on_if_it_is_asked_to(self, data):
         pandas = pytest.importorskip("pandas")
         table = pandas.DataFrame(flatten(data[0])[:, :5]).add_prefix("voxel")
         pipe = make_pipeline(VoxelZScorer(), LogisticRegression()).set_output(transform="pandas")

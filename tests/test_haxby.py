@@ -75,9 +75,9 @@ def test_rest_is_left_out_after_cleaning_unless_it_is_named(simulated, tmp_path)
     [
         ({"subject": 7}, "subject must be a number from 1 to 6, but is 7"),
         ({"subject": 0}, "subject must be an integer of at least 1"),
-        ({"classes": ["dog"]}, "classes names 'dog', .* subject 2 are 'cat', 'face', 'rest'"),
+        ({"classes": ["dog"]}, "classes contains 'dog', .* subject 2 are 'cat', 'face', 'rest'"),
         ({"classes": "cat"}, "classes must be a list of labels"),
-        ({"clean": False, "high_pass": 0.01}, "high_pass= does nothing with clean=False"),
+        ({"clean": False, "high_pass": 0.01}, "high_pass= has no effect with clean=False"),
     ],
 )
 def test_what_does_not_fit_is_refused(simulated, options, message):

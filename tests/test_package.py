@@ -7,6 +7,7 @@ import importlib.metadata
 import inspect
 import io
 import json
+import pickle
 import pkgutil
 import re
 import subprocess
@@ -19,8 +20,14 @@ from numpydoc.docscrape import FunctionDoc
 from numpydoc.validate import validate
 
 import skfmri
+from skfmri.datasets import load_bids_runs, load_bids_samples
+from skfmri.datasets.defaults import BIDS
+from skfmri.docstrings import PLACEHOLDER
+from skfmri.estimators.defaults import SLAB_CNN, VOLUME_CNN
+from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
 
 CHECKOUT = Path(__file__).parents[1]
+ROOT = Path(skfmri.__file__).parent
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(skfmri.__path__, "skfmri.")
@@ -77,10 +84,37 @@ CALLABLES = [name for name, value in DOCUMENTED.items() if not isinstance(value,
 ROOT_CODE = [name for name in sorted(skfmri.__all__) if callable(getattr(skfmri, name))]
 
 
+NAMED = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+SOURCES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+
+def docstring_lines(tree):
+    """Numbers of the lines that are docstrings of a module, class or function."""
+    nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, *NAMED))]
+    texts = [node.body[0] for node in nodes if ast.get_docstring(node, clean=False) is not None]
+    return {line for text in texts for line in range(text.lineno, text.end_lineno + 1)}
+
+
+def lengths(source):
+    """Lines of a file, and of the body of each of its functions, docstrings not counted."""
+    tree = ast.parse(source)
+    left_out = docstring_lines(tree)
+    bodies = {}
+    for node in ast.walk(tree):
+        if isinstance(node, NAMED) and not isinstance(node, ast.ClassDef):
+            body = [statement for statement in node.body if statement.lineno not in left_out]
+            lines = range(body[0].lineno, node.end_lineno + 1) if body else []
+            bodies[f"{node.name} in line {node.lineno}"] = len(set(lines) - left_out)
+    return len(source.splitlines()) - len(left_out), bodies
+
+
 def modules_after(statement):
     """Names of the modules that a new process holds after one statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
-    # -P keeps the working directory out of sys.path, so the checkout cannot stand in.
+    # PYTHONSAFEPATH, set in conftest.py, keeps the checkout out of sys.path.
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return set(json.loads(result.stdout))
@@ -146,6 +180,85 @@ def test_keras_is_loaded_by_the_networks_only(name):
     assert not modules_after(f"from skfmri import {name}") & {"keras", "tensorflow"}
 
 
+@pytest.mark.parametrize("room", ["datasets", "estimators", "preprocessing"])
+def test_defaults_are_read_without_what_they_are_for(room):
+    loaded = modules_after(f"import skfmri.{room}.defaults")
+    assert not loaded & {"keras", "tensorflow", "nilearn", "pandas", "sklearn"}
+
+
+@pytest.mark.parametrize(
+    ("takes", "defaults"),
+    [
+        (skfmri.SlabCNNClassifier, SLAB_CNN),
+        (skfmri.VolumeCNNClassifier, VOLUME_CNN),
+        (skfmri.NiftiSlabRotator, ROTATOR),
+        (skfmri.VoxelZScorer, ZSCORER),
+        (load_bids_samples, BIDS),
+    ],
+)
+def test_defaults_are_those_of_every_parameter(takes, defaults):
+    parameters = inspect.signature(takes).parameters.values()
+    found = {p.name: p.default for p in parameters if p.default is not p.empty}
+    assert found == vars(defaults)
+
+
+def test_both_bids_loaders_have_the_same_defaults():
+    parameters = inspect.signature(load_bids_runs).parameters.values()
+    found = {p.name: p.default for p in parameters if p.default is not p.empty}
+    assert found.items() <= vars(BIDS).items()
+    assert vars(BIDS).keys() - found == {"clean", "detrend", "standardize", "high_pass"}
+
+
+def test_classifiers_are_found_where_version_0_1_had_them():
+    from skfmri.classifier import SlabCNNClassifier, VolumeCNNClassifier
+
+    assert SlabCNNClassifier is skfmri.SlabCNNClassifier
+    assert VolumeCNNClassifier is skfmri.VolumeCNNClassifier
+    # What a pickle of that version holds in place of a class.
+    for name in ("SlabCNNClassifier", "VolumeCNNClassifier"):
+        assert pickle.loads(f"cskfmri.classifier\n{name}\n.".encode()) is getattr(skfmri, name)
+
+
+def test_private_modules_at_the_root_are_ground_for_all():
+    private = {name for name in SOURCES if re.fullmatch(r"_[^_][^/]*", name)}
+    assert private == {"_arrays.py", "_cache.py", "_files.py", "_validation.py"}
+
+
+def test_rooms_have_no_private_modules():
+    inside = [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.suffix in {".py", ".so"}]
+    private = {
+        path.as_posix()
+        for path in inside
+        if len(path.parts) > 1 and re.match("_[^_]", path.name)
+        if path.parts[0] not in {"datasets", "plotting"}
+        if path.name.partition(".")[0] != "_splines"
+    }
+    assert not private
+
+
+def test_no_file_is_longer_than_500_lines():
+    found = {name: lengths(source)[0] for name, source in SOURCES.items()}
+    assert not {name: n_lines for name, n_lines in found.items() if n_lines > 500}
+
+
+def test_no_function_is_longer_than_60_lines():
+    found = {
+        f"{name}: {function}": n_lines
+        for name, source in SOURCES.items()
+        for function, n_lines in lengths(source)[1].items()
+    }
+    assert not {name: n_lines for name, n_lines in found.items() if n_lines > 60}
+
+
+def test_lengths_leave_docstrings_out():
+    source = '"""A module,\n\nwith more."""\n\n\ndef outer():\n    """One."""\n    a = (\n'
+    source += '        1,\n    )\n\n    def inner():\n        """Two\n        lines."""\n'
+    source += "        return a\n\n    return inner\n"
+    n_lines, bodies = lengths(source)
+    assert n_lines == len(source.splitlines()) - 3 - 1 - 2
+    assert bodies == {"outer in line 6": 8, "inner in line 12": 1}
+
+
 def test_the_installed_package_is_the_one_under_test():
     try:
         distribution = importlib.metadata.distribution("skfmri")
@@ -183,6 +296,11 @@ def test_docstrings_are_complete(name):
     is_record = is_dataclass(DOCUMENTED[name]) or hasattr(DOCUMENTED[name], "_fields")
     rules = DOCSTRING_RULES.keys() - ({"PR01"} if is_record else set())
     assert not [message for code, message in validate(name)["errors"] if code in rules]
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+def test_shared_texts_are_filled_into_docstrings(name):
+    assert not PLACEHOLDER.findall(inspect.getdoc(DOCUMENTED[name]))
 
 
 @pytest.mark.parametrize("name", ROOT_CODE)

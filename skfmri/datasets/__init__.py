@@ -1,14 +1,13 @@
-"""Samples to decode: studies on disk, a public study, simulated volumes with a known answer."""
+"""Data to decode: BIDS datasets on disk, a public study, simulated volumes."""
 
-from skfmri.datasets.bids import load_bids_runs, load_bids_samples
-from skfmri.datasets.haxby import fetch_haxby_samples
-from skfmri.datasets.simulated import block_groups, block_labels, make_eyes_open_closed
+import lazy_loader
 
-__all__ = [
-    "block_groups",
-    "block_labels",
-    "fetch_haxby_samples",
-    "load_bids_runs",
-    "load_bids_samples",
-    "make_eyes_open_closed",
-]
+# nilearn and scikit-learn take a second to load; defaults are read without them.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "bids": ["load_bids_runs", "load_bids_samples"],
+        "haxby": ["fetch_haxby_samples"],
+        "simulated": ["block_groups", "block_labels", "make_eyes_open_closed"],
+    },
+)

@@ -1,11 +1,11 @@
-"""Files of a BIDS dataset, found by what their names say."""
+"""Files of a BIDS dataset, found by their names."""
 
 import json
 from pathlib import Path
 
 from nilearn.interfaces.bids import get_bids_files, parse_bids_filename
 
-# What tells one run of the scanner from another; other entities tell versions of one run apart.
+# Entities that distinguish runs of the scanner; others distinguish versions of the same run.
 OF_A_RUN = ("sub", "ses", "acq", "ce", "dir", "run")
 OF_A_FILE = ("sub", "ses", "task", "acq", "ce", "dir", "run")
 
@@ -27,7 +27,7 @@ def derivatives_folder(root, derivatives):
         return found[0]
     candidates = [path for path in (inside, *sorted(inside.glob("*/"))) if _has_images(path)]
     if len(candidates) > 1:
-        raise ValueError(f"Choose with derivatives=. {_pipelines(inside)}")
+        raise ValueError(f"{_pipelines(inside)}Choose one with derivatives=.")
     return candidates[0] if candidates else root
 
 
@@ -53,7 +53,7 @@ def find_images(folder, task, space, entities, subjects):
     space : str or None
         Space; None takes any.
     entities : dict of str to str
-        Further entities that names must hold; "" for one that they must not hold.
+        Further entities that names must have; "" for one that they must not have.
     subjects : list of str or None
         Subjects to keep; None keeps all.
 
@@ -67,7 +67,7 @@ def find_images(folder, task, space, entities, subjects):
     if not images:
         raise ValueError(
             f"There is no image such as sub-01/func/sub-01_task-rest_bold.nii.gz under {folder}. "
-            "Pass the root of a BIDS dataset, and derivatives= where images lie elsewhere."
+            "Pass the root of a BIDS dataset, and derivatives= if the images are elsewhere."
         )
     wanted = {"task": task} | ({} if space is None else {"space": space})
     wanted |= {entity: str(value) for entity, value in entities.items()}
@@ -102,7 +102,7 @@ def _listed(entity, values):
 
 
 def _one_per_run(images):
-    """Return images, or raise ValueError where several show one run."""
+    """Return images, or raise ValueError if several show the same run."""
     runs = {}
     for image in images:
         runs.setdefault(run_name(image), []).append(image)
@@ -113,28 +113,28 @@ def _one_per_run(images):
         values = {key: {_value(image, key) for image in versions} for key in keys}
         choices = [_listed(key, found) for key, found in values.items() if len(found) > 1]
         raise ValueError(
-            f"{len(versions)} images show the run {name}: {'; '.join(choices) or 'equal names'}. "
-            'Choose one with space= or entities=, such as entities={"res": "2"}, where "" stands '
-            "for none."
+            f"{len(versions)} images show the run {name}: {'; '.join(choices) or 'same names'}. "
+            'Choose one with space= or entities=, such as entities={"res": "2"}; "" means that '
+            "the name must not have the entity."
         )
     return images
 
 
 def run_name(image):
-    """Return what names a run of the scanner, such as ``sub-01_ses-2_run-1``."""
+    """Return the name of a run of the scanner, such as ``sub-01_ses-2_run-1``."""
     entities = image["entities"]
     return "_".join(f"{key}-{entities[key]}" for key in OF_A_RUN if entities.get(key))
 
 
 def applicable_files(base, folder, image, suffix, extension):
-    """Return files that apply to an image by BIDS' rule of inheritance, the nearest last.
+    """Return files that apply to an image by BIDS' inheritance principle, the nearest last.
 
     Parameters
     ----------
     base : pathlib.Path
         Root of the dataset that is searched.
     folder : pathlib.Path
-        Root of the dataset in which the image lies.
+        Root of the dataset that contains the image.
     image : dict
         Image, as nilearn parses its name.
     suffix, extension : str
@@ -143,7 +143,7 @@ def applicable_files(base, folder, image, suffix, extension):
     Returns
     -------
     paths : list of pathlib.Path
-        Files at or above the place of the image whose entities are all among the image's.
+        Files in or above the folder of the image, all of whose entities the image shares.
     """
     found, level = [], base
     for part in ("", *Path(image["file_path"]).relative_to(folder).parent.parts):
@@ -177,7 +177,7 @@ def find_events(root, folder, image):
 
 
 def read_sidecars(root, folder, image):
-    """Return what JSON files say of an image, each field with the file that says it."""
+    """Return the metadata of an image from JSON files, each field with its value and file."""
     bases = [root] if root == folder else [root, folder]
     metadata = {}
     for base in bases:

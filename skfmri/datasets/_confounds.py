@@ -38,7 +38,7 @@ def read_confounds(image, n_volumes, confounds):
         else:
             strategy = (confounds,) if isinstance(confounds, str) else tuple(confounds)
             with warnings.catch_warnings():
-                # () is a wish, not an oversight.
+                # () is deliberate, not an oversight.
                 warnings.filterwarnings("ignore", message="strategy is empty")
                 table, mask = load_confounds(path, strategy=strategy)
     except (ValueError, KeyError, IndexError, TypeError, OSError) as error:

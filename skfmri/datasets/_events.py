@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-# Onsets are logged with some jitter, which makes no overlap and no transition.
+# Onsets are logged with some jitter, which counts neither as overlap nor as transition.
 JITTER_SECONDS = 0.01
 ROUNDING_SECONDS = 1e-6
 
@@ -31,13 +31,15 @@ def read_events(path, column, duration):
         )
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a table of events: {error}") from error
-    needed = ["onset", column] + ["duration"] * (duration is None)
+    needed = ["onset", column]
+    if duration is None:
+        needed.append("duration")
     for name in needed:
         if name not in table:
-            way_out = " Choose the one that holds the labels." * (name == column)
+            hint = " Choose the one that holds the labels." if name == column else ""
             raise ValueError(
                 f"{path} has no column {name!r}. Its columns are "
-                f"{', '.join(map(repr, table.columns))}.{way_out}"
+                f"{', '.join(map(repr, table.columns))}.{hint}"
             )
     table.index += 1
     table = table[table[column].notna()]
@@ -53,16 +55,18 @@ def _seconds(table, column, least, path):
     values = pd.to_numeric(table[column], errors="coerce")
     bad = table.index[~(np.isfinite(values) & (values >= least))]
     if len(bad):
-        way_out = " Pass duration= to let all events last equally long." * (column == "duration")
+        hint = ""
+        if column == "duration":
+            hint = " Pass duration= to give all events the same duration."
         raise ValueError(
             f"{path} has {len(bad)} labelled events without a valid {column}, first in row "
-            f"{bad[0]} below the header ({table[column][bad[0]]!r}). Give seconds.{way_out}"
+            f"{bad[0]} below the header ({table[column][bad[0]]!r}). Give seconds.{hint}"
         )
     return values
 
 
 def join_events(events, path, max_gap):
-    """Return events with those of one label that follow each other joined.
+    """Join consecutive events of the same label.
 
     Parameters
     ----------
@@ -76,7 +80,7 @@ def join_events(events, path, max_gap):
     Returns
     -------
     onsets, ends, labels : ndarray
-        Events in order of time, no two of which overlap.
+        Events in order of time, without overlap.
     """
     joined, overlaps = [], []
     for row, onset, end, label in events.itertuples():
@@ -89,11 +93,13 @@ def join_events(events, path, max_gap):
                 overlaps.append(f"{last['row']} ({last['label']}) and {row} ({label})")
         joined.append({"row": row, "onset": onset, "end": end, "label": label})
     if overlaps:
+        rows = "; ".join(overlaps[:3])
+        if len(overlaps) > 3:
+            rows += " and more"
         raise ValueError(
-            f"{path} has events of different labels at the same time, in rows "
-            f"{'; '.join(overlaps[:3])}{' and more' * (len(overlaps) > 3)}, counted below the "
-            "header. A volume has one label: name those to keep with classes=, or choose another "
-            "column."
+            f"{path} has events of different labels at the same time, in rows {rows}, counted "
+            "below the header. A volume has one label: list those to keep in classes=, or choose "
+            "a different column."
         )
     onsets, ends, labels = ([event[name] for event in joined] for name in ("onset", "end", "label"))
     return np.array(onsets, dtype=float), np.array(ends, dtype=float), np.array(labels, dtype=str)
@@ -109,7 +115,7 @@ def label_times(times, onsets, ends, half_width):
     onsets, ends : ndarray of shape (n_events,)
         What `join_events` returns.
     half_width : float
-        Times nearer than so many seconds to the onset or end of any event have none.
+        Times closer than this to the onset or end of any event, in seconds, have no event.
 
     Returns
     -------

@@ -10,21 +10,21 @@ SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 def volume_timing(path, metadata, t_r):
-    """Return the time between volumes, and the time that the first one stands for.
+    """Return the time between volumes, and the time that the first one represents.
 
     Parameters
     ----------
     path : str
         Image.
     metadata : dict of str to (value, path)
-        What its sidecars say, and which.
+        Fields of its sidecars, each with its value and file.
     t_r : float or None
-        Time between volumes that stands in place of what sidecar and header say.
+        Time between volumes, overriding sidecar and header.
 
     Returns
     -------
     t_r, start : float
-        In seconds; volume `k` stands for the time ``start + k * t_r``.
+        In seconds; volume `k` represents the time ``start + k * t_r``.
     """
     if t_r is None:
         t_r = _repetition_time(path, metadata)
@@ -48,34 +48,35 @@ def _repetition_time(path, metadata):
     if "RepetitionTime" not in metadata:
         if "VolumeTiming" in metadata:
             raise ValueError(
-                f"{metadata['VolumeTiming'][1]} gives each volume of {path} a time of its own "
-                "(VolumeTiming), but labels and cleaning need even steps. Pass t_r= if they are."
+                f"{metadata['VolumeTiming'][1]} lists the time of every volume of {path} "
+                "(VolumeTiming), but labels and cleaning need a constant time between volumes. "
+                "Pass t_r= if it is constant."
             )
         if header_t_r is None:
             raise ValueError(
-                f"Nothing tells the time between the volumes of {path}: no sidecar names a "
+                f"The time between the volumes of {path} is unknown: no sidecar has a "
                 f"RepetitionTime, and the header {text}. Pass t_r= in seconds."
             )
         return header_t_r
     value, source = metadata["RepetitionTime"]
     t_r = _number(value, "RepetitionTime", source)
     if t_r <= 0:
-        raise ValueError(f"RepetitionTime in {source} is {t_r:g} s, which no volume takes.")
+        raise ValueError(f"RepetitionTime in {source} is {t_r:g} s, but must be above 0.")
     if header_t_r is not None and abs(header_t_r - t_r) > TOLERANCE_SECONDS:
         raise ValueError(
             f"RepetitionTime is {t_r:g} s in {source}, but the header of {path} {text}. Labels "
-            "depend on it: mend the one that is wrong, or pass t_r= in seconds."
+            "depend on it: correct the wrong one, or pass t_r= in seconds."
         )
     return t_r
 
 
 def _header_repetition_time(path):
-    """Return the time between volumes of a header, None without one, and what it says."""
+    """Return the time between volumes in the header, or None, and what the header says."""
     header = nibabel.load(path).header
     zooms, unit = header.get_zooms(), header.get_xyzt_units()[1]
     if len(zooms) < 4:
         return None, "has no time axis"
-    # Without a unit the number is mostly what a program wrote there by default.
+    # Without a unit the number is usually what a program wrote there by default.
     value = float(zooms[3]) * SECONDS.get(unit, 0)
     # A header holds float32: the digits beyond are noise.
     value = float(f"{value:.6g}")

@@ -16,129 +16,86 @@ from skfmri.datasets._bids_files import (
 )
 from skfmri.datasets._confounds import read_confounds
 from skfmri.datasets._events import join_events, label_times, read_events
+from skfmri.datasets._parameter_docs import LOADERS
 from skfmri.datasets._timing import volume_timing
+from skfmri.datasets.defaults import BIDS
+from skfmri.docstrings import fill_docstring
 from skfmri.preprocessing import clean_runs
 from skfmri.samples import NiftiSamples
 
 GROUPS = {"run": None, "subject": ("sub",), "session": ("sub", "ses")}
 
 
+@fill_docstring(LOADERS)
 def load_bids_samples(
     root,
     *,
     task,
-    space=None,
-    derivatives=None,
-    label="trial_type",
-    groups="run",
-    classes=None,
-    subjects=None,
-    entities=None,
-    shift=4.5,
-    keep_transitions=False,
-    duration=None,
-    max_gap=0.0,
-    t_r=None,
-    confounds=None,
-    clean=True,
-    detrend=True,
-    standardize=True,
-    high_pass=None,
+    space=BIDS.space,
+    derivatives=BIDS.derivatives,
+    label=BIDS.label,
+    groups=BIDS.groups,
+    classes=BIDS.classes,
+    subjects=BIDS.subjects,
+    entities=BIDS.entities,
+    shift=BIDS.shift,
+    keep_transitions=BIDS.keep_transitions,
+    duration=BIDS.duration,
+    max_gap=BIDS.max_gap,
+    t_r=BIDS.t_r,
+    confounds=BIDS.confounds,
+    clean=BIDS.clean,
+    detrend=BIDS.detrend,
+    standardize=BIDS.standardize,
+    high_pass=BIDS.high_pass,
 ):
-    r"""Load the volumes of a BIDS dataset that have a label, ready to be decoded.
+    r"""Load the labelled volumes of a BIDS dataset, ready to be decoded.
 
-    Finds the runs of a task, gives each volume the label of the event that it shows, cleans each
-    run by itself and leaves out the volumes without a label, in this order: a filter needs the
-    volumes in between. Only headers and tables are read now; volumes are read, and runs
-    cleaned, when data are first needed.
+    Finds the runs of a task, labels each volume with the event that it shows, cleans each run
+    separately and then leaves out unlabelled volumes, in this order, because a filter needs the
+    volumes in between. Only headers and tables are read now; volumes are read, and runs cleaned,
+    when data are first needed.
 
     Parameters
     ----------
-    root : str or path-like
-        Root of the BIDS dataset, which holds the ``events.tsv`` files.
-    task : str
-        Task, as in ``task-faces``.
-    space : str, default=None
-        Space of the images, such as "MNI152NLin2009cAsym"; "" for images whose names have none.
-        None takes what is there, unless there are several.
-    derivatives : str or path-like, default=None
-        Folder with the ``sub-*`` folders of preprocessed images, from `root`, from its folder
-        ``derivatives`` or absolute; "." reads the images of `root` itself. None looks into the
-        folder ``derivatives``, and where there is none reads the images of `root`.
-    label : str, default="trial_type"
-        Column of the ``events.tsv`` that holds the labels. An event with ``n/a`` has none.
-    groups : {"run", "subject", "session"}, default="run"
-        What cross-validation must never split.
-    classes : list of str, default=None
-        Labels to keep: other events count as not there. None keeps all.
-    subjects : list of str, default=None
-        Subjects to load, such as ["01", "02"]. None loads all.
-    entities : dict of str to str, default=None
-        Further entities that names of images must have, such as ``{"res": "2"}``, with "" for one
-        that they must not have. Without ``desc`` here, preprocessed images are taken where there
-        are any (``desc-preproc``).
-    shift : float, default=4.5
-        Haemodynamic delay in seconds: a volume shows what happened so long before.
-    keep_transitions : bool, default=False
-        Whether to keep volumes that show the border of an event, with what happened in their
-        middle.
-    duration : float, default=None
-        Seconds that every event is taken to last. None takes the column ``duration``.
-    max_gap : float, default=0.0
-        Events of one label that follow each other within so many seconds count as one. Blocks of
-        short stimuli need it.
-    t_r : float, default=None
-        Time between volumes in seconds, in place of what sidecars and headers say.
-    confounds : str, sequence of str or dict, default=None
-        Confounds of fMRIPrep to regress out of each run: a preset of nilearn's
-        `load_confounds_strategy` ("simple", "scrubbing", "compcor" or "ica_aroma"), components of
-        its `load_confounds` such as ``("motion", "high_pass")``, or all its arguments as a
-        dictionary. ``()`` regresses nothing out, but leaves out volumes before the steady state.
-    clean : bool, default=True
-        Whether to clean each run with :func:`~skfmri.clean_runs`.
-    detrend, standardize : bool, default=True
-        As in :func:`~skfmri.clean_runs`.
+    {bids_runs}
+    {clean}
     high_pass : float, default=None
-        Lowest frequency to keep, in Hz, filtered with the time between volumes found.
+        Lowest frequency to keep, in Hz. The filter uses the time between volumes found above.
 
     Returns
     -------
     samples : NiftiSamples
-        Labelled volumes with their labels, groups and runs. Volumes that confounds flag, as much
-        moved or before the steady state, are left out.
+        Labelled volumes with their labels, groups and runs. Volumes that the confounds flag,
+        because of motion or before the steady state, are left out.
 
     Raises
     ------
-    ValueError
-        If nothing fits or several images show one run, with what there is to choose from; if
-        events are missing, have no such column, or overlap; if times between volumes are not
-        known or contradict each other; if confounds are missing; if no volume gets a label. The
-        message names the file. Images on different grids are refused by
-        :class:`~skfmri.NiftiSamples`.
+    {bids_errors}
 
     See Also
     --------
-    load_bids_runs : All volumes before cleaning, to go another way.
+    load_bids_runs : All volumes before cleaning, to process them differently.
     nilearn.interfaces.fmriprep.load_confounds : Reads the confounds.
 
     Notes
     -----
-    Volume `k` stands for the time ``start + k * t_r``. `start` is ``StartTime`` of the sidecar
-    (fMRIPrep writes it where it corrected slice times), else the middle between the first and the
-    last of its ``SliceTiming``, else ``t_r / 2``. The volume has the label of the event with
-    ``onset <= time - shift < onset + duration``. It is in transition if an onset or end lies
-    nearer than ``t_r / 2`` to ``time - shift``.
+    Volume `k` represents the time ``start + k * t_r``. `start` is ``StartTime`` of the sidecar
+    (fMRIPrep writes it if it corrected slice times), else the midpoint between the first and the
+    last of its ``SliceTiming``, else ``t_r / 2``. The volume gets the label of the event with
+    ``onset <= time - shift < onset + duration``. It is in transition if an onset or end is closer
+    than ``t_r / 2`` to ``time - shift``.
 
-    `t_r` is ``RepetitionTime`` of the sidecar, compared with the header's, or the header's alone
-    where it has a unit of time. Sidecars and events may lie higher up in the dataset and then
-    hold for all files below, as BIDS says.
+    `t_r` is ``RepetitionTime`` of the sidecar, which must agree with the header. Without a sidecar
+    it is that of the header, if this has a unit of time. Sidecars and events may be higher up in
+    the dataset and then apply to all files below, as BIDS defines.
 
-    Times of events may be off by 10 ms, which makes no transition. Events of different labels must
+    Event times may be off by 10 ms without causing a transition. Events of different labels must
     not overlap by more than that.
 
     Examples
     --------
-    A run of 10 volumes of 2 s, which stand for 1, 3, 5 ... s, and show what was 4 s earlier:
+    A run of 10 volumes of 2 s, which represent 1, 3, 5 ... s and show what happened 4 s earlier:
 
     >>> import nibabel, pathlib
     >>> import numpy as np
@@ -158,7 +115,7 @@ def load_bids_samples(
     """
     if not clean and (confounds is not None or high_pass is not None):
         name = "high_pass" if confounds is None else "confounds"
-        raise ValueError(f"{name}= does nothing with clean=False. Leave one of them out.")
+        raise ValueError(f"{name}= has no effect with clean=False. Omit one of them.")
     study = load_bids_runs(
         root,
         task=task,
@@ -190,28 +147,28 @@ def load_bids_samples(
     return samples[samples.y != ""]
 
 
+@fill_docstring(LOADERS)
 def load_bids_runs(
     root,
     *,
     task,
-    space=None,
-    derivatives=None,
-    label="trial_type",
-    groups="run",
-    classes=None,
-    subjects=None,
-    entities=None,
-    shift=4.5,
-    keep_transitions=False,
-    duration=None,
-    max_gap=0.0,
-    t_r=None,
-    confounds=None,
+    space=BIDS.space,
+    derivatives=BIDS.derivatives,
+    label=BIDS.label,
+    groups=BIDS.groups,
+    classes=BIDS.classes,
+    subjects=BIDS.subjects,
+    entities=BIDS.entities,
+    shift=BIDS.shift,
+    keep_transitions=BIDS.keep_transitions,
+    duration=BIDS.duration,
+    max_gap=BIDS.max_gap,
+    t_r=BIDS.t_r,
+    confounds=BIDS.confounds,
 ):
-    """Load whole runs of a BIDS dataset, with all that cleaning and labelling need.
+    """Load whole runs of a BIDS dataset, with everything that cleaning and labelling need.
 
-    For those who want to see the parts, or to clean in another way. `load_bids_samples` does with
-    them::
+    Use it to look at the parts, or to clean differently. `load_bids_samples` does this with them::
 
         cleaned = clean_runs(
             study.samples,
@@ -223,10 +180,7 @@ def load_bids_runs(
 
     Parameters
     ----------
-    root, task, space, derivatives, label, groups, classes, subjects, entities
-        As in `load_bids_samples`.
-    shift, keep_transitions, duration, max_gap, t_r, confounds
-        As in `load_bids_samples`.
+    {bids_runs}
 
     Returns
     -------
@@ -234,23 +188,22 @@ def load_bids_runs(
         Dictionary-like object with these attributes:
 
         samples : NiftiSamples
-            All volumes of all runs; `y` is "" where a volume has no label.
+            All volumes of all runs; `y` is "" for those without a label.
         blocks : ndarray of shape (n_samples,), dtype int
-            Number of the event that each volume shows, counted over all runs; -1 for none. For
-            the `blocks` of :func:`~skfmri.evaluate_decoder`.
+            Number of the event that each volume shows, counted over all runs; -1 for none. Pass
+            it as `blocks` to :func:`~skfmri.evaluate_decoder`.
         t_r : ndarray of shape (n_runs,)
             Time between volumes of each run, in seconds.
         confounds : list of pandas.DataFrame, or None
-            A table per run.
+            One table per run.
         sample_masks : list of ndarray or None, or None
             Positions of the volumes to keep, per run.
         table : pandas.DataFrame
-            A row per run: its name, subject, session, files, times, numbers of volumes.
+            One row per run: its name, subject, session, files, times, numbers of volumes.
 
     Raises
     ------
-    ValueError
-        As in `load_bids_samples`.
+    {bids_errors}
     """
     _check(groups, classes, shift=shift, duration=duration, max_gap=max_gap, t_r=t_r)
     root = Path(root)
@@ -286,7 +239,7 @@ def load_bids_runs(
 
 
 def _table(images, files, timings, samples):
-    """Return what is known of each run."""
+    """Return the table of the runs."""
     entities = [image["entities"] for image in images]
     return pd.DataFrame(
         {
@@ -314,19 +267,19 @@ def _blocks_and_labels(events, table, shift, keep_transitions):
     blocks, labels = np.concatenate(blocks), np.concatenate(labels)
     if (labels == "").all():
         if not n_blocks:
-            raise ValueError(f"No event in {table['events'][0]} or another run has a label.")
+            raise ValueError(f"No event has a label, in {table['events'][0]} or any other run.")
         length = np.median(np.concatenate([ends - onsets for onsets, ends, _ in events]))
         raise ValueError(
-            f"No volume has a label. The {n_blocks} events last {length:g} s in the median and a "
-            f"volume {table['t_r'].min():g} s, and volumes that show the border of an event are "
-            "left out. Pass max_gap= to join the stimuli of a block, duration= to make all events "
-            "last longer, or keep_transitions=True."
+            f"No volume has a label. The median duration of the {n_blocks} events is {length:g} s, "
+            f"a volume takes {table['t_r'].min():g} s, and volumes that overlap the border of an "
+            "event are left out. Pass max_gap= to join the stimuli of a block, duration= to make "
+            "all events longer, or keep_transitions=True."
         )
     return blocks, labels
 
 
 def _check(groups, classes, **seconds):
-    """Raise ValueError for parameters that make no sense."""
+    """Raise ValueError if a parameter is invalid."""
     if groups not in GROUPS:
         raise ValueError(f"groups must be one of {', '.join(GROUPS)}, but is {groups!r}.")
     if isinstance(classes, str):
@@ -340,12 +293,12 @@ def _check(groups, classes, **seconds):
 
 
 def _keep_classes(events, classes, label, root):
-    """Return the events of some labels, or raise ValueError where a label does not occur."""
+    """Return the events of some labels, or raise ValueError if a label does not occur."""
     there = sorted(set().union(*(table["label"] for table in events)))
     unknown = [name for name in map(str, classes) if name not in there]
     if unknown:
         raise ValueError(
-            f"classes names {', '.join(map(repr, unknown))}, but the column {label!r} of the "
+            f"classes contains {', '.join(map(repr, unknown))}, but the column {label!r} of the "
             f"events under {root} has {', '.join(map(repr, there))}."
         )
     return [table[table["label"].isin(list(map(str, classes)))] for table in events]
@@ -358,7 +311,7 @@ def _group(image, groups):
     entities = image["entities"]
     if groups == "session" and not entities.get("ses"):
         raise ValueError(
-            f"{image['file_path']} names no session, so sessions cannot be the groups. Choose "
-            '"run" or "subject".'
+            f"The name of {image['file_path']} has no session, so groups cannot be sessions. "
+            'Choose groups="run" or groups="subject".'
         )
     return "_".join(f"{key}-{entities[key]}" for key in GROUPS[groups])

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 
 from skfmri._validation import check_number
+from skfmri.datasets._parameter_docs import LOADERS
+from skfmri.docstrings import fill_docstring
 from skfmri.preprocessing import clean_runs
 from skfmri.samples import NiftiSamples
 
@@ -12,6 +14,7 @@ N_SUBJECTS = 6
 REST = "rest"
 
 
+@fill_docstring(LOADERS)
 def fetch_haxby_samples(
     subject=2,
     *,
@@ -25,9 +28,9 @@ def fetch_haxby_samples(
 ):
     """Fetch a subject of Haxby et al. 2001, ready to be decoded.
 
-    Six subjects saw pictures of eight categories in 12 runs of 121 volumes. nilearn downloads a
-    subject once. The runs are the groups: volumes of one run resemble each other, whatever they
-    show.
+    Six subjects saw pictures of eight categories in 12 runs of 121 volumes. nilearn downloads
+    each subject once. The runs are the groups: volumes of one run resemble each other, whatever
+    they show.
 
     Parameters
     ----------
@@ -35,23 +38,20 @@ def fetch_haxby_samples(
         Number of the subject, from 1 to 6.
     classes : list of str, default=None
         Labels to keep. None keeps the eight categories: bottle, cat, chair, face, house,
-        scissors, scrambledpix and shoe; "rest", the time between blocks, has to be named.
-    clean : bool, default=True
-        Whether to clean each run with :func:`~skfmri.clean_runs`, before volumes are left out.
-    detrend, standardize : bool, default=True
-        As in :func:`~skfmri.clean_runs`.
+        scissors, scrambledpix and shoe; "rest", the time between blocks, must be listed.
+    {clean}
     high_pass : float, default=None
         Lowest frequency to keep, in Hz; a volume takes 2.5 s.
     data_dir : str or path-like, default=None
         Folder for the download. None takes nilearn's.
     verbose : int, default=0
-        How much nilearn says while it downloads.
+        How much nilearn prints while it downloads.
 
     Returns
     -------
     samples : NiftiSamples
-        Volumes in the native space of the subject, with labels, and runs as groups. Files are
-        there when the function returns; volumes are read when data are first needed.
+        Volumes in the native space of the subject, with labels, and runs as groups. The files
+        have been downloaded when the function returns; volumes are read when data are first needed.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def fetch_haxby_samples(
     if isinstance(classes, str):
         raise ValueError(f"classes must be a list of labels, but is {classes!r}.")
     if not clean and high_pass is not None:
-        raise ValueError("high_pass= does nothing with clean=False. Leave one of them out.")
+        raise ValueError("high_pass= has no effect with clean=False. Omit one of them.")
     files = nilearn.datasets.fetch_haxby(subjects=[subject], data_dir=data_dir, verbose=verbose)
     table = pd.read_csv(files.session_target[0], sep=" ")
     labels, runs = table["labels"].to_numpy(dtype=str), table["chunks"].to_numpy()
@@ -88,8 +88,8 @@ def fetch_haxby_samples(
     unknown = [name for name in classes if name not in there]
     if unknown:
         raise ValueError(
-            f"classes names {', '.join(map(repr, unknown))}, but the labels of subject {subject} "
-            f"are {', '.join(map(repr, there))}."
+            f"classes contains {', '.join(map(repr, unknown))}, but the labels of subject "
+            f"{subject} are {', '.join(map(repr, there))}."
         )
     if clean:
         samples = clean_runs(

@@ -37,18 +37,18 @@ Simulated maps of temporal standard deviation, eyes closed against eyes open.
 here was measured: the head is nilearn's MNI template, all else is drawn from a random generator.
 Opening the eyes raises the values in the eyes (eye movements, blinks) and lowers them in visual
 cortex (less idling activity). The maps of one subject resemble each other, most of all those of
-one condition, so scores are honest only where no subject is on both sides of a split.
+one condition, so scores are honest only if no subject is on both sides of a split.
 """
 
 
 def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.0, random_state=0):
     """Simulate maps of subjects with their eyes closed or open, with a known answer.
 
-    Real data hide how much of a score is owed to the split. Here the effect is known, and so is
-    the trap: a pattern of each subject in each condition repeats in all maps of that block, so a
-    classifier that has seen one map of a block recognises the others without knowing anything
-    about eyes. Splitting volumes at random therefore scores far higher than leaving chunks of
-    subjects out, even where there is no effect at all (``effect_size=0``).
+    With real data nobody can see how much of a score is due to the split. Here the effect is known,
+    and so is the trap: a pattern of each subject in each condition repeats in all maps of that
+    block, so a classifier that has seen one map of a block recognises the others without knowing
+    anything about eyes. Splitting volumes at random therefore scores far higher than leaving chunks
+    of subjects out, even if there is no effect at all (``effect_size=0``).
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.
     n_chunks : int, default=6
         Number of chunks, the groups for cross-validation; must divide `n_subjects`.
     effect_size : float, default=1.0
-        Factor on the true effect; 0 leaves none, a negative one swaps its sign.
+        Factor on the true effect; 0 removes it, a negative factor reverses it.
     random_state : int, RandomState instance or None, default=0
         Seed of the simulation. The same int gives the same data; None differs each time.
 
@@ -104,8 +104,8 @@ def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.
     The sign of the effect is a choice, not a finding: opening the eyes raises the values in the
     eyes (spheres of 13 mm radius at MNI (+-30, 60, -45)), because eye movements and blinks change
     the signal there, and lowers them in visual cortex (near (+-10, -85, 8)), where activity idles
-    more with closed eyes. About half of each part lies in the notebook's slab (rotated by 0.35
-    rad about x, cropped, slices 12 to 14).
+    more with closed eyes. About half of each part is in the slab of the original workshop
+    notebook (rotated by 0.35 rad about x, cropped, slices 12 to 14).
 
     Examples
     --------
@@ -118,10 +118,8 @@ def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.
     >>> data.chunks.tolist()
     [0, 0, 0, 0, 1, 1, 1, 1]
     """
-    n_subjects, n_maps = (
-        check_number(n_subjects, "n_subjects", least=1),
-        check_number(n_maps, "n_maps", least=1),
-    )
+    n_subjects = check_number(n_subjects, "n_subjects", least=1)
+    n_maps = check_number(n_maps, "n_maps", least=1)
     chunk_of_subject = _equal_blocks(n_subjects, n_chunks, "subjects", "n_chunks")
     if not isinstance(effect_size, Real) or not np.isfinite(effect_size):
         raise ValueError(f"effect_size must be a finite number, but is {effect_size!r}.")
@@ -195,7 +193,7 @@ def block_labels(labels, block_length, n_repeats):
 def block_groups(n_samples, n_groups):
     """Return groups that cut samples into contiguous blocks of one length.
 
-    Unequal blocks are refused, because they mostly mean that a number is wrong and that a group
+    Unequal blocks are refused, because they usually mean that a number is wrong and that a group
     ends in the middle of a subject.
 
     Parameters
@@ -226,7 +224,7 @@ def block_groups(n_samples, n_groups):
 
 
 def _equal_blocks(n_items, n_blocks, items, name):
-    """Return the number of the block that each item lies in, or raise ValueError."""
+    """Return the number of the block that each item belongs to, or raise ValueError."""
     n_blocks = check_number(n_blocks, name, least=1)
     if n_items % n_blocks:
         divisors = [n for n in range(1, n_items + 1) if n_items % n == 0]
@@ -240,12 +238,12 @@ def _equal_blocks(n_items, n_blocks, items, name):
 
 
 def _head():
-    """Return where a head is, its mean map, and the true effect, each on the grid."""
+    """Return the mask of a head, its mean map and the true effect, each on the grid."""
     brain = _on_grid(load_mni152_brain_mask(resolution=1)) > 0
     t1 = _on_grid(load_mni152_template(resolution=1))
     eye_distance, visual_distance = _distance_mm(EYES_MM), _distance_mm(VISUAL_CORTEX_MM)
     eyes = eye_distance <= EYE_RADIUS_MM
-    # Masks of functional images reach a little beyond the brain, where fluid shows dark on T1.
+    # Masks of functional images reach a little beyond the brain, where fluid is dark on T1.
     t1 = ndimage.gaussian_filter(np.where(brain, t1, 0.35), 0.5)
     brain = ndimage.binary_dilation(brain)
     visual_cortex = brain & (visual_distance <= 2.5 * VISUAL_WIDTH_MM)
@@ -291,7 +289,7 @@ def _smooth_fields(n_fields, smoothness, rng):
 
 
 def _subject_maps(base, effect, gain, n_maps, rng):
-    """Return the maps of one subject, first all of the one condition, then of the other."""
+    """Return the maps of one subject, first those of one condition, then of the other."""
     subject = base + SUBJECT_PATTERN * _smooth_fields(1, SUBJECT_SMOOTHNESS, rng)
     blocks = subject + BLOCK_PATTERN * _smooth_fields(2, BLOCK_SMOOTHNESS, rng)
     blocks += np.multiply.outer(np.float32([-0.5, 0.5]), effect)

@@ -1,22 +1,38 @@
-"""What all classifiers over Keras networks have in common."""
+"""The common base of the classifiers over Keras networks.
+
+It derives from scikeras' `KerasClassifier`, so code written for that class accepts it. Nothing else
+of scikeras is used: it would build, compile and trace a network for every fit, set global seeds and
+copy the samples. Hence these overrides:
+
+- `_get_param_names`, `set_params`, `__repr__`: scikeras collects parameters from ``__dict__`` and
+  accepts any name with a prefix such as ``optimizer__``; here they are those of the constructor.
+- `__sklearn_tags__`: scikeras puts `BaseEstimator` before `ClassifierMixin`, whose tags get lost.
+- `fit`, `predict_proba`, `predict`, `score`: networks of `skfmri.networks`, trained there.
+- `partial_fit`, `initialize`: not offered.
+"""
 
 import inspect
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.metrics import accuracy_score
 from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfmri._validation import check_fitted_shape, check_number
+from skfmri._validation import check_fitted_shape, check_number, check_unchanged_since_fit
+from skfmri.docstrings import fill_docstring
+from skfmri.estimators.callbacks import begin_fit, epoch_tasks
 from skfmri.estimators.defaults import SMALL_SAMPLE
+from skfmri.estimators.parameter_docs import CLASSIFIERS
+from skfmri.estimators.scikit_learn import parameter_names
 from skfmri.networks.architecture import check_architecture, convolutional_network
-from skfmri.networks.backend import wrappers
-from skfmri.networks.epoch_tasks import EpochTasks
+from skfmri.networks.backend import keras, wrappers
 from skfmri.networks.linear_path import linear_weights
 from skfmri.networks.recipe import Recipe, freeze, loss_settings, optimizer_settings, train_member
 from skfmri.networks.training import callback_list, mean_history, predict, seed_sequence
@@ -32,38 +48,32 @@ _LEARNT = ("classes_", "n_classes_", "n_epochs_", "history_", "X_shape_")
 
 
 class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
-    """A classifier whose network is a function; subclasses name its parameters."""
+    """A classifier whose network is built by a function; subclasses name its parameters."""
 
-    # Read by scikit-learn where metadata routing is on. Scores stay unweighted, as without it.
+    # Read by scikit-learn if metadata routing is enabled. Scores stay unweighted, as without it.
     __metadata_request__fit: ClassVar = {"groups": True, "sample_weight": True}
 
-    # What builds the network: input shape and number of classes to an uncompiled keras.Model. Its
-    # keywords that are parameters of the class are passed on.
+    # Builds the network: takes input shape and number of classes, returns an uncompiled
+    # keras.Model. Those of its keywords that are parameters of the class are passed on.
     network_function = staticmethod(convolutional_network)
 
-    # What skfmri decides for its networks; BaseWrapper reads these as attributes.
-    model = None
-    build_fn = None
-    warm_start = False
-    metrics = ("accuracy",)
-    validation_split = 0.0
-    validation_batch_size = None
-    shuffle = True
-    run_eagerly = False
+    _get_param_names = parameter_names
+    set_params = BaseEstimator.set_params
+    __repr__ = BaseEstimator.__repr__
 
     @classmethod
     def for_small_samples(cls, **parameters):
-        """Return a classifier set up for fewer than some hundred training samples.
+        """Return a classifier set up for fewer than a few hundred training samples.
 
-        The defaults of the class have far more weights than such samples can determine. This has
-        few, in two blocks, a linear model of all voxels to start from, and batch normalization that
-        follows the data within a fit. The page "Few samples" of the documentation shows what each
-        of these gains.
+        The defaults of the class have far more weights than so few samples can determine. These
+        settings have few, in two blocks, a linear model of all voxels to start from, and batch
+        normalisation that follows the data within a fit. The page "Few samples" of the
+        documentation shows what each of them gains.
 
         Parameters
         ----------
         **parameters : dict
-            Parameters of the constructor, which go before those set here.
+            Parameters of the constructor, which override those chosen here.
 
         Returns
         -------
@@ -73,7 +83,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return cls(**{**SMALL_SAMPLE, **parameters})
 
     def build_network(self, sample_shape, n_classes):
-        """Return the network as it is before training, for a look at its layers.
+        """Return the untrained network, to look at its layers.
 
         Parameters
         ----------
@@ -101,28 +111,6 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         check_number(n_classes, "n_classes", Integral, least=2)
         return self._recipe(tuple(sample_shape), n_classes, self._check_parameters()[0]).model()
 
-    # BaseWrapper replaces these by versions that collect parameters from __dict__.
-    @classmethod
-    def _get_param_names(cls):
-        return super(wrappers.BaseWrapper, cls)._get_param_names()
-
-    def set_params(self, **params):
-        """Set parameters by name, as every scikit-learn estimator does.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters of the constructor; an unknown name is a ``ValueError``.
-
-        Returns
-        -------
-        self
-        """
-        return super(wrappers.BaseWrapper, self).set_params(**params)
-
-    def __repr__(self, N_CHAR_MAX=700):
-        return super(wrappers.BaseWrapper, self).__repr__(N_CHAR_MAX)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.estimator_type = "classifier"
@@ -144,28 +132,28 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
     def fit(self, X, y, sample_weight=None, *, groups=None, validation_data=None, epochs=None):
         """Train a network on samples and their classes.
 
-        Every fit starts from newly drawn weights. A compiled network of the same architecture that
-        lies idle is used again, which saves seconds and changes no result.
+        Every fit starts from newly drawn weights. If an idle compiled network has the same
+        architecture, it is reused, which saves seconds and changes no result.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
-            Samples of any real dtype, computed with as float32. Read batch by batch, so a memory
-            map is never loaded whole. Features without a grid train the dense layers alone.
+            Samples of any real dtype, converted to float32. Read batch by batch, so a memory map is
+            never loaded as a whole. For features without a grid there are only dense layers.
         y : array-like of shape (n_samples,)
-            Classes: numbers, strings or booleans, two or more different ones.
+            Classes: numbers, strings or booleans, at least two of them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each sample in the loss; never changed. Samples of weight 0 are left out.
+            Weight of each sample in the loss. Samples of weight 0 are left out.
         groups : array-like of shape (n_samples,), default=None
-            Groups, which training does not use: they serve to refuse validation data with a group
-            that is trained on.
+            Groups of the samples. Training does not use them; they serve to refuse validation data
+            that share a group with the training data.
         validation_data : tuple, default=None
             ``(X, y)``, ``(X, y, sample_weight)`` or ``(X, y, sample_weight, groups)`` of samples
-            that are not trained on. Their loss and accuracy are kept for each epoch, and the loss
-            stops training where `patience` is set. :class:`~skfmri.DecodingPipeline` passes
-            samples that no step before has seen.
+            that are not trained on. Their loss and accuracy are recorded after each epoch, and the
+            loss stops training if `patience` is set. :class:`~skfmri.DecodingPipeline` passes
+            samples that no earlier step has seen.
         epochs : int, default=None
-            Train for exactly so many epochs, without `patience`; None takes the parameter.
+            Train for exactly this many epochs, without `patience`; None takes the parameter.
 
         Returns
         -------
@@ -174,58 +162,41 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         Raises
         ------
         ValueError
-            If a parameter is out of range, X holds values that are not finite, y holds one class
-            only, the network has more blocks than the grid allows, `patience` is set without
+            If a parameter is out of range, X holds values that are not finite, y holds fewer than
+            two classes, the network has more blocks than the grid allows, `patience` is set without
             validation data, or these do not fit X, y and groups.
         TypeError
             If a parameter has a wrong type.
         """
         settings, learning_rate = self._check_parameters()
-        patience = self.patience if epochs is None else None
-        epochs = self.epochs if epochs is None else epochs
-        check_number(epochs, "epochs", Integral, least=1)
-        if patience is not None and validation_data is None:
-            raise ValueError(
-                f"patience={patience} needs samples that are not trained on. Put the steps into "
-                "DecodingPipeline(steps, validation=GroupShuffleSplit(1)), or pass "
-                "fit(validation_data=(X, y))."
-            )
+        epochs, patience = self._check_duration(epochs, validation_data)
         callbacks = callback_list(self.callbacks)
         weights = None if sample_weight is None else {"sample_weight": sample_weight}
         given = {"X": X, "y": y, "metadata": weights}
-        alone = self.n_members == 1
-        task = self._init_callback_context(
-            max_subtasks=epochs if alone else self.n_members, sequential_subtasks=alone
-        ).call_on_fit_task_begin(estimator=self, **given)
+        task = begin_fit(self, epochs, given)
         X, y = validate_data(self, X, y, allow_nd=True, ensure_all_finite=False)
-        check_classification_targets(y)
-        classes, positions = np.unique(y, return_inverse=True)
-        check_samples(X, classes)
-        weight = total_weight(len(X), y, self.class_weight, sample_weight)
-        validation = None
+        classes, data = self._training_data(X, y, sample_weight)
         if validation_data is not None:
             name = type(self).__name__
-            validation = check_validation(validation_data, X.shape[1:], classes, groups, name)
+            validation_data = check_validation(validation_data, X.shape[1:], classes, groups, name)
         for name in ("_model", "_members", *_LEARNT):
             vars(self).pop(name, None)
         recipe = self._recipe(X.shape[1:], len(classes), settings)
-        kept = weight > 0
-        data = (X if kept.all() else X[kept], positions[kept].astype(np.int32), weight[kept])
-        options = {
-            "epochs": epochs,
-            "batch_size": self.batch_size,
-            "validation": validation,
-            "patience": patience,
-            "verbose": self.verbose,
-        }
         learnt = {
             "_fitted_recipe": recipe,
             "classes_": classes,
             "n_classes_": len(classes),
             "X_shape_": X.shape,
         }
-        watchers = self._epoch_tasks(task, epochs, given, learnt)
-        members = self._train(recipe, learning_rate, data, options, callbacks, watchers)
+        options = {
+            "epochs": epochs,
+            "batch_size": self.batch_size,
+            "validation": validation_data,
+            "patience": patience,
+            "verbose": self.verbose,
+        }
+        of_members = [callbacks + tasks for tasks in epoch_tasks(self, task, epochs, given, learnt)]
+        members = self._train(recipe, learning_rate, data, options, of_members)
         self._members, histories, n_epochs = zip(*members, strict=True)
         history = mean_history(histories)
         warn_if_diverged(history["loss"])
@@ -233,13 +204,13 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         task.call_on_fit_task_end(estimator=self, **given, reconstruction_attributes={})
         return self
 
+    @fill_docstring(CLASSIFIERS)
     def predict_proba(self, X):
         """Return the probability of each class.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
-            Samples on the grid of the training samples, of any real dtype.
+        {X}
 
         Returns
         -------
@@ -247,7 +218,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             Rows sum to 1; columns in the order of ``classes_``.
         """
         check_is_fitted(self, "classes_")
-        # scikit-learn compares axis 1 alone, and would blame its length when the grid is wrong.
+        # scikit-learn compares only axis 1, and would report its length if the grid is wrong.
         if len(getattr(X, "shape", ())) > 2:
             check_fitted_shape(X.shape[1:], self.X_shape_[1:], type(self).__name__)
         X = validate_data(self, X, allow_nd=True, ensure_all_finite=False, reset=False)
@@ -260,13 +231,13 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             outputs.append(predict(lease.network, X, self.batch_size))
         return np.mean(outputs, axis=0)
 
+    @fill_docstring(CLASSIFIERS)
     def predict(self, X):
         """Return the most probable class.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
-            Samples on the grid of the training samples, of any real dtype.
+        {X}
 
         Returns
         -------
@@ -276,13 +247,13 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
+    @fill_docstring(CLASSIFIERS)
     def score(self, X, y, sample_weight=None):
         """Return the fraction of samples whose class is predicted.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
-            Samples on the grid of the training samples.
+        {X}
         y : array-like of shape (n_samples,)
             True classes.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -296,10 +267,10 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
 
     @property
     def model_(self):
-        """The trained network as a compiled ``keras.Model``, for a look inside.
+        """The trained network as a compiled ``keras.Model``, for inspection.
 
-        A copy: whatever is done to it, the decoder predicts as before. Of several members it is a
-        model that averages theirs, which are its layers ``member1``, ``member2`` and so on.
+        A copy: changing it changes no prediction. With several members it averages their models,
+        which are its layers ``member1``, ``member2`` and so on.
         """
         check_is_fitted(self, "classes_")
         if "_model" not in vars(self):
@@ -312,7 +283,48 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         state.pop("_model", None)
         return state
 
-    def _train(self, recipe, learning_rate, data, options, callbacks, watchers):
+    def __skfmri_getstate__(self):
+        # Every attribute, also those that a user's class adds: any may be needed to predict.
+        is_unchanged = self._current_recipe() == self._fitted_recipe
+        check_unchanged_since_fit(is_unchanged, type(self).__name__)
+        without = {*self.get_params(deep=False), "_fitted_recipe", "_model"}
+        return {name: value for name, value in vars(self).items() if name not in without}
+
+    def __skfmri_setstate__(self, state):
+        vars(self).update(state)
+        self._fitted_recipe = self._current_recipe()
+        _check_weights(self._fitted_recipe, self._members, type(self).__name__)
+
+    def _current_recipe(self):
+        """Return the recipe that the parameters give for the shape of the training samples."""
+        settings, _ = self._check_parameters()
+        return self._recipe(self.X_shape_[1:], self.n_classes_, settings)
+
+    def _check_duration(self, epochs, validation_data):
+        """Return the number of epochs and the patience of a fit, or raise ValueError."""
+        patience = self.patience if epochs is None else None
+        epochs = self.epochs if epochs is None else epochs
+        check_number(epochs, "epochs", Integral, least=1)
+        if patience is not None and validation_data is None:
+            raise ValueError(
+                f"patience={patience} needs samples that are not trained on. Put the steps into "
+                "DecodingPipeline(steps, validation=GroupShuffleSplit(1)), or pass "
+                "fit(validation_data=(X, y))."
+            )
+        return epochs, patience
+
+    def _training_data(self, X, y, sample_weight):
+        """Return the classes, and the data to train on: samples, class positions, weights."""
+        check_classification_targets(y)
+        classes, positions = np.unique(y, return_inverse=True)
+        check_samples(X, classes)
+        weight = total_weight(len(X), y, self.class_weight, sample_weight)
+        kept = weight > 0
+        # Samples in a memory map are not copied unless some are left out.
+        samples = X if kept.all() else X[kept]
+        return classes, (samples, positions[kept].astype(np.int32), weight[kept])
+
+    def _train(self, recipe, learning_rate, data, options, callbacks):
         """Return the weights of each member, its history and its number of epochs."""
         linear = None
         if self.linear_path is not None:
@@ -322,24 +334,10 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         # A single network never pays for a worker process.
         return Parallel(1 if self.n_members == 1 else None)(
             delayed(train_member)(
-                recipe, learning_rate, linear, pair, data, {**options, "callbacks": callbacks + own}
+                recipe, learning_rate, linear, pair, data, options | {"callbacks": of_member}
             )
-            for pair, own in zip(pairs, watchers, strict=True)
+            for pair, of_member in zip(pairs, callbacks, strict=True)
         )
-
-    def _epoch_tasks(self, task, epochs, given, learnt):
-        """Return for each member what shows its epochs to the callbacks of scikit-learn, if any."""
-        # scikit-learn keeps the callbacks of an estimator under this name, in clones too.
-        if not vars(self).get("_skl_callbacks"):
-            return [[]] * self.n_members
-        if self.n_members == 1:
-            return [[EpochTasks(task, self, given, learnt, is_member=False)]]
-        # Made before training begins: a worker gets a copy of the tree of tasks.
-        tasks = [
-            task.subcontext(task_name="member", task_id=number, max_subtasks=epochs)
-            for number in range(self.n_members)
-        ]
-        return [[EpochTasks(of_member, self, given, learnt, is_member=True)] for of_member in tasks]
 
     def _recipe(self, sample_shape, n_classes, settings):
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
@@ -349,11 +347,9 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
 
     def _keywords(self):
         """Return the parameters that the network function takes."""
-        names, own = (
-            inspect.signature(self.network_function).parameters,
-            self.get_params(deep=False),
-        )
-        keywords = {name: own[name] for name in names if name in own}
+        names = inspect.signature(self.network_function).parameters
+        parameters = self.get_params(deep=False)
+        keywords = {name: parameters[name] for name in names if name in parameters}
         if "linear_path" in names:
             keywords["linear_path"] = self.linear_path is not None
         elif self.linear_path is not None:
@@ -378,3 +374,22 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         check_number(self.verbose, "verbose", Integral, least=0)
         optimizer, learning_rate = optimizer_settings(self.optimizer, self.learning_rate)
         return (*optimizer, loss_settings(self.loss)), learning_rate
+
+
+def _check_weights(recipe, members, class_name):
+    """Raise ValueError unless the weights of each member fit the network of a recipe."""
+    # Our network is built without memory for its weights, only for their shapes; a network of the
+    # user's may compute with its weights while it is being built.
+    scope = nullcontext()
+    if recipe.function is convolutional_network:
+        scope = keras.StatelessScope(initialize_variables=False)
+    with scope:
+        expected = [tuple(weight.shape) for weight in recipe.model().weights]
+    for weights in members:
+        found = [weight.shape for weight in weights]
+        if found != expected:
+            raise ValueError(
+                f"The weights do not fit the network of {class_name}: their shapes are {found}, "
+                f"but it needs {expected}. The class may have changed since the model was saved: "
+                "go back to the code of that time."
+            )

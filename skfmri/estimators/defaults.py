@@ -1,6 +1,42 @@
-"""Settings that are chosen for the networks."""
+"""Default settings of the classifiers."""
 
-# Chosen and measured by benchmarks/accuracy.py.
+from types import SimpleNamespace
+
+_BOTH = {
+    "kernel_size": 3,
+    "n_blocks": 3,
+    "dropout": 0.5,
+    "batch_norm_momentum": 0.99,
+    "linear_path": None,
+    "n_members": 1,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "loss": "sparse_categorical_crossentropy",
+    "epochs": 125,
+    "patience": None,
+    "batch_size": 32,
+    "class_weight": None,
+    "callbacks": None,
+    "random_state": None,
+    "verbose": 0,
+}
+
+# Every parameter of SlabCNNClassifier: the network of the workshop notebook.
+SLAB_CNN = SimpleNamespace(**_BOTH, filters=32, padding="valid", dense_units=(1024, 256, 64))
+
+# Every parameter of VolumeCNNClassifier: a third axis multiplies voxels, so layers are narrower.
+VOLUME_CNN = SimpleNamespace(
+    **_BOTH,
+    filters=16,
+    pool_size=2,
+    strides=1,
+    padding="same",
+    dense_units=(256, 64),
+    dense_batch_norm=True,
+)
+
+# What `for_small_samples` sets instead, in either class; chosen and measured by
+# benchmarks/accuracy.py.
 SMALL_SAMPLE = {
     "filters": 16,
     "n_blocks": 2,

@@ -5,7 +5,7 @@ from itertools import cycle, islice
 import matplotlib.pyplot as plt
 import numpy as np
 
-# Okabe & Ito (2008), told apart with any kind of colour vision; without yellow, which is too
+# Okabe & Ito (2008), distinguishable with any kind of colour vision; without yellow, which is too
 # light for points on white.
 CLASS_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
@@ -15,7 +15,7 @@ TICK_FONT_SIZE = 10
 
 
 def make_axes(ax, figsize):
-    """Return `ax`, or the axes of a new figure where it is None."""
+    """Return `ax`, or the axes of a new figure if it is None."""
     if ax is not None:
         return ax
     _, ax = plt.subplots(figsize=figsize, layout="constrained")
@@ -42,7 +42,7 @@ def style_cells(ax, image, texts):
 
 
 def turn_long_labels(ax):
-    """Turn the labels of the x axis where they would run into each other."""
+    """Turn the labels of the x axis if they would overlap."""
     labels = ax.get_xticklabels()
     longest = max(len(label.get_text()) for label in labels)
     # A layout, which comes later, makes the axes narrower.

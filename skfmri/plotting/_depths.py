@@ -1,4 +1,4 @@
-"""Where a slab lies, as a function of points in mm."""
+"""The extent of a slab, as a function of points in mm."""
 
 import nibabel
 import numpy as np
@@ -37,7 +37,7 @@ def depth_in_box(affine, shape):
 
 
 def depth_in_mask(image):
-    """Return a function of points in mm, positive where a mask of ones is more than one half."""
+    """Return a function of points in mm, positive where a mask of ones exceeds one half."""
     to_voxels = np.linalg.inv(image.affine)
 
     def depth(points):

@@ -12,7 +12,7 @@ IN_PLANE = {"x": "yz", "y": "xz", "z": "xy"}
 
 
 def read_image(image, name, takes_mean=False):
-    """Return a 3-D image; of samples, where that is allowed, their mean volume."""
+    """Return a 3-D image, or the mean volume of samples if that is allowed."""
     if takes_mean and isinstance(image, NiftiSamples):
         if not len(image):
             raise ValueError(f"{name} holds 0 volumes. Choose at least one.")
@@ -21,7 +21,7 @@ def read_image(image, name, takes_mean=False):
     if isinstance(image, (np.ndarray, NiftiSamples, list, tuple)):
         raise TypeError(
             f"{name} must be a NIfTI image or a path, but is a {type(image).__name__}. An array "
-            "says nothing about where its voxels lie: use nibabel.Nifti1Image(array, affine)."
+            "does not define where its voxels are: use nibabel.Nifti1Image(array, affine)."
         )
     samples = NiftiSamples(image)
     if len(samples) != 1:
@@ -34,6 +34,7 @@ def read_image(image, name, takes_mean=False):
 
 
 def as_finite(image):
+    """Return an image with 0 for values that are not finite."""
     data = np.nan_to_num(image.get_fdata(dtype=np.float32), nan=0, posinf=0, neginf=0)
     return nibabel.Nifti1Image(data, image.affine)
 
@@ -48,8 +49,8 @@ def lay_out(anatomy, image):
         return anatomy, reorder_img(image, resample="nearest"), None
     if flat.shape.count(1) > 1:
         raise ValueError(
-            f"A grid of {describe_grid(flat.shape)} voxels makes no picture. Pass images with more "
-            "than one voxel along two axes at least."
+            f"A grid of {describe_grid(flat.shape)} voxels cannot be drawn. Pass images with more "
+            "than one voxel along at least two axes."
         )
     affine, plane = _without_tilt(flat)
 
@@ -87,9 +88,9 @@ def extent(image, direction):
 
 
 def is_dark_around(anatomy):
-    """Whether the outer voxels of an anatomy are dark, as they are around a head.
+    """Return whether the outer voxels of an anatomy are dark, as they are around a head.
 
-    nilearn would look at the faces of a single slice, too, which are all that there is of it.
+    nilearn would also look at the faces of a single slice, which hold all of its voxels.
     """
     data = anatomy.get_fdata()
     axes = np.flatnonzero(np.array(data.shape) > 1)
@@ -98,7 +99,7 @@ def is_dark_around(anatomy):
 
 
 def peak(image):
-    """Return the place of the largest absolute value in mm, the middle for a map of zeros."""
+    """Return the position of the largest absolute value in mm; of a map of zeros, the middle."""
     values = np.abs(image.get_fdata())
     middle = (np.array(values.shape) - 1) // 2
     voxel = np.unravel_index(values.argmax(), values.shape) if values.any() else middle
@@ -106,7 +107,7 @@ def peak(image):
 
 
 def nearest_inside(point, *images):
-    """Return the point, moved into the images where it lies outside."""
+    """Return the point, moved into the images if it is outside."""
     for image in images:
         half = np.diag(image.affine)[:3] / 2
         low, high = edges(image).T
@@ -125,10 +126,10 @@ def check_cut_coords(cut_coords, plane, **images):
         )
     for name, image in images.items():
         for axis, value, (low, high) in zip("xyz", point, edges(image), strict=True):
-            # nilearn would count from the other end and draw a plane that lies elsewhere.
+            # nilearn would count from the other end and draw a different plane.
             if not low <= value <= high:
                 raise ValueError(
-                    f"The cut at {axis} = {value:g} mm lies outside of {name}, which reaches from "
-                    f"{low:g} to {high:g} mm. Pass cut_coords inside."
+                    f"The cut at {axis} = {value:g} mm is outside {name}, which extends from "
+                    f"{low:g} to {high:g} mm. Choose cut_coords inside it."
                 )
     return nearest_inside(point, *images.values()).tolist()

@@ -25,7 +25,7 @@ def check_table(table, columns, name):
 
 
 def rows_of_model(predictions, model, columns):
-    """Return the predictions of one model, all of them where the table names no models."""
+    """Return the predictions of one model, or all if the table has no column of models."""
     table = check_table(predictions, columns, "predictions")
     if "model" not in table:
         return table
@@ -41,7 +41,7 @@ def probability_classes(rows, model):
     if not classes or rows[[f"p_{name}" for name in classes]].isna().any(axis=None):
         raise ValueError(
             f"There are no probabilities of {model!r}: columns p_<class> are missing or have gaps; "
-            f"the columns are {listed(rows)}. Take a decoder with predict_proba."
+            f"the columns are {listed(rows)}. Choose a decoder with predict_proba."
         )
     return classes
 
@@ -95,7 +95,7 @@ def search_table(search, metric):
 
 
 def parameter_columns(results, names):
-    """Return the columns of parameters that are named with or without "param_"."""
+    """Return the columns of parameters that are given with or without "param_"."""
     found = [column for column in results if column.startswith("param_")]
     columns = [name if name in found else f"param_{name}" for name in names]
     for name, column in zip(names, columns, strict=True):
@@ -108,7 +108,7 @@ def parameter_columns(results, names):
 
 
 def axis_of(values):
-    """Return the place of each value along an axis, and the texts of the places in order."""
+    """Return the position of each value along an axis, and the texts of the positions in order."""
     texts = [str(value) for value in values]
     numbers = dict(zip(texts, values, strict=True))
     order = list(numbers)

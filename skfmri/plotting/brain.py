@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from nibabel.affines import apply_affine
 from nilearn.plotting import plot_anat, plot_stat_map
 
+from skfmri.docstrings import fill_docstring
 from skfmri.plotting._axes import make_axes
 from skfmri.plotting._depths import depth_in_box, depth_in_mask, inside_slab
 from skfmri.plotting._images import (
@@ -23,58 +24,54 @@ from skfmri.plotting._images import (
     peak,
     read_image,
 )
+from skfmri.plotting._parameter_docs import PLOTS
 from skfmri.preprocessing import NiftiSlabRotator
 
 FIGURE_SIZE = (8.0, 3.2)
 SLAB_COLOR = "#E69F00"
 OUTLINE_POINTS = 401
 INVISIBLE_SHARE = 0.01
-# Grey in the middle: on an anatomy, the white of other maps makes values near 0 stand out most.
+# Grey in the middle: on an anatomy, white would make values near 0 the most conspicuous.
 MAP_COLORS = LinearSegmentedColormap.from_list(
     "skfmri_map", ["#78CBFF", "#1F7AC9", "#6E6E6E", "#CF3F2B", "#FFB84D"], N=257
 )
 
 
+@fill_docstring(PLOTS)
 def plot_slab(slab, anatomy, *, cut_coords=None, title=None, ax=None):
-    """Draw a slab on the anatomy, where it lies in native space.
+    """Draw a slab on the anatomy, in native space.
 
-    An angle and slice numbers tell nobody what a slab holds. Look before training: does it pass
-    through the structure of interest?
+    An angle and slice numbers do not show what a slab contains. Check before training that it
+    passes through the structure of interest.
 
     Parameters
     ----------
     slab : NiftiSlabRotator, image or path
         A fitted rotator, or a 3-D image that is not zero inside of the slab.
     anatomy : image, path or NiftiSamples
-        A 3-D image, or samples, of which the mean volume is drawn.
-    cut_coords : sequence of 3 floats, default=None
-        Point ``(x, y, z)`` in mm through which the three planes are cut; None takes the centre of
-        the slab. Images of one slice show that slice whatever is given.
-    title : str, default=None
-        Text above the picture.
-    ax : matplotlib.axes.Axes, default=None
-        Axes whose place the picture takes; None makes a new figure.
+        {anatomy}
+    {cut_coords}
+    {title}
+    {ax_replaced}
 
     Returns
     -------
-    ax : matplotlib.axes.Axes
-        The axes; the planes are drawn in further axes of the figure, at the same place.
+    {ax_with_planes}
 
     Raises
     ------
     ValueError
-        If an image is not 3-D, the slab is empty, or `cut_coords` lies outside of the anatomy.
-    TypeError
-        If something is neither an image nor a path.
+        If an image is not 3-D, the slab is empty, or `cut_coords` is outside the anatomy.
+    {image_types}
 
     Notes
     -----
-    Left is left and marked by "L". Oblique images are resampled upright for display. An oblique
+    Left is on the left and marked "L". Oblique images are resampled upright for display. An oblique
     image of a single slice is drawn as it was acquired, with its tilt undone.
 
-    The outline of a rotator is that of the box of its voxels, so its edges are straight. It holds
-    the voxels where ``rotator.inverse_transform`` is finite. The outline of an image runs where
-    linear interpolation between inside and outside gives one half.
+    The outline of a rotator is that of the box of its voxels, so its edges are straight. The box
+    contains the voxels where ``rotator.inverse_transform`` is finite. The outline of an image runs
+    where linear interpolation between inside and outside gives one half.
 
     Examples
     --------
@@ -108,44 +105,39 @@ def plot_slab(slab, anatomy, *, cut_coords=None, title=None, ax=None):
     return _finish(display, ax, cut_coords, title)
 
 
+@fill_docstring(PLOTS)
 def plot_map(image, anatomy=None, *, threshold=None, cut_coords=None, title=None, ax=None):
     """Draw a map on the anatomy: blue below zero, red above, grey at zero.
 
     Parameters
     ----------
     image : image or path
-        3-D map, such as :func:`skfmri.inspection.saliency_image` gives it.
+        3-D map, such as :func:`skfmri.inspection.saliency_image` returns.
     anatomy : image, path or NiftiSamples, default=None
-        A 3-D image, or samples, of which the mean volume is drawn; None draws on the grey of
-        zero.
+        {anatomy}
+        None draws on the grey of zero.
     threshold : float, default=None
-        Voxels whose absolute value is not above it are hidden, so 0 hides exact zeros alone. None
-        also hides values whose colour is hardly that of zero: up to 1 % of the largest.
-    cut_coords : sequence of 3 floats, default=None
-        Point ``(x, y, z)`` in mm through which the three planes are cut; None takes the voxel of
-        the largest absolute value. Images of one slice show that slice whatever is given.
-    title : str, default=None
-        Text above the picture.
-    ax : matplotlib.axes.Axes, default=None
-        Axes whose place the picture takes; None makes a new figure.
+        Voxels whose absolute value does not exceed it are hidden, so 0 hides only exact zeros. None
+        also hides values whose colour looks like that of zero: up to 1 % of the largest.
+    {cut_coords}
+    {title}
+    {ax_replaced}
 
     Returns
     -------
-    ax : matplotlib.axes.Axes
-        The axes; the planes are drawn in further axes of the figure, at the same place.
+    {ax_with_planes}
 
     Raises
     ------
     ValueError
-        If an image is not 3-D, `threshold` is negative, or `cut_coords` lies outside of an image.
-    TypeError
-        If something is neither an image nor a path.
+        If an image is not 3-D, `threshold` is negative, or `cut_coords` is outside an image.
+    {image_types}
 
     Notes
     -----
-    Colours reach from minus to plus the largest absolute value of the map. Voxels that are not
-    finite are hidden like zeros. Left is left and marked by "L". An oblique map is turned upright
-    without interpolation, so every value drawn is one of the map.
+    Colours range from minus to plus the largest absolute value of the map. Voxels that are not
+    finite are hidden like zeros. Left is on the left and marked "L". An oblique map is turned
+    upright without interpolation, so every value drawn occurs in the map.
 
     Maps carried back by the transpose of cubic splines fade out over many voxels around the slab;
     without the rule for None they would cover the whole anatomy.
@@ -197,7 +189,7 @@ def _frame(ax):
     ax = make_axes(ax, FIGURE_SIZE)
     if not isinstance(ax.figure, Figure):
         raise ValueError(
-            f"ax lies in a {type(ax.figure).__name__}, but nilearn draws into whole figures alone. "
+            f"ax is in a {type(ax.figure).__name__}, but nilearn draws only into whole figures. "
             "Make the axes with Figure.subplots or subplot_mosaic."
         )
     return ax
@@ -208,7 +200,7 @@ def _check_threshold(threshold):
         return None
     is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
     if not is_number or not threshold >= 0:
-        raise ValueError(f"threshold must be None or a number from 0 on, but is {threshold!r}.")
+        raise ValueError(f"threshold must be None or a number of at least 0, but is {threshold!r}.")
     return float(threshold)
 
 
@@ -224,7 +216,7 @@ def _how(anatomy, cut_coords, plane, ax):
 
 
 def _place(display, ax, *images):
-    """Put images where their voxels lie, and the planes where `ax` lies."""
+    """Align images with their voxels, and the planes with `ax`."""
     for cut in display.axes.values():
         for drawn, image in zip(cut.ax.images[-len(images) :], images, strict=True):
             place = extent(image, cut.direction)
@@ -234,7 +226,7 @@ def _place(display, ax, *images):
         locate = cut.ax.get_axes_locator()
 
         def follow(axes, renderer, locate=locate):
-            # A layout moves `ax` when the figure is drawn; nilearn has noted its place before.
+            # A layout moves `ax` when the figure is drawn, after nilearn has noted its position.
             box = ax.get_position()
             display.rect = (box.x0, box.y0, box.x1, box.y1)
             return locate(axes, renderer)
@@ -260,7 +252,7 @@ def _outline(cut, depth, image):
     points[..., "xyz".index(IN_PLANE[cut.direction][0])] = across
     points[..., "xyz".index(IN_PLANE[cut.direction][1])] = up[:, np.newaxis]
     depths = depth(points)
-    # A slab that reaches the rim of the image gets an outline there, too.
+    # A slab that reaches the edge of the image is outlined there, too.
     depths[[0, -1]] = depths[:, [0, -1]] = -1
     if (depths > 0).any():
         cut.ax.contourf(across, up, depths, levels=[0, np.inf], colors=SLAB_COLOR, alpha=0.3)

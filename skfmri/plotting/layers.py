@@ -1,13 +1,16 @@
-"""What the filters of a layer put out for one sample."""
+"""Outputs of the filters of a layer for one sample."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from skfmri._validation import check_number
+from skfmri.docstrings import fill_docstring
+from skfmri.plotting._parameter_docs import PLOTS
 
 
+@fill_docstring(PLOTS)
 def plot_activations(activations, *, slice_index=None, n_columns=8, title=None):
-    """Draw what each filter of a layer puts out for one sample, as a grid of pictures.
+    """Draw the output of each filter of a layer for one sample, as a grid of pictures.
 
     Parameters
     ----------
@@ -18,8 +21,7 @@ def plot_activations(activations, *, slice_index=None, n_columns=8, title=None):
         ``(x, y, z, n_filters)`` only.
     n_columns : int, default=8
         Filters per row.
-    title : str, default=None
-        Text above the grid.
+    {title}
 
     Returns
     -------
@@ -30,7 +32,7 @@ def plot_activations(activations, *, slice_index=None, n_columns=8, title=None):
     Raises
     ------
     ValueError
-        If `activations` has another number of axes, no finite value, or no such slice.
+        If `activations` has the wrong number of axes, no finite value, or no such slice.
 
     Examples
     --------
@@ -56,7 +58,7 @@ def plot_activations(activations, *, slice_index=None, n_columns=8, title=None):
     for i, ax in zip(range(activations.shape[-1]), axes.flat, strict=False):
         image = ax.imshow(activations[..., i].T, origin="lower", cmap="viridis", **limits)
         ax.set_title(str(i), fontsize=8, pad=2)
-    # The bar is as long as four rows at most, however many filters there are.
+    # The bar is at most as long as four rows, however many filters there are.
     figure.colorbar(
         image,
         ax=axes,
@@ -79,7 +81,7 @@ def _one_slice(activations, slice_index):
             f"activations has shape {activations.shape}, but a grid of filters needs one sample of "
             "shape (x, y, n_filters) or (x, y, z, n_filters). Take one of the samples of a "
             "convolution or pooling: layer_activations(decoder, X, layer)[0]; a dense layer has "
-            "no pictures."
+            "no grid."
         )
     if not np.isfinite(activations).any():
         raise ValueError(f"None of the {activations.size} activations is finite.")
@@ -88,7 +90,7 @@ def _one_slice(activations, slice_index):
         if slice_index is not None:
             raise ValueError(
                 f"slice_index is {slice_index!r}, but activations of shape {activations.shape} "
-                "have no slices. Leave it out."
+                "have no slices. Omit it."
             )
         return activations, None
     n_slices = activations.shape[2]

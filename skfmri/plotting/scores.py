@@ -6,7 +6,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import ConfusionMatrixDisplay
 
+from skfmri.docstrings import fill_docstring
 from skfmri.plotting._axes import class_colors, make_axes, style_cells, turn_long_labels
+from skfmri.plotting._parameter_docs import PLOTS
 from skfmri.plotting._tables import (
     axis_of,
     curve_table,
@@ -28,6 +30,7 @@ PROBABILITY_BINS = np.linspace(0, 1, 21)
 MOST_OVERLAID = 3
 
 
+@fill_docstring(PLOTS)
 def plot_learning_curves(history, *, metric="accuracy", ax=None):
     """Draw a metric over the epochs of training, of one fit or as the mean over folds.
 
@@ -37,10 +40,9 @@ def plot_learning_curves(history, *, metric="accuracy", ax=None):
         ``history_`` of a fitted classifier, or a table with "fold", "epoch" and one column per
         metric, such as ``learning_curves`` of :class:`~skfmri.DecodingResult`.
     metric : str, default="accuracy"
-        What to draw, on training data and, where there is a ``val_`` before its name, on validation
-        data.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw into; None makes a new figure.
+        Metric to draw, on training data and, if `history` also has it with the prefix ``val_``, on
+        validation data.
+    {ax}
 
     Returns
     -------
@@ -55,9 +57,9 @@ def plot_learning_curves(history, *, metric="accuracy", ax=None):
 
     Notes
     -----
-    Of several folds the line is the mean, and the band reaches from the lowest to the highest fold.
-    Folds that stop early leave mean and band, so a curve may jump; a dashed line marks the last
-    epoch that all folds have.
+    With several folds, the line is their mean and the band extends from the lowest to the highest.
+    Folds that stop early drop out of mean and band, so a curve may jump; a dashed line marks the
+    last epoch that all folds reached.
 
     Examples
     --------
@@ -88,20 +90,19 @@ def plot_learning_curves(history, *, metric="accuracy", ax=None):
     return ax
 
 
+@fill_docstring(PLOTS)
 def plot_confusion(predictions, *, model="decoder", normalize="true", ax=None):
-    """Draw which class is taken for which, over the predictions of all folds.
+    """Draw how often each class was predicted for each true class, over all folds.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        One row per prediction with "label", "predicted" and maybe "model", such as ``predictions``
-        of :class:`~skfmri.DecodingResult`.
-    model : str, default="decoder"
-        Which rows to take, where the table has a column "model".
+        One row per prediction with "label", "predicted" and optionally "model", such as
+        ``predictions`` of :class:`~skfmri.DecodingResult`.
+    {model}
     normalize : {"true", "pred", "all"} or None, default="true"
         As in `sklearn.metrics.confusion_matrix`: "true" makes rows sum to 1; None counts.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw into; None makes a new figure.
+    {ax}
 
     Returns
     -------
@@ -111,8 +112,7 @@ def plot_confusion(predictions, *, model="decoder", normalize="true", ax=None):
     ------
     ValueError
         If the table is empty or lacks a column, or there is no such model.
-    TypeError
-        If `predictions` is not a table.
+    {predictions_type}
 
     Examples
     --------
@@ -148,21 +148,20 @@ def plot_confusion(predictions, *, model="decoder", normalize="true", ax=None):
     return ax
 
 
+@fill_docstring(PLOTS)
 def plot_probabilities(predictions, *, model="decoder", of=None, ax=None):
     """Draw histograms of the predicted probability, one per true class.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
-        One row per prediction with "label", ``p_<class>`` for each class and maybe "model", such as
-        ``predictions`` of :class:`~skfmri.DecodingResult`.
-    model : str, default="decoder"
-        Which rows to take, where the table has a column "model".
+        One row per prediction with "label", ``p_<class>`` for each class and optionally "model",
+        such as ``predictions`` of :class:`~skfmri.DecodingResult`.
+    {model}
     of : str or int, default=None
-        The class whose probability is drawn. None takes the second of two classes; of more classes,
-        the probability that each sample's true class was given.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw into; None makes a new figure.
+        The class whose probability is drawn. None takes the second of two classes; with more
+        classes, the probability assigned to the true class of each sample.
+    {ax}
 
     Returns
     -------
@@ -172,13 +171,12 @@ def plot_probabilities(predictions, *, model="decoder", of=None, ax=None):
     ------
     ValueError
         If the table is empty or lacks a column, or there is no such model or class.
-    TypeError
-        If `predictions` is not a table.
+    {predictions_type}
 
     Notes
     -----
-    All histograms have 20 bins from 0 to 1. Those of up to three true classes lie over each other;
-    of more classes each stands on a line of its own, all drawn to one scale.
+    All histograms have 20 bins from 0 to 1. Those of up to three true classes are overlaid; with
+    more classes, each has a separate baseline, all on the same scale.
 
     Examples
     --------
@@ -205,6 +203,7 @@ def plot_probabilities(predictions, *, model="decoder", of=None, ax=None):
     return ax
 
 
+@fill_docstring(PLOTS)
 def plot_search(search, x, y, *, metric="score", ax=None):
     """Draw the mean test score of a search as a heat map over two of its parameters.
 
@@ -213,11 +212,10 @@ def plot_search(search, x, y, *, metric="score", ax=None):
     search : GridSearchCV, dict or pandas.DataFrame
         A fitted search, or its ``cv_results_``.
     x, y : str
-        Names of the parameters along the two axes, with or without ``param_`` before.
+        Names of the parameters along the two axes, with or without the prefix ``param_``.
     metric : str, default="score"
-        Which mean test score to draw, where the search has several.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw into; None makes a new figure.
+        Which mean test score to draw, if the search has several.
+    {ax}
 
     Returns
     -------
@@ -232,8 +230,8 @@ def plot_search(search, x, y, *, metric="score", ax=None):
 
     Notes
     -----
-    Where the search varied further parameters, each cell shows the best score over them, which
-    flatters it. Cells that were not tried, or whose fits failed, stay empty.
+    If the search varied further parameters, each cell shows the best score over them, which is
+    optimistic. Cells that were not tried, or whose fits failed, stay empty.
 
     Examples
     --------
@@ -280,7 +278,7 @@ def _draw_curve(ax, folds, name, color):
 
 
 def _chosen_probability(rows, labels, classes, of):
-    """Return one probability per prediction, and whose it is in words."""
+    """Return one probability per prediction, and the name of its class in words."""
     if of is not None and str(of) not in classes:
         raise ValueError(f"There is no probability of {of!r}, only of {listed(classes)}.")
     if of is not None or len(classes) == 2:
@@ -312,7 +310,7 @@ def _overlay(ax, counts):
 
 
 def _stack(ax, counts):
-    """Draw each histogram on a line of its own, the first at the top."""
+    """Draw each histogram on a separate baseline, the first at the top."""
     highest = max(heights.max() for heights in counts.values())
     lines = 1.1 * highest * np.arange(len(counts))[::-1]
     for line, heights, color in zip(lines, counts.values(), class_colors(len(counts)), strict=True):

@@ -1,4 +1,4 @@
-"""Distributions of voxels or of samples before a network sees them."""
+"""Distributions of voxels or samples before a network sees them."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,7 +7,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from skfmri._validation import check_number, check_per_volume
+from skfmri.docstrings import fill_docstring
 from skfmri.plotting._axes import CLASS_MARKERS, class_colors, make_axes
+from skfmri.plotting._parameter_docs import PLOTS
 from skfmri.preprocessing import VoxelZScorer
 
 N_BINS = 50
@@ -21,8 +23,8 @@ SHARE_MARKED = 0.9
 def plot_voxel_statistics(X, *, std_threshold=0.05, mean_threshold=0.05):
     """Draw histograms of the voxels' means and standard deviations with the two thresholds.
 
-    :class:`~skfmri.VoxelZScorer` silences voxels by two thresholds in the units of the data.
-    Whether they separate the head from what surrounds it is seen here.
+    :class:`~skfmri.VoxelZScorer` sets voxels to 0 by two thresholds in the units of the data.
+    This shows whether they separate the head from its surroundings.
 
     Parameters
     ----------
@@ -41,12 +43,12 @@ def plot_voxel_statistics(X, *, std_threshold=0.05, mean_threshold=0.05):
     Raises
     ------
     ValueError
-        If X has fewer than two samples, or a threshold is no number.
+        If X has fewer than two samples, or a threshold is not a number.
 
     Notes
     -----
     A voxel with a value that is not finite counts with mean and standard deviation 0, as in
-    `VoxelZScorer`. Where one bar is more than five times as high as the next, counts are on a log
+    `VoxelZScorer`. If one bar is more than five times as high as the next, counts are on a log
     axis.
 
     Examples
@@ -71,17 +73,16 @@ def plot_voxel_statistics(X, *, std_threshold=0.05, mean_threshold=0.05):
     return figure
 
 
+@fill_docstring(PLOTS)
 def plot_explained_variance(X, *, n_components=None, ax=None):
-    """Draw how much of the variance of samples the first principal components hold.
+    """Draw how much of the variance of samples the first principal components explain.
 
     Parameters
     ----------
-    X : NiftiSamples or array-like of shape (n_samples, ...)
-        Samples, flattened to rows of voxels; finite.
+    {X}
     n_components : int, default=None
         Number of components; None takes all, as many as there are samples or voxels.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw into; None makes a new figure.
+    {ax}
 
     Returns
     -------
@@ -109,7 +110,7 @@ def plot_explained_variance(X, *, n_components=None, ax=None):
     if n_components > most:
         raise ValueError(
             f"n_components is {n_components}, but {rows.shape[0]} samples of {rows.shape[1]} "
-            f"voxels have {most} components at most."
+            f"voxels have at most {most} components."
         )
     cumulative = np.cumsum(PCA(n_components, random_state=0).fit(rows).explained_variance_ratio_)
     ax = make_axes(ax, (5.6, 3.8))
@@ -126,13 +127,13 @@ def plot_explained_variance(X, *, n_components=None, ax=None):
     return ax
 
 
+@fill_docstring(PLOTS)
 def plot_embedding(X, y, *, method="pca", random_state=None, ax=None):
     """Draw samples as points in two dimensions, one colour per class.
 
     Parameters
     ----------
-    X : NiftiSamples or array-like of shape (n_samples, ...)
-        Samples, flattened to rows of voxels; finite.
+    {X}
     y : array-like of shape (n_samples,)
         Labels.
     method : {"pca", "tsne"}, default="pca"
@@ -140,8 +141,7 @@ def plot_embedding(X, y, *, method="pca", random_state=None, ax=None):
         distances between groups of points.
     random_state : int, RandomState instance or None, default=None
         Seed of t-SNE.
-    ax : matplotlib.axes.Axes, default=None
-        Axes to draw into; None makes a new figure.
+    {ax}
 
     Returns
     -------
@@ -155,7 +155,7 @@ def plot_embedding(X, y, *, method="pca", random_state=None, ax=None):
     Notes
     -----
     t-SNE starts from the first 50 principal components; its perplexity is 30, or a third of
-    ``n_samples - 1`` where that is less.
+    ``n_samples - 1`` if that is less.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def plot_embedding(X, y, *, method="pca", random_state=None, ax=None):
         )
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     ax.set(xlabel=names[0], ylabel=names[1])
-    # Distances are what an embedding shows, so both axes have one scale.
+    # Distances are what an embedding shows, so both axes have the same scale.
     ax.set_aspect("equal", adjustable="datalim")
     if method == "tsne":
         ax.set(xticks=[], yticks=[])
@@ -210,8 +210,8 @@ def _rows(X, least=2):
     n_damaged = rows.size - np.count_nonzero(np.isfinite(rows))
     if n_damaged:
         raise ValueError(
-            f"X holds {n_damaged} values that are not finite, of {rows.size}. VoxelZScorer makes "
-            "them 0."
+            f"X holds {n_damaged} values that are not finite, of {rows.size}. VoxelZScorer sets "
+            "them to 0."
         )
     if not (rows != rows[0]).any():
         raise ValueError(f"All {len(rows)} samples of X are the same: there is no variance.")

@@ -1,7 +1,13 @@
 """Transformers from volumes to network input."""
 
-from skfmri.preprocessing.cleaning import clean_runs
-from skfmri.preprocessing.slab import NiftiSlabRotator
-from skfmri.preprocessing.zscore import VoxelZScorer
+import lazy_loader
 
-__all__ = ["NiftiSlabRotator", "VoxelZScorer", "clean_runs"]
+# nilearn and scikit-learn take a second to load; defaults are read without them.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "cleaning": ["clean_runs"],
+        "slab": ["NiftiSlabRotator"],
+        "zscore": ["VoxelZScorer"],
+    },
+)

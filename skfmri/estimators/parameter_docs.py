@@ -1,0 +1,119 @@
+"""Descriptions that the docstrings of both classifiers share."""
+
+CLASSIFIERS = {
+    "filters": """
+        Filters of the first block, doubled in each further one; a sequence gives one per block.
+        """,
+    "dense_units": """
+        Units of the dense layers; may be empty.
+        """,
+    "dropout": """
+        dropout : float, default=0.5
+            Fraction dropped before and after each dense layer, in [0, 1).
+        """,
+    "batch_norm_momentum": """
+        batch_norm_momentum : float, default=0.99
+            Momentum of batch normalisation: the weight of the old value when a training step
+            updates the running mean and variance. In a fit of a few hundred steps these lag far
+            behind the data with the default; with 0.9 they keep up.
+        """,
+    "linear_path": """
+        linear_path : float or None, default=None
+            If not None, a logistic regression on all voxels is fitted first, with this as its C:
+            the larger, the weaker the penalty. Its decision values are added to the output of the
+            network, which starts at zero and learns what the linear model leaves unexplained. For
+            samples too few for a network alone; they must fit into memory.
+        """,
+    "n_members": """
+        n_members : int, default=1
+            Number of networks to train, each from its own seed; their probabilities are averaged.
+            ``joblib.parallel_config(n_jobs=2)`` trains two at a time.
+        """,
+    "optimizer": """
+        optimizer : str or keras.optimizers.Optimizer, default="adam"
+            Name of a Keras optimizer, or an instance, of which a copy made from its configuration
+            is used, with the learning rate of the instance.
+        """,
+    "learning_rate": """
+        learning_rate : float, default=0.001
+            Step size of an optimizer given by name.
+        """,
+    "loss": """
+        loss : str or callable, default="sparse_categorical_crossentropy"
+            Loss minimised in training: the name of a function of `keras.losses`, or a function of
+            targets and probabilities that returns one number for each sample. For the default,
+            targets are positions in `classes_`; otherwise one-hot rows with a column per class.
+            Pass settings with a partial, as in
+            ``functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)``.
+        """,
+    "epochs": """
+        epochs : int, default=125
+            Number of passes over the training samples.
+        """,
+    "patience": """
+        patience : int or None, default=None
+            Stop after this many epochs without improvement of the validation loss, and keep the
+            weights of the epoch with the lowest. Needs :class:`~skfmri.DecodingPipeline` with
+            `validation`, or ``fit(validation_data=...)``.
+        """,
+    "batch_size": """
+        batch_size : int, default=32
+            Samples per training step, and per step of prediction.
+        """,
+    "class_weight": """
+        class_weight : dict, "balanced" or None, default=None
+            Weight of each class in the loss, by the labels in y; "balanced" makes up for rare
+            classes.
+        """,
+    "callbacks": """
+        callbacks : keras.callbacks.Callback or list of these, default=None
+            Called during fit as in Keras, and the same instances, not copies. They drop their
+            reference to the model when fit ends, so that estimators can be cloned and pickled:
+            store weights, not ``self.model``.
+        """,
+    "random_state": """
+        random_state : int, RandomState instance or None, default=None
+            Draws initial weights, dropout and sample order. An int gives bit-equal networks run
+            after run, on the same machine with the same number of TensorFlow threads: with a
+            different number, sums are rounded differently. None differs each time. No global seed
+            is read or changed.
+        """,
+    "verbose": """
+        verbose : int, default=0
+            Keras' progress display: 0 none, 1 bar, 2 line per epoch.
+        """,
+    "fitted_attributes": """
+        classes_ : ndarray of shape (n_classes,)
+            Classes, sorted.
+        n_classes_ : int
+            Number of classes.
+        history_ : dict of str to list of float
+            "loss" and "accuracy" of each epoch, means over its training batches; "val_loss" and
+            "val_accuracy" if there are validation data. With several members, each epoch's mean
+            over the members that reached it.
+        n_epochs_ : int
+            Epochs that the weights have seen: the best one if `patience` is set. Each member stops
+            by itself; this is their mean, rounded.
+        model_ : keras.Model
+            A copy of the trained network for inspection; of several members their average.
+        X_shape_ : tuple of int
+            Shape of the training samples.
+        n_features_in_ : int
+            Length of axis 1 of X, as in scikit-learn.
+        feature_names_in_ : ndarray of str
+            Names of the columns, if X was a table that has some.
+        """,
+    "notes": """
+        `callbacks` are those of Keras. ``set_callbacks`` takes those of scikit-learn, such as its
+        ``ProgressBar``, which see epochs as tasks: see the page "Progress bars and callbacks" of
+        the documentation.
+
+        In a joblib worker TensorFlow takes as many threads as ``OMP_NUM_THREADS`` says, which
+        joblib sets to the worker's share of the cores. The same holds in the main process if the
+        variable is set there before the first fit.
+        """,
+    "X": """
+        X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
+            Samples on the grid of the training samples, of any real dtype.
+        """,
+}
