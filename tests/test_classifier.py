@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from skfmri import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri.networks import convolutional_network
 
 
 def weights_of(decoder):
@@ -186,3 +187,22 @@ def test_a_single_slice_works_with_one_and_two_blocks():
     for n_blocks in (1, 2):
         decoder = SlabCNNClassifier(filters=1, dense_units=(2,), epochs=1, n_blocks=n_blocks)
         assert decoder.fit(X, y).predict(X).shape == (12,)
+
+
+class TinyClassifier(SlabCNNClassifier):
+    """Fixes settings of the network that its constructor does not name."""
+
+    def __init__(self, epochs=2, random_state=None):
+        super().__init__(
+            filters=2, n_blocks=1, dense_units=(4,), epochs=epochs, random_state=random_state
+        )
+
+
+def test_a_subclass_may_fix_settings_of_the_network(slabs):
+    X, y = slabs
+    decoder = clone(TinyClassifier(random_state=0)).fit(X, y)
+    expected = convolutional_network(X.shape[1:], 3, filters=2, n_blocks=1, dense_units=(4,))
+    assert decoder.model_.count_params() == expected.count_params()
+    same = SlabCNNClassifier(filters=2, n_blocks=1, dense_units=(4,), epochs=2, random_state=0)
+    np.testing.assert_array_equal(decoder.predict_proba(X), same.fit(X, y).predict_proba(X))
+    assert decoder.get_params() == {"epochs": 2, "random_state": 0}

@@ -346,10 +346,11 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return Recipe(function, tuple(input_shape), n_classes, keywords, *settings)
 
     def _keywords(self):
-        """Return the parameters that the network function takes."""
+        """Return the settings that the network function takes."""
         names = inspect.signature(self.network_function).parameters
-        parameters = self.get_params(deep=False)
-        keywords = {name: parameters[name] for name in names if name in parameters}
+        # Attributes, for a subclass may pass settings on that its own constructor does not name.
+        settings = vars(self)
+        keywords = {name: settings[name] for name in names if name in settings}
         if "linear_path" in names:
             keywords["linear_path"] = self.linear_path is not None
         elif self.linear_path is not None:

@@ -57,7 +57,7 @@ class Recipe:
     def dropout(self):
         """The rate that each fit sets; None without dropout or for a network of the user."""
         is_ours = self.function is convolutional_network
-        return (dict(self.keywords)["dropout"] or None) if is_ours else None
+        return (dict(self.keywords).get("dropout") or None) if is_ours else None
 
     def model(self):
         """Return the network, neither compiled nor trained, or raise ValueError."""
