@@ -14,10 +14,10 @@ LARGE_BYTES = 64 * 1024**2
 
 
 def gathered(pieces, shape, dtype):
-    """Return consecutive pieces as one array, which is mapped from a file where it is large.
+    """Return consecutive pieces as one array, which is mapped from a file if it is large.
 
     So a process need not hold more than a few pieces, and the system drops pages of the file when
-    it needs memory. The file vanishes with the array.
+    it needs memory. The file disappears with the array.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def gathered(pieces, shape, dtype):
     Returns
     -------
     array : ndarray
-        May be written to.
+        Writeable.
     """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if n_bytes <= LARGE_BYTES:
@@ -47,21 +47,21 @@ def gathered(pieces, shape, dtype):
             with needs_space(directory, n_bytes, description):
                 file.write(np.ascontiguousarray(piece, dtype))
                 file.flush()
-        # Unlike numpy.memmap, this keeps joblib from looking for a file with a name.
+        # Unlike with numpy.memmap, joblib does not look for a file name.
         return np.frombuffer(mmap.mmap(file.fileno(), n_bytes), dtype).reshape(shape)
 
 
 def read_rows(array, index):
     """Return rows of an array, as ``array[index]``; of a mapped file, only these are read.
 
-    Untold, the system reads around each row as much as it is set to, which may be megabytes. Where
-    a process may use little memory, that drives out what other rows need.
+    Without a hint the kernel reads ahead around each row, which may be megabytes. If memory is
+    scarce, that evicts pages that other rows need.
     """
     mapped, first = mapping_of(array)
     row_bytes = array.strides[0]
     is_apart = array.flags.c_contiguous and row_bytes >= mmap.PAGESIZE
     if mapped is not None and is_apart and hasattr(mapped, "madvise"):
-        # Rows can be read without the hint too, which not every system takes.
+        # Not every system takes the hint; rows can be read without it.
         with contextlib.suppress(OSError):
             for start in first + row_bytes * np.asarray(index, dtype=int):
                 before = int(start) % mmap.PAGESIZE
@@ -70,7 +70,7 @@ def read_rows(array, index):
 
 
 def mapping_of(array):
-    """Return the memory map that an array is a view of, None if none, and where it begins there."""
+    """Return the memory map that an array is a view of, or None, and its offset in the map."""
     base = array
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.base if isinstance(base, np.ndarray) else base.obj
@@ -80,7 +80,7 @@ def mapping_of(array):
 
 
 def read_ahead(pieces):
-    """Yield what a generator of pieces yields; a thread makes the next while one is used."""
+    """Yield the pieces of a generator; while one is used, a thread makes the next."""
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(next, pieces, None)
         while (piece := following.result()) is not None:

@@ -13,33 +13,33 @@ from filelock import FileLock
 from skfmri._files import whole_file
 
 UNUSED_SECONDS = 24 * 3600
-# Not that of saved models, which may lie in the same directory and must never be deleted.
+# Differs from that of saved models, which may lie in the same directory and must never be deleted.
 SUFFIX = ".skfmri-copy"
-# A full disk, or a quota that is used up, which Windows does not know.
+# A full disk, or an exhausted quota, for which Windows has no number.
 NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def store_directory():
     """Return the directory of these files, which belongs to this user alone.
 
-    It is ``$SKFMRI_CACHE`` where that is set, else a folder in the system's directory for
-    temporary files. Files that nobody has opened for a day are deleted when a new one is made.
+    It is ``$SKFMRI_CACHE`` if that is set, else a folder in the system's directory for temporary
+    files. Files that nobody has opened for a day are deleted when a new one is made.
     """
     directory = os.environ.get("SKFMRI_CACHE")
-    # A container may run under a number that has no user name.
+    # A container may run under a user id that has no name.
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     path = Path(directory or Path(tempfile.gettempdir()) / f"skfmri-{user}")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Another user could have made the folder in a shared place to hand us data of their own.
+    # In a shared place, another user could have made the folder to plant their data.
     if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
         raise PermissionError(
-            f"{path} belongs to another user. Set SKFMRI_CACHE to a directory of your own."
+            f"{path} belongs to another user. Set SKFMRI_CACHE to a directory that you own."
         )
     return path
 
 
 def stored_file(key, n_bytes, write, description):
-    """Return the path of the stored file `key`, made by ``write(path)`` if there is none.
+    """Return the path of the stored file `key`, which ``write(path)`` makes if there is none.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def stored_file(key, n_bytes, write, description):
     n_bytes : int
         Size of the finished file in bytes.
     write : callable
-        Called with a temporary path that it fills. Only one process at a time does this;
-        the others wait and share the result.
+        Called with a temporary path to write to. Only one process at a time does this; the
+        others wait and share the result.
     description : str
         What the file holds, for error messages.
 
@@ -72,7 +72,7 @@ def stored_file(key, n_bytes, write, description):
 
 @contextlib.contextmanager
 def needs_space(directory, n_bytes, description):
-    """Say what lacked space, and the way out, where the disk is full."""
+    """Say what needed the space, and what to do, if the disk is full."""
     try:
         yield
     except OSError as error:
@@ -97,9 +97,9 @@ def _is_ready(path, n_bytes):
 
 def _delete_unused(directory):
     oldest = time.time() - UNUSED_SECONDS
-    # The directory may hold files of the user's own.
+    # The directory may also hold other files of the user.
     for path in directory.glob(f"*{SUFFIX}*"):
-        # A neighbour may delete the same file at the same moment, or still hold it open.
+        # Another process may delete the same file at the same moment, or still have it open.
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < oldest:
                 path.unlink()

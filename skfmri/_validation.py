@@ -13,10 +13,10 @@ def describe_grid(grid_shape):
 
 
 def check_same_grid(grid_shape, affine, name, reference_shape, reference_affine, reference_name):
-    """Raise ValueError unless two grids have one shape and one affine.
+    """Raise ValueError unless two grids have the same shape and affine.
 
     Affines are compared where it matters: no voxel centre may lie further than
-    0.001 mm from its place in the reference, so rounding in a header is no difference.
+    0.001 mm from its place in the reference, so rounding in a header is not a difference.
     """
     way_out = "Resample all images to one grid first, for example with nilearn's resample_to_img."
     if tuple(grid_shape) != tuple(reference_shape):
@@ -117,8 +117,17 @@ def check_fitted_shape(shape, fitted_shape, estimator_name):
         )
 
 
+def check_unchanged_since_fit(is_unchanged, estimator_name):
+    """Raise ValueError if the parameters no longer give the predictions of the fit."""
+    if not is_unchanged:
+        raise ValueError(
+            f"Parameters of {estimator_name} were changed since it was fitted, and would give "
+            "different predictions. Fit it again, or set them back."
+        )
+
+
 def find_labels_and_groups(X, y, groups):
-    """Return labels and groups as arrays, those of X where None is given, or raise ValueError."""
+    """Return labels and groups as arrays, those of X if None is given, or raise ValueError."""
     n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
     y = getattr(X, "y", None) if y is None else y
     groups = getattr(X, "groups", None) if groups is None else groups
@@ -127,7 +136,7 @@ def find_labels_and_groups(X, y, groups):
     if groups is None:
         raise ValueError(
             "There are no groups. Pass groups=, one per sample: runs, or blocks of subjects, that "
-            "must not be split across training and test data."
+            "must not be split between training and test data."
         )
     return (
         check_per_volume(y, n_samples, "label"),

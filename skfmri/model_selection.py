@@ -15,7 +15,7 @@ from skfmri._validation import check_number, check_per_volume
 class _RepeatedGroupSplits(BaseCrossValidator):
     """Repeat a shuffled splitter that keeps groups whole; subclasses choose the partitions."""
 
-    # Read by scikit-learn where metadata routing is on: groups are asked for without set_*_request.
+    # Read by scikit-learn if metadata routing is on: requests groups without set_*_request.
     __metadata_request__split: ClassVar = {"groups": True}
 
     def __init__(self, n_splits=5, *, n_repeats=10, random_state=None):
@@ -29,7 +29,7 @@ class _RepeatedGroupSplits(BaseCrossValidator):
         Parameters
         ----------
         X, y, groups : object, default=None
-            Ignored; here because scikit-learn passes them.
+            Ignored; present because scikit-learn passes them.
 
         Returns
         -------
@@ -43,13 +43,13 @@ class _RepeatedGroupSplits(BaseCrossValidator):
     def split(self, X, y=None, groups=None):
         """Yield the indices of training and test samples, fold by fold and repeat by repeat.
 
-        All partitions are drawn before the first pair is yielded, so a lack of partitions
-        shows before any model is fitted.
+        All partitions are drawn before the first pair is yielded, so a lack of partitions is
+        noticed before any model is fitted.
 
         Parameters
         ----------
         X : NiftiSamples or array-like of shape (n_samples, ...)
-            Only the number of samples matters, and `X.groups` and `X.y` where they are needed.
+            Only the number of samples matters, and `X.groups` and `X.y` if they are needed.
         y : array-like of shape (n_samples,), default=None
             Labels. Only stratified splits need them; None takes `X.y`.
         groups : array-like of shape (n_samples,), default=None
@@ -65,7 +65,7 @@ class _RepeatedGroupSplits(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If groups are missing, do not fit X, are fewer than `n_splits`, or if fewer than
+            If groups are missing, do not match X, are fewer than `n_splits`, or if fewer than
             `n_repeats` distinct partitions exist or were found.
         """
         self.get_n_splits()
@@ -88,10 +88,10 @@ class _RepeatedGroupSplits(BaseCrossValidator):
 class RepeatedGroupKFold(_RepeatedGroupSplits):
     r"""Repeat `GroupKFold` over different partitions of the groups.
 
-    One partition of few groups into folds is one draw out of many, and the mean score depends
-    on it; repeats show how much. scikit-learn repeats only splitters that ignore groups. Drawing
-    shuffled folds again and again has a trap: few groups have few partitions, and a partition
-    drawn twice counts its scores twice. Here no partition is ever repeated.
+    One partition of a few groups into folds is one draw out of many, and the mean score depends
+    on it; repeats show how much. scikit-learn repeats only splitters that ignore groups. Simply
+    drawing shuffled folds again has a trap: few groups have few partitions, and the scores of a
+    partition that is drawn twice count twice. Here no partition is ever repeated.
 
     Parameters
     ----------
@@ -118,8 +118,8 @@ class RepeatedGroupKFold(_RepeatedGroupSplits):
     distinct partitions, each equally likely: 1 for 8 groups in 8 folds, 15 for 6 groups in 3.
     More repeats than that are an error.
 
-    Where `groups` is None they are taken from `X.groups`, which `NiftiSamples` has. The splitter
-    requests groups by itself where metadata routing is on.
+    If `groups` is None, they are taken from `X.groups`, which `NiftiSamples` has. The splitter
+    requests groups itself if metadata routing is on.
 
     Examples
     --------
@@ -163,9 +163,9 @@ class RepeatedGroupKFold(_RepeatedGroupSplits):
 class RepeatedStratifiedGroupKFold(_RepeatedGroupSplits):
     """Repeat `StratifiedGroupKFold` over different partitions of the groups.
 
-    Where groups differ in their labels, folds of whole groups can miss a class. This splitter
+    If groups differ in their labels, folds of whole groups can miss a class. This splitter
     balances classes as far as whole groups allow and, like `RepeatedGroupKFold`, never yields
-    one partition twice, so no score is counted twice.
+    the same partition twice, so no score is counted twice.
 
     Parameters
     ----------
@@ -183,13 +183,13 @@ class RepeatedStratifiedGroupKFold(_RepeatedGroupSplits):
 
     Notes
     -----
-    scikit-learn shuffles only among groups whose class counts vary alike, so labels may leave
+    scikit-learn shuffles only among groups whose class counts vary equally, so labels may leave
     few partitions, and no formula says how many. Partitions are drawn until `n_repeats` distinct
     ones are found; after ``50 + 10 * found`` draws in a row without a new one `split` gives up
     with an error that says how many were found. Not every partition is equally likely.
 
-    Where `groups` or `y` is None it is taken from `X.groups` or `X.y`, which `NiftiSamples`
-    has. The splitter requests groups by itself where metadata routing is on.
+    If `groups` or `y` is None, it is taken from `X.groups` or `X.y`, which `NiftiSamples`
+    has. The splitter requests groups itself if metadata routing is on.
 
     Examples
     --------
@@ -217,7 +217,7 @@ class RepeatedStratifiedGroupKFold(_RepeatedGroupSplits):
         first = draw()
         partitions = {_partition_key(first): first}
         n_vain = 0
-        # scikit-learn warns of rare classes at each draw; the first draw has said it.
+        # scikit-learn warns of rare classes at each draw; the first warning is enough.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             while len(partitions) < self.n_repeats:
@@ -228,7 +228,7 @@ class RepeatedStratifiedGroupKFold(_RepeatedGroupSplits):
                 if n_vain > 50 + 10 * len(partitions):
                     raise ValueError(
                         f"n_repeats={self.n_repeats} needs as many distinct partitions, but "
-                        f"{n_vain} draws in a row brought no other than the {len(partitions)} "
+                        f"{n_vain} draws in a row gave none but the {len(partitions)} "
                         f"found for {n_groups} groups in {self.n_splits} stratified folds. Set "
                         f"n_repeats to at most {len(partitions)} or choose another n_splits."
                     )
@@ -241,8 +241,8 @@ def _encode_groups(X, groups, n_samples):
         groups = getattr(X, "groups", None)
     if groups is None:
         raise ValueError(
-            "Found no groups: the groups argument is None, and X has none of its own. Pass groups, "
-            "or samples that carry them: NiftiSamples(images, groups=...)."
+            "Found no groups: the groups argument is None, and X has none either. Pass groups, or "
+            "samples that carry them: NiftiSamples(images, groups=...)."
         )
     groups = check_per_volume(groups, n_samples, "group label")
     try:
@@ -250,7 +250,7 @@ def _encode_groups(X, groups, n_samples):
     except TypeError as error:
         types = ", ".join(sorted({type(group).__name__ for group in groups}))
         raise ValueError(
-            f"Group labels must be of one sortable type, but have the types {types}. "
+            f"Group labels must have one sortable type, but have the types {types}. "
             "Give each sample a group, for example its run as an integer."
         ) from error
     if (names != names).any():
@@ -265,7 +265,7 @@ def _find_labels(X, y, n_samples):
     y = getattr(X, "y", None) if y is None else y
     if y is None:
         raise ValueError(
-            "Found no labels: y is None, and X has none of its own. Pass y, or use "
+            "Found no labels: y is None, and X has none either. Pass y, or use "
             "RepeatedGroupKFold, which needs no labels."
         )
     return check_per_volume(y, n_samples, "label")
@@ -280,13 +280,13 @@ def _fold_of_group(splits, codes):
 
 
 def _partition_key(fold_of_group):
-    """Return what two partitions share only if they differ in nothing but the order of folds."""
+    """Return a key that partitions share if they differ only in the order of their folds."""
     new_name = {}
     return tuple(new_name.setdefault(fold, len(new_name)) for fold in fold_of_group.tolist())
 
 
 def _count_partitions(sizes):
-    """Return in how many ways groups fall into unordered folds of these sizes."""
+    """Return the number of ways to divide groups into unordered folds of these sizes."""
     sizes = [int(size) for size in sizes]
     orders = prod(factorial(size) for size in sizes)
     renamings = prod(factorial(count) for count in Counter(sizes).values())

@@ -19,13 +19,13 @@ from skfmri._validation import check_per_volume
 class DecodingPipeline(Pipeline):
     """A `sklearn.pipeline.Pipeline` that can stop training early without a leak.
 
-    Early stopping needs validation samples. A network that takes them from what a pipeline hands
-    it is too late: the steps before have already seen them, and the loss that should warn of
-    learning by heart looks too good. Here `fit` first splits off whole groups, fits the
-    transformers on the others alone, and hands both to the classifier.
+    Early stopping needs validation samples. If the network splits them off from what a pipeline
+    passes to it, that is too late: earlier steps have already seen them, and the loss that should
+    warn of overfitting looks too good. Here `fit` first splits off whole groups, fits the
+    transformers on the others alone, and passes both to the classifier.
 
-    Without `validation` it is a plain `Pipeline`. It takes part in `cross_val_score`,
-    `GridSearchCV` and metadata routing like one.
+    Without `validation` it is a plain `Pipeline`, also in `cross_val_score`, `GridSearchCV` and
+    metadata routing.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class DecodingPipeline(Pipeline):
         Any splitter of scikit-learn, such as ``GroupShuffleSplit(1, test_size=0.2)``. The test
         side of its first split is held out for validation. It must not split a group.
     refit : bool, default=False
-        Whether to fit all steps once more on all samples, for the number of epochs found.
+        Whether to fit all steps again on all samples, for the number of epochs found.
     transform_input : list of str or None, default=None
         As in `Pipeline`.
     memory : str, joblib.Memory or None, default=None
@@ -59,10 +59,10 @@ class DecodingPipeline(Pipeline):
 
     Notes
     -----
-    Groups come from ``fit(groups=)``, which metadata routing fills by itself, else from the fit
-    parameter ``<last step>__groups``, else from ``X.groups``, which :class:`~skfmri.NiftiSamples`
-    has. Fit parameters with one entry per sample are split along; where the last step gets
-    `sample_weight`, those of the validation samples weigh the validation loss.
+    Groups come from ``fit(groups=)``, which metadata routing fills in, else from the fit parameter
+    ``<last step>__groups``, else from ``X.groups``, which :class:`~skfmri.NiftiSamples` has. Fit
+    parameters with one entry per sample are split like the samples; if the last step gets
+    `sample_weight`, that of the validation samples weights the validation loss.
 
     Examples
     --------
@@ -85,9 +85,9 @@ class DecodingPipeline(Pipeline):
     True
     """
 
-    # Read by scikit-learn where metadata routing is on.
+    # Read by scikit-learn if metadata routing is on.
     __metadata_request__fit: ClassVar = {"groups": True}
-    # Its own score asks for nothing; the last step's does.
+    # The pipeline's score requests nothing itself; that of the last step does.
     __metadata_request__score: ClassVar = {"sample_weight": UNUSED}
 
     def __init__(
@@ -143,11 +143,11 @@ class DecodingPipeline(Pipeline):
         self._check_classifier()
         task = self._init_callback_context(max_subtasks=2 * (1 + bool(self.refit)))
         task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        own_groups = params.pop(f"{name}__groups", None)
-        for source in (own_groups, getattr(X, "groups", None)):
+        groups_of_step = params.pop(f"{name}__groups", None)
+        for source in (groups_of_step, getattr(X, "groups", None)):
             groups = source if groups is None else groups
         if y is None:
-            raise ValueError("There are no classes. Pass y: the classifier learns them.")
+            raise ValueError("There are no classes. Pass y, the class of each sample.")
         y = np.asarray(y)
         train, held_out = self._split(X, y, groups)
         groups = np.asarray(groups)
@@ -181,7 +181,7 @@ class DecodingPipeline(Pipeline):
         return self
 
     def get_metadata_routing(self):
-        """Return what the steps ask for, and the groups that the pipeline itself asks for.
+        """Return the requests of the steps, and that of the pipeline itself for groups.
 
         Returns
         -------
@@ -216,14 +216,12 @@ class DecodingPipeline(Pipeline):
             )
         missing = np.setdiff1d(y, y[train])
         if len(missing) or not len(held_out):
-            found = (
-                f"class {missing.tolist()[0]!r} without training"
-                if len(missing)
-                else "no validation"
-            )
+            found = "no validation"
+            if len(missing):
+                found = f"class {missing.tolist()[0]!r} without training"
             raise ValueError(
                 f"validation={self.validation!r} leaves {found} samples. There are "
-                f"{len(np.unique(groups))} groups; hold out others, or fewer of them."
+                f"{len(np.unique(groups))} groups; hold out different ones, or fewer."
             )
         return train, held_out
 
@@ -232,36 +230,36 @@ class DecodingPipeline(Pipeline):
         name = self.steps[-1][0]
         if not _routing_is_on():
             prefix = f"{name}__"
-            own = {
+            of_classifier = {
                 key.removeprefix(prefix): params[key] for key in params if key.startswith(prefix)
             }
-            return {key: params[key] for key in params if not key.startswith(prefix)}, own
+            return {key: params[key] for key in params if not key.startswith(prefix)}, of_classifier
         params = {**params, "groups": groups}
-        own = dict(process_routing(self, "fit", **params)[name].fit)
-        own.pop("groups", None)
+        of_classifier = dict(process_routing(self, "fit", **params)[name].fit)
+        of_classifier.pop("groups", None)
         asked = get_routing_for_object(self._head()).consumes("fit_transform", params.keys())
-        return {key: params[key] for key in asked}, own
+        return {key: params[key] for key in asked}, of_classifier
 
     def _head(self):
-        # Something stands in the classifier's place, or `memory` would not cache the last step.
+        # Without a placeholder for the classifier, `memory` would not cache the last transformer.
         steps = [*self.steps[:-1], (self.steps[-1][0], "passthrough")]
         options = {"transform_input": self.transform_input, "memory": self.memory}
         return Pipeline(steps, **options, verbose=self.verbose)
 
     def _fit_transformers(self, task, verb, X, y, params):
-        """Return the fitted transformers, what they make of X, and the classifier."""
+        """Return the fitted transformers, X transformed by them, and the classifier."""
         head = self._head()
         with self._subtask(task, f"{verb}-transformers", head, X, y):
             Xt = head.fit_transform(X, y, **params)
-        # A pipeline asks its last step whether it is fitted, which not every transformer knows.
+        # A pipeline asks its last step whether it is fitted; a FunctionTransformer always is.
         head.steps[-1] = (head.steps[-1][0], FunctionTransformer())
-        # A memory fits clones.
+        # With `memory`, clones are fitted instead of the steps themselves.
         self.steps = [*head.steps[:-1], self.steps[-1]]
         return head, Xt, self.steps[-1][1]
 
     @contextmanager
     def _subtask(self, task, name, part, X, y):
-        """Show the fit of a part of the pipeline to callbacks as a task of its own."""
+        """Present the fit of a part of the pipeline to callbacks as a separate task."""
         subtask = task.subcontext(task_name=name)
         with subtask.propagate_callback_context(part):
             subtask.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -274,7 +272,7 @@ def _routing_is_on():
 
 
 def _share(params, indices, n_samples):
-    """Return the parameters with those that have one entry per sample cut to some samples."""
+    """Return the parameters, of which those with one entry per sample are cut to some samples."""
     return {
         name: _safe_indexing(value, indices)
         if hasattr(value, "__len__") and len(value) == n_samples

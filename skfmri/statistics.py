@@ -8,7 +8,7 @@ from scipy import stats
 
 from skfmri._validation import check_number, check_per_volume
 
-# Of fewer, all may lie on one side of the mean.
+# With fewer, all drawn means may lie on one side of the mean.
 FEWEST_BOOTSTRAPS = 100
 N_DRAWN = 4_000_000
 
@@ -27,7 +27,7 @@ class Interval(NamedTuple):
 
 
 class TTestResult(NamedTuple):
-    """What a t-test found.
+    """Result of a t-test.
 
     Attributes
     ----------
@@ -48,16 +48,16 @@ class TTestResult(NamedTuple):
 
 
 class PermutationTest(NamedTuple):
-    """What a permutation test found.
+    """Result of a permutation test.
 
     Attributes
     ----------
     pvalue : float
-        Chance that shuffled labels score as well.
+        Probability that shuffled labels score as well.
     n_permutations : int
         Number of permutations used.
     stopped_early : bool
-        Whether enough of them scored as well before the last one.
+        Whether enough of them scored as well that the rest was not needed.
     scores : ndarray of shape (n_permutations,)
         Their scores.
     """
@@ -71,41 +71,42 @@ class PermutationTest(NamedTuple):
 def bootstrap_interval(
     scores, weights=None, *, n_bootstraps=10_000, confidence=0.95, random_state=None
 ):
-    r"""Return a confidence interval of a weighted mean over groups, from drawing the groups.
+    r"""Return a bootstrap confidence interval of a weighted mean over groups.
 
-    Volumes of one run or subject are no independent observations; groups are. An interval from
-    drawing volumes would be too short.
+    Volumes of one run or subject are not independent observations; groups are. An interval from
+    resampled volumes would be too short.
 
     Parameters
     ----------
     scores : array-like of shape (n_groups,)
         One score per group.
     weights : array-like of shape (n_groups,), default=None
-        Share of each group in the mean; None weighs all alike.
+        Weight of each group in the mean; None weights all groups equally.
     n_bootstraps : int, default=10000
-        Number of times that the groups are drawn, with replacement; at least 100.
+        Number of times the groups are drawn, with replacement; at least 100.
     confidence : float, default=0.95
-        Share of intervals that hold the true mean.
+        Fraction of such intervals that contain the true mean.
     random_state : int, numpy.random.Generator or None, default=None
         Draws the groups.
 
     Returns
     -------
     interval : Interval
-        ``low`` and ``high``; NaN for a single group, a point where all scores are equal.
+        ``low`` and ``high``; NaN for a single group, a point if all scores are equal.
 
     Notes
     -----
-    Accuracies are skewed near 1, which the bias-corrected and accelerated percentiles of Efron
-    allow for. Percentiles of so few groups are too close, since they ignore that the spread itself
-    is only estimated. Following Hesterberg's expanded percentile interval, they are taken at
+    Accuracies are skewed near 1, which Efron's bias-corrected and accelerated percentiles allow
+    for. With few groups percentiles are too close together, since they ignore that the spread
+    itself is only estimated. As in Hesterberg's expanded percentile interval, they are taken at
 
     .. math:: \Phi\left(\pm\sqrt{n / (n - 1)}\; t_{(1 + \text{confidence}) / 2,\; n - 1}\right)
 
     for `n` groups. They stay within the range of the scores.
 
-    The interval says how far the score would move with other test groups. Other training samples
-    would move it too, most where decoders are hardly better than chance: there it is too short.
+    The interval shows how much the score would vary with other test groups. It would also vary with
+    other training samples, most of all if decoders are hardly better than chance; the interval is
+    then too short.
 
     References
     ----------
@@ -153,7 +154,7 @@ def bootstrap_interval(
         batch=max(1, N_DRAWN // n_groups),
         vectorized=True,
         paired=True,
-        # Of two or three groups the ends are the smallest and the largest mean.
+        # With two or three groups the ends are the smallest and the largest mean.
         confidence_level=min(2 * stats.norm.cdf(reach) - 1, 1 - 1e-12),
         method="BCa",
         rng=np.random.default_rng(random_state),
@@ -169,7 +170,7 @@ def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95)
     r"""Test whether two models differ, given their differences over folds that share samples.
 
     Folds of one cross-validation share training samples, and repeats share all samples. A
-    plain t-test takes them for independent and finds differences where there are none.
+    plain t-test treats them as independent and finds differences where there are none.
 
     Parameters
     ----------
@@ -184,7 +185,7 @@ def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95)
     -------
     result : TTestResult
         ``mean``, ``statistic``, ``pvalue`` (two-sided), ``df``, ``low``, ``high``. For one fold
-        all but the mean are NaN; where all differences are equal p is 1 if they are 0, else 0.
+        all but the mean are NaN; if all differences are equal, p is 1 if they are 0, else 0.
 
     Notes
     -----
@@ -192,8 +193,8 @@ def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95)
 
     .. math:: t = \frac{\bar d}{\sqrt{(1 / J + n_\text{test} / n_\text{train})\, s^2}}
 
-    has about a t distribution with ``J - 1`` degrees of freedom. The ratio is averaged over folds
-    where they differ in size.
+    approximately has a t distribution with ``J - 1`` degrees of freedom. If folds differ in size,
+    the ratio is averaged over them.
 
     References
     ----------
@@ -223,7 +224,7 @@ def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95)
         nan = float("nan")
         return TTestResult(mean, nan, nan, 0, nan, nan)
     scale = np.sqrt((1 / n_folds + ratios.mean()) * differences.var(ddof=1))
-    # Equal differences leave a spread of rounding errors.
+    # Even if all differences are equal, rounding leaves a tiny spread.
     if scale <= 1e-12 * max(abs(mean), 1e-300) or not differences.any():
         statistic = float(np.copysign(np.inf, mean)) if mean else 0.0
         return TTestResult(mean, statistic, 0.0 if mean else 1.0, df, mean, mean)
@@ -238,9 +239,9 @@ def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95)
 def permute_labels(y, groups, *, blocks=None, random_state=None):
     """Return labels shuffled within each group.
 
-    Exchanging labels across groups would also test whether groups differ. Exchanging single
-    volumes where neighbours in time are alike makes chance look narrower than it is, so
-    volumes of one stimulation block should move together.
+    Exchanging labels across groups would also test whether groups differ. If neighbours in time
+    are alike, exchanging single volumes makes the distribution under chance too narrow, so volumes
+    of one stimulation block should move together.
 
     Parameters
     ----------
@@ -248,7 +249,7 @@ def permute_labels(y, groups, *, blocks=None, random_state=None):
         Labels and groups.
     blocks : array-like of shape (n_samples,), default=None
         Stretches of samples of one group that share a label; the labels of the blocks of a group
-        are shuffled among its blocks. Names need to be unique within a group only.
+        are shuffled among its blocks. Names only need to be unique within a group.
     random_state : int, numpy.random.Generator or None, default=None
         Draws the permutation.
 
@@ -289,18 +290,18 @@ def permute_labels(y, groups, *, blocks=None, random_state=None):
         shuffled[inside] = rng.permutation(labels)[block]
     if not movable:
         raise ValueError(
-            "Every group holds one label only, so shuffling within groups changes nothing. Labels "
-            "that differ between groups alone need groups that can be exchanged: pass larger "
-            "groups, such as sites or pairs of subjects."
+            "Every group holds one label only, so shuffling within groups changes nothing. If "
+            "labels differ only between groups, pass larger groups whose members can be "
+            "exchanged, such as sites or pairs of subjects."
         )
     return shuffled
 
 
 def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, n_exceedances=10):
-    """Return p of a score, asking for no more permutations than the answer needs.
+    """Return the p-value of a score from no more permutations than it takes.
 
-    A decoder that is clearly at chance shows so after a few permutations; only a good one needs
-    all of them.
+    If a decoder is clearly at chance, a few permutations show it; only a good one needs all of
+    them.
 
     Parameters
     ----------
@@ -311,7 +312,7 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     n_permutations : int, default=1000
         Largest number of permutations.
     n_exceedances : int, default=10
-        Stop when so many of them reached the score.
+        Stop once this many of them have reached the score.
 
     Returns
     -------
@@ -321,8 +322,8 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     Notes
     -----
     If the `h`-th permutation that reaches the score is the `l`-th of all, p is ``h / l``;
-    if fewer than `h`, say `g`, of all `n` reach it, p is ``(g + 1) / (n + 1)``. Either way
-    p is at most a with a probability of at most a where labels mean nothing.
+    if fewer than `h`, say `g`, of all `n` reach it, p is ``(g + 1) / (n + 1)``. Either way, if
+    labels mean nothing, p is at most a with a probability of at most a.
 
     References
     ----------
@@ -342,7 +343,7 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     check_number(n_permutations, "n_permutations", least=1)
     check_number(n_exceedances, "n_exceedances", least=1)
     scores, reached = [], 0
-    # Equal scores, summed in another order, must count as equal.
+    # Scores that are equal but were summed in a different order must count as equal.
     least = score - 1e-9 * max(1.0, abs(score))
     for permuted in islice(permuted_scores, n_permutations):
         scores.append(float(permuted))

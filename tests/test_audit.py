@@ -151,7 +151,7 @@ class TestNeighbours:
     def test_arrays_know_no_time(self, volumes, y, runs):
         report = audit_leakage(None, volumes, y, groups=runs, checks=["neighbours"])
         assert report.ok
-        assert "does not tell runs" in report.skipped["neighbours"]
+        assert "does not say from which run" in report.skipped["neighbours"]
         assert "neighbours: skipped, X is an array" in str(report)
 
 
@@ -217,7 +217,7 @@ INNER_LEAKS = {
     "random early stopping": (
         make_pipeline(StandardScaler(), MLPClassifier(early_stopping=True)),
         make_pipeline(StandardScaler(), MLPClassifier(early_stopping=False)),
-        "MLPClassifier stops early on a random share",
+        "MLPClassifier stops early on a random subset",
     ),
     "random early stopping of a linear model": (
         SGDClassifier(early_stopping=True),
@@ -227,7 +227,7 @@ INNER_LEAKS = {
     "the last samples": (
         WithValidationSplit(0.1),
         WithValidationSplit(0.25),  # the last of four runs
-        "In split 0 the validation_split of WithValidationSplit puts group 4 into",
+        "In split 0 the validation_split of WithValidationSplit puts group 4 on both",
     ),
     "a search by sample": (
         GridSearchCV(LogisticRegression(), {"C": [1]}, cv=StratifiedKFold(3)),
@@ -305,7 +305,7 @@ class TestTransformers:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda X: ScaleBatch(), "standardise whatever they are handed"),
+            (lambda X: ScaleBatch(), "standardise each batch by itself"),
             (
                 lambda X: FrozenEstimator(StandardScaler().fit(X)),
                 "frozenestimator was fitted before",

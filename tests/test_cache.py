@@ -4,7 +4,9 @@ import io
 import mmap
 import os
 import pickle
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 
 from skfmri import NiftiSamples, NiftiSlabRotator, VoxelZScorer, _cache
 from skfmri._arrays import gathered, mapping_of, read_rows
+from skfmri._cache import stored_file
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,32 @@ def own_store(tmp_path, monkeypatch):
 @pytest.fixture
 def small_limit(monkeypatch):
     monkeypatch.setattr("skfmri._arrays.LARGE_BYTES", 1000)
+
+
+class TestStoredFiles:
+    def test_threads_that_need_one_at_once_make_it_once(self):
+        made = []
+
+        def write(path):
+            made.append(path)
+            time.sleep(0.1)
+            path.write_bytes(b"data")
+
+        with ThreadPoolExecutor(4) as pool:
+            paths = list(pool.map(lambda _: stored_file("key", 4, write, "a copy"), range(8)))
+        assert len(made) == 1
+        assert {path.read_bytes() for path in paths} == {b"data"}
+
+    @pytest.mark.parametrize("number", _cache.NO_SPACE)
+    def test_a_full_disk_is_told_with_the_way_out(self, own_store, number):
+        def fill(path):
+            path.write_bytes(b"da")
+            raise OSError(number, "No space left on device")
+
+        message = r"for the copy of a.nii.gz .*Set SKFMRI_CACHE to a directory on a larger disk"
+        with pytest.raises(OSError, match=message):
+            stored_file("key", 4, fill, "the copy of a.nii.gz")
+        assert [path.suffix for path in own_store.iterdir()] == [".lock"]
 
 
 def pieces(n_pieces=7, shape=(50, 6, 5)):

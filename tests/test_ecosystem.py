@@ -122,10 +122,10 @@ class TestEnsembles:
         fitted = fit_on(decoder, X, y, slice(0, 24))
         calibrated = CalibratedClassifierCV(FrozenEstimator(fitted)).fit(X[24:36], y[24:36])
         raw = fitted.predict_proba(X[36:])[:, 1]
-        mended = calibrated.predict_proba(X[36:])
-        np.testing.assert_allclose(mended.sum(axis=1), 1)
-        np.testing.assert_array_equal(np.argsort(mended[:, 1]), np.argsort(raw))
-        assert np.ptp(mended[:, 1] - raw) > 0.01
+        calibrated_probabilities = calibrated.predict_proba(X[36:])
+        np.testing.assert_allclose(calibrated_probabilities.sum(axis=1), 1)
+        np.testing.assert_array_equal(np.argsort(calibrated_probabilities[:, 1]), np.argsort(raw))
+        assert np.ptp(calibrated_probabilities[:, 1] - raw) > 0.01
 
     def test_calibration_in_folds_fits_the_decoder_on_each(self, data, decoder):
         X, y, _ = data

@@ -181,7 +181,7 @@ def test_a_split_through_a_group_is_refused_before_any_fit(problem):
         ({"y": None}, "There are no labels. Pass y"),
         ({"y": ["a"] * 89}, "Found 89 labels for 90 volumes"),
         ({"groups": [1] * 89}, "Found 89 group labels for 90 volumes"),
-        ({"baseline": "svm"}, "baseline='svm' is no baseline"),
+        ({"baseline": "svm"}, "Unknown baseline 'svm'"),
         ({"baseline": {"dummy": LinearSVC()}}, "cannot be called 'dummy'"),
         ({"n_permutations": -1}, "n_permutations must be an integer of at least 0"),
         ({"n_bootstraps": 0}, "n_bootstraps must be an integer of at least 1"),

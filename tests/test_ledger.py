@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,9 +18,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skfmri import SlabCNNClassifier
-from skfmri.evaluation.ledger import Ledger, fingerprint, parameters_of, versions
+from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
+from skfmri.evaluation.ledger import Ledger
 from skfmri.preprocessing import VoxelZScorer
 
+DATA = Path(__file__).parent / "data"
 WORK = {"samples": "a1", "filters": "32", "random_state": 0}
 CONTENTS = {
     "float32": np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32),
@@ -116,7 +119,14 @@ class TestDamage:
         if content == b"{":  # the beginning of a header
             assert reopen(path) == [None] * 3
             return
-        with pytest.raises(ValueError, match="is no ledger of this version of skfmri"):
+        with pytest.raises(ValueError, match="is not a ledger of skfmri"):
+            reopen(path)
+        assert path.read_bytes() == content
+
+    def test_the_format_of_an_earlier_version_is_refused_with_the_way_out(self, path):
+        content = (DATA / "results_v0.1.0" / "ledger.jsonl").read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"of another version of skfmri. Finish the run with"):
             reopen(path)
         assert path.read_bytes() == content
 
@@ -255,7 +265,7 @@ class TestFullDisk:
         number, code, message = result.stdout.split(" ", 2)
         assert int(code) == errno.EFBIG
         assert "could not be written to" in message
-        assert "All before it are safe" in message
+        assert "All earlier ones are safe" in message
         assert path.stat().st_size == 5000
         with Ledger(path, {"a": 1}) as ledger:
             assert ledger.n_found == int(number) > 10
@@ -269,8 +279,15 @@ class TestFullDisk:
 
     def test_a_directory_that_cannot_be_written_is_named(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(OSError, match=r"No ledger can be kept at .*run.jsonl"):
+        with pytest.raises(OSError, match=r"A ledger cannot be kept at .*run.jsonl"):
             reopen(tmp_path / "file" / "run.jsonl")
+
+
+class TestUnits:
+    def test_what_cannot_be_kept_is_refused_by_name(self, path):
+        with Ledger(path, WORK) as ledger, pytest.raises(TypeError, match="holds a set"):
+            ledger.add("unit", {"labels": {1, 2}})
+        assert not path.exists()
 
 
 class TestWhatIsComputed:
@@ -306,7 +323,7 @@ class TestWhatIsComputed:
             LogisticRegression(random_state=np.random.RandomState(3)),
         )
         here = parameters_of(estimator)
-        code = "import pickle, sys; from skfmri.evaluation.ledger import parameters_of\n"
+        code = "import pickle, sys; from skfmri.evaluation.fingerprints import parameters_of\n"
         code += (
             "sys.stdout.buffer.write(pickle.dumps(parameters_of(pickle.load(sys.stdin.buffer))))"
         )

@@ -15,8 +15,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
-import skfmri.preprocessing.crop
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
+from skfmri.preprocessing.crop import crop_box, value_range
+from skfmri.resampling import apply_operator
 from skfmri.samples import NiftiSamples
 from skfmri.spatial import rotated_grid, rotation_matrix
 
@@ -145,6 +146,21 @@ def test_the_notebook_preprocessing_gives_the_same_array(tmp_path):
         np.testing.assert_allclose(got[:, clear], wanted[:, clear], atol=2e-4)
 
 
+def crop_with_counter(volumes, affine):
+    """Return the crop, and for each resampling the number of volumes and the shape of the box."""
+    computed = []
+
+    def resample(operator, batch):
+        computed.append((len(batch), *operator.box_shape))
+        return apply_operator(operator, batch)
+
+    rotation = rotation_matrix(0.35, "x")
+    transform, rotated_shape = rotated_grid(volumes.shape[1:], affine, rotation)
+    summary = value_range([volumes])
+    box = crop_box(lambda: [volumes], summary, transform, rotated_shape, 3, resample=resample)
+    return box, computed
+
+
 class TestCrop:
     def test_box_and_range_come_from_the_training_volumes_alone(self):
         volumes = head(count=4)
@@ -182,29 +198,16 @@ class TestCrop:
         assert boxes["grid"] == [(2, 4), (2, 4)]
         assert boxes["crop"][0] != boxes["crop"][1]
 
-    def test_few_planes_are_computed_for_all_volumes(self, monkeypatch):
-        computed = []
-        original = skfmri.preprocessing.crop.apply_operator
-        monkeypatch.setattr(
-            "skfmri.preprocessing.crop.apply_operator",
-            lambda operator, volumes: (
-                computed.append(int(np.prod(operator.box_shape)) * len(volumes)),
-                original(operator, volumes),
-            )[1],
-        )
+    def test_few_planes_are_computed_for_all_volumes(self):
         volumes = head((40, 51, 41), 24)
+        box, computed = crop_with_counter(volumes, MNI)
         rotator = NiftiSlabRotator(slab=None).fit(NiftiSamples(image_of(volumes, MNI)))
+        assert box == rotator.crop_
         whole = 24 * int(np.prod(rotator.rotated_shape_))
-        assert sum(computed) < 0.2 * whole
+        assert 0 < sum(map(np.prod, computed)) < 0.2 * whole
 
     @pytest.mark.parametrize("share", [0.2, 0.8])
-    def test_a_threshold_between_the_bounds_is_settled_by_rotating(self, share, monkeypatch):
-        calls = []
-        original = skfmri.preprocessing.crop._largest_rotated
-        monkeypatch.setattr(
-            "skfmri.preprocessing.crop._largest_rotated",
-            lambda *a: (calls.append(1), original(*a))[1],
-        )
+    def test_a_threshold_between_the_bounds_is_settled_by_rotating(self, share):
         shape = (30, 31, 32)
         transform, rotated_shape = rotated_grid(shape, MNI, rotation_matrix(0.35, "x"))
 
@@ -223,8 +226,10 @@ class TestCrop:
         planes = rotate(weak).clip(weak.min(), None).max(axis=(0, 2))
         last = np.flatnonzero(planes > 3e-8)[-1]
         weak *= 1e-8 * (shown + share * (1 - shown)) / planes[last]
-        assert_equals_nilearn(np.stack([strong, weak]), MNI, 0.35, "x", "continuous")
-        assert calls
+        volumes = np.stack([strong, weak])
+        assert_equals_nilearn(volumes, MNI, 0.35, "x", "continuous")
+        _, computed = crop_with_counter(volumes, MNI)
+        assert any(min(box_shape) > 1 for _, *box_shape in computed)
 
     def test_volumes_without_data_keep_the_whole_grid(self):
         samples = NiftiSamples.from_array(np.zeros((2, 6, 7, 8)), np.eye(4))

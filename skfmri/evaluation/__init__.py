@@ -1,7 +1,8 @@
-"""Scores of decoders that can be trusted."""
+"""Evaluation of decoders with scores that can be trusted."""
 
 from skfmri.evaluation.audit import LeakageReport, audit_leakage
-from skfmri.evaluation.decoder import evaluate_decoder, linear_baseline
+from skfmri.evaluation.baseline import linear_baseline
+from skfmri.evaluation.decoder import evaluate_decoder
 from skfmri.evaluation.result import DecodingResult
 from skfmri.evaluation.scoring import chance_level
 from skfmri.evaluation.search import fit_search

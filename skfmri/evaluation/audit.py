@@ -1,4 +1,4 @@
-"""A search for leaks before a score is believed."""
+"""A search for leaks before a score is trusted."""
 
 from dataclasses import dataclass
 from os import PathLike
@@ -21,7 +21,7 @@ MOST_SHOWN = 5
 class LeakageReport:
     """What `audit_leakage` found.
 
-    ``print`` shows all of it; ``assert report.ok`` shows the first offender of each check.
+    ``print`` shows all findings; ``assert report.ok`` shows the first one of each check.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class LeakageReport:
     passed : tuple of str
         Checks that found nothing.
     skipped : dict of str to str
-        Checks that could not be done, and why.
+        Checks that could not be run, and why.
     """
 
     findings: tuple
@@ -40,7 +40,7 @@ class LeakageReport:
 
     @property
     def ok(self):
-        """Whether no check found a leak."""
+        """True if no check found a leak."""
         return not self.findings
 
     def to_frame(self):
@@ -74,7 +74,7 @@ class LeakageReport:
         return "\n".join(lines)
 
     def __repr__(self):
-        # One line with the offenders first, since pytest shows no more than 240 characters.
+        # One line with the findings first, since pytest shows no more than 240 characters.
         found = [
             f"{name}: {len(messages)} found, {messages[0]}"
             for name, messages in self._messages().items()
@@ -83,16 +83,15 @@ class LeakageReport:
 
 
 def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
-    """Look for ways in which test samples reach what is fitted.
+    """Look for ways in which test data leak into training.
 
-    A leak raises no error and makes every curve look better. This is meant for a test of your
-    own: ``assert report.ok`` fails with the first offender of each check, ``print(report)`` lists
-    more.
+    A leak raises no error and makes every curve look better. Use this in a test of your analysis:
+    ``assert report.ok`` fails with the first finding of each check, ``print(report)`` lists more.
 
     Parameters
     ----------
     estimator : classifier, pipeline, search or None
-        Never fitted itself; None leaves out what concerns it.
+        Never fitted itself; None skips the checks that need it.
     X : NiftiSamples, list of images or array-like of shape (n_samples, ...)
         Samples.
     y : array-like of shape (n_samples,), default=None
@@ -100,26 +99,26 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
     groups : array-like of shape (n_samples,), default=None
         What must not be split; None takes ``X.groups``.
     cv : int, splitter, iterable or None, default=None
-        Any splitter of scikit-learn; None leaves one group out at a time.
+        Any scikit-learn splitter; None leaves one group out at a time.
     checks : sequence of str, default=None
-        Names of the checks to do; None does all.
+        Names of the checks to run; None runs all.
 
     Returns
     -------
     report : LeakageReport
-        ``report.ok`` is True where nothing was found. A leak never raises.
+        ``report.ok`` is True if nothing was found. A leak never raises an error.
 
     Raises
     ------
     ValueError
-        If labels or groups are missing or do not fit X, or for an unknown check.
+        If labels or groups are missing or do not match X, or if a check is unknown.
 
     Notes
     -----
     groups
         A group on both sides of a split.
     duplicates
-        Volumes on both sides that are identical, or that correlate by more than 0.99 once the mean
+        Volumes on both sides that are identical, or that correlate above 0.99 once the mean
         volume is subtracted: copies that were rounded, rescaled or saved again.
     neighbours
         Volumes of one run on both sides, within 5 volumes of each other, which is about the
@@ -127,16 +126,16 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
     classes
         A split that trains without one of the classes.
     standardised
-        Data that were z-scored over all samples beforehand. Z-scores of each run by itself
-        are no leak as long as a run lies on one side.
+        Data that were z-scored over all samples beforehand. Z-scoring each run separately is not a
+        leak, as long as each run is on one side only.
     repeats
-        The same test samples twice, so that one score counts twice.
+        The same test samples in two splits, so that one score counts twice.
     inner
-        Early stopping, or the cross-validation of a search, on groups that are fitted.
+        Early stopping, or the cross-validation of a search, on groups that are also fitted.
     transformers
         Fits the steps before the last on the first split, with and without altered test samples:
-        what they make of the training samples must not change, alone and in one batch with test
-        samples. Steps that were fitted before, or that hold data of all samples, are found too.
+        the transformed training samples must not change, neither alone nor in one batch with test
+        samples. Steps that were fitted before, or that hold data of all samples, are also found.
         This is the only check that fits anything and that reads all volumes into memory.
 
     Examples

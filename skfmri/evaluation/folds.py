@@ -1,4 +1,4 @@
-"""Splits that keep groups whole, each fitted as one unit of work."""
+"""Fits on splits that keep groups whole."""
 
 import time
 
@@ -24,7 +24,7 @@ def grouped_splits(X, y, groups, cv, name="cv"):
     y, groups : ndarray of shape (n_samples,)
         Labels and groups.
     cv : int, splitter, iterable or None
-        Any splitter of scikit-learn; where None, one group is left out at a time.
+        Any scikit-learn splitter; None leaves one group out at a time.
     name : str, default="cv"
         What the splitter is called in the error message.
 
@@ -47,12 +47,12 @@ def grouped_splits(X, y, groups, cv, name="cv"):
 
 
 def is_search(estimator):
-    """Return whether an estimator looks for parameters by a cross-validation of its own."""
+    """Return whether an estimator searches for parameters by an inner cross-validation."""
     return {"estimator", "cv", "refit"} <= estimator.get_params(deep=False).keys()
 
 
 def with_seed(estimator, seed):
-    """Return a clone whose every `random_state` is the seed, or stays where the seed is None."""
+    """Return a clone with every `random_state` set to the seed, or unchanged if that is None."""
     estimator = clone(estimator)
     if seed is not None:
         names = [n for n in estimator.get_params() if n.split("__")[-1] == "random_state"]
@@ -61,12 +61,12 @@ def with_seed(estimator, seed):
 
 
 def fit_and_predict(estimator, X, y, groups, train, test, ledger=None, on_fitted=None):
-    """Fit an estimator on training samples, and return what it says about the test samples.
+    """Fit an estimator on training samples, and return its outputs for the test samples.
 
     Parameters
     ----------
     estimator : classifier, pipeline or search
-        Fitted in place. Its fit is given the groups if it asks for them.
+        Fitted in place. Its fit gets the groups if it takes them.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples.
     y, groups : ndarray of shape (n_samples,)
@@ -92,7 +92,7 @@ def fit_and_predict(estimator, X, y, groups, train, test, ledger=None, on_fitted
         params = {"groups": groups_train}
         inner = estimator.estimator
         if not get_config()["enable_metadata_routing"] and hasattr(inner, "validation"):
-            # Without routing a search keeps the groups to itself.
+            # Without routing a search does not pass the groups on.
             params[f"{inner.steps[-1][0]}__groups"] = groups_train
         if ledger is None:
             estimator.fit(X_train, y_train, **params)

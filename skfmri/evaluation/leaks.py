@@ -1,4 +1,4 @@
-"""Ways in which a cross-validation can leak, each as one check."""
+"""Checks for the ways in which a cross-validation can leak."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from skfmri.samples import NiftiSamples
 
 # About the length of the haemodynamic response, for a TR of 2 to 3 s.
 NEIGHBOUR_VOLUMES = 5
-# Volumes of different runs of one subject, minus the mean volume, correlate by 0.93 at most in
-# raw data with all their drift (Haxby et al. 2001), and by 0.62 once cleaned.
+# Minus the mean volume, volumes of different runs of one subject correlate at 0.93 at most in raw
+# data with all their drift (Haxby et al. 2001), and at 0.62 after cleaning.
 LARGEST_CORRELATION = 0.99
 FEWEST_VOXELS = 50
 MOST_VOXELS = 4096
@@ -26,7 +26,7 @@ STANDARD = 0.01
 
 
 class Skip(Exception):
-    """A check cannot be done; the message says why."""
+    """A check cannot be run; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Finding:
     message : str
         What was found.
     split : int or None
-        Position of the split, where it concerns one.
+        Position of the split, if the finding concerns a single one.
     train, test : ndarray of int
         Indices of the samples concerned on either side.
     """
@@ -53,14 +53,14 @@ class Finding:
 
 
 class Context:
-    """What the checks look at; costly summaries are computed once."""
+    """Input of the checks; costly summaries are computed once."""
 
     def __init__(self, estimator, X, y, groups, splits):
         self.estimator, self.X, self.y = estimator, X, y
         self.groups, self.splits = groups, splits
 
     def nested(self):
-        """Return the estimator and all inside it."""
+        """Return the estimator and all estimators inside it."""
         if self.estimator is None:
             return []
         inside = self.estimator.get_params(deep=True).values()
@@ -74,7 +74,7 @@ class Context:
             estimator = estimator.estimator
         if len(getattr(estimator, "steps", ())) < 2:
             raise Skip("the estimator has no steps before the last")
-        # A pipeline asks its last step whether it is fitted; this one always is.
+        # A pipeline asks its last step whether it is fitted; a FunctionTransformer always is.
         return clone(Pipeline([*estimator.steps[:-1], ("last", FunctionTransformer())]))
 
     @cached_property
@@ -85,7 +85,7 @@ class Context:
             flat = np.ascontiguousarray(batch.reshape(len(batch), -1), dtype=np.float32)
             digests += [hashlib.blake2b(row, digest_size=16).digest() for row in flat]
             if chosen is None:
-                # Many, since a part of them lies outside the head and never varies.
+                # Many, since some of them lie outside the head and never vary.
                 chosen = np.sort(rng.permutation(flat.shape[1])[: 4 * MOST_VOXELS])
             parts.append(flat[:, chosen])
         values = np.concatenate(parts)
@@ -108,7 +108,7 @@ def find_shared_groups(context):
 
 
 def find_duplicates(context):
-    """Find volumes that stand on both sides, unchanged or nearly so."""
+    """Find volumes that are on both sides, unchanged or nearly so."""
     digests, values = context.summary
     copies = [np.flatnonzero(digests == digest) for digest in _repeated(digests)]
     pairs = [(i, j) for members in copies for i in members for j in members if i != j]
@@ -135,7 +135,7 @@ def find_duplicates(context):
 def find_neighbours(context):
     """Find volumes of one run, close in time, on both sides."""
     if not isinstance(context.X, NiftiSamples):
-        raise Skip("X is an array, which does not tell runs and times of its samples")
+        raise Skip("X is an array, which does not say from which run and time its samples are")
     sources, times = context.X.acquisition_order()
     _, runs = np.unique(context.X.runs, return_inverse=True)
     for number, (train, test) in enumerate(context.splits):
@@ -150,8 +150,8 @@ def find_neighbours(context):
         if near_test:
             yield Finding(
                 "neighbours",
-                f"Split {number} tests {len(near_test)} volumes that lie within "
-                f"{NEIGHBOUR_VOLUMES} volumes of a training volume of their own run, such as "
+                f"Split {number} tests {len(near_test)} volumes that are within "
+                f"{NEIGHBOUR_VOLUMES} volumes of a training volume of the same run, such as "
                 f"sample {near_test[0]}.",
                 number,
                 np.sort(near_train),
@@ -191,7 +191,7 @@ def find_standardised(context):
 
 
 def find_repeats(context):
-    """Find splits that occur twice."""
+    """Find splits whose test samples occur twice."""
     first = {}
     for number, (_, test) in enumerate(context.splits):
         earlier = first.setdefault(np.sort(test).tobytes(), number)
@@ -213,8 +213,8 @@ def find_inner_leaks(context):
         if parameters.get("early_stopping") is True and parameters.get("validation_fraction"):
             yield Finding(
                 "inner",
-                f"{name} stops early on a random share of the training samples, which cuts through "
-                "groups. Turn early_stopping off.",
+                f"{name} stops early on a random subset of the training samples, which cuts "
+                "through groups. Turn early_stopping off.",
             )
         for number, (train, _) in enumerate(context.splits):
             groups = context.groups[train]
@@ -224,8 +224,8 @@ def find_inner_leaks(context):
                     yield Finding(
                         "inner",
                         f"In split {number} the {role} of {name} puts "
-                        f"{_named('group', 'groups', shared)} into what it fits and into what it "
-                        "validates with.",
+                        f"{_named('group', 'groups', shared)} on both its training and its "
+                        "validation side.",
                         number,
                         train[fitted[np.isin(groups[fitted], shared)]],
                         train[held_out[np.isin(groups[held_out], shared)]],
@@ -234,14 +234,13 @@ def find_inner_leaks(context):
 
 
 def find_leaky_transformers(context):
-    """Find transformers that look at test samples, by changing these."""
+    """Find transformers that look at test samples, by altering the test samples."""
     transformers = context.transformers
     for name, value in sorted(transformers.get_params(deep=True).items()):
         if isinstance(value, FrozenEstimator):
             yield Finding(
                 "transformers",
-                f"{name} was fitted before the split, on samples that nobody can tell. Pass it "
-                "unfitted.",
+                f"{name} was fitted before the split, on unknown samples. Pass it unfitted.",
             )
         elif len(getattr(value, "shape", ())) > 1 and len(value) == len(context.y):
             yield Finding(
@@ -258,7 +257,7 @@ def find_leaky_transformers(context):
     if _differ(*outputs):
         yield Finding(
             "transformers",
-            "Fitted on the same training samples, the transformers give other values once the "
+            "Fitted on the same training samples, the transformers give different values once the "
             "test samples have changed: they read more than they are given.",
             0,
             train,
@@ -270,9 +269,9 @@ def find_leaky_transformers(context):
     if _differ(outputs[1], together):
         yield Finding(
             "transformers",
-            "The transformers give training samples other values when test samples are in the "
-            "same batch: they standardise whatever they are handed, instead of what they "
-            "have learnt in fit.",
+            "The transformers give training samples different values when test samples are in the "
+            "same batch: they standardise each batch by itself, instead of with the statistics "
+            "found in fit.",
             0,
             train,
             test,
@@ -310,7 +309,7 @@ def _similar_pairs(values, n_at_once=1024):
     centred = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred -= centred.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    # A volume that equals the mean volume has no direction.
+    # A volume that equals the mean volume correlates with none.
     centred /= np.where(lengths > 1e-6 * lengths.max(), lengths, np.inf)
     pairs = []
     for start in range(0, len(centred), n_at_once):
@@ -327,7 +326,7 @@ def _is_standard(values):
 
 
 def _inner_splits(estimator, y, groups):
-    """Return (role, fitted, held out) of the splits that an estimator makes in its fit."""
+    """Return (role, fitted, held out) for each split that an estimator makes in its fit."""
     parameters = estimator.get_params(deep=False)
     samples = np.arange(len(y))
     found = []
@@ -346,7 +345,7 @@ def _inner_splits(estimator, y, groups):
 
 
 def _with_altered(X, test):
-    """Return X in memory, and a copy whose test samples are far off."""
+    """Return X in memory, and a copy whose test samples are very different."""
     plain = np.array(X)
     altered = plain.copy()
     altered[test] = 1000 * altered[test] + 1000

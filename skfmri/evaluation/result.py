@@ -1,4 +1,4 @@
-"""What an evaluation found, as tables."""
+"""Results of an evaluation, as tables or sentences."""
 
 from dataclasses import dataclass
 
@@ -13,24 +13,24 @@ DECODER, DUMMY = "decoder", "dummy"
 
 @dataclass(frozen=True, repr=False)
 class DecodingResult:
-    """What `evaluate_decoder` found; ``print`` shows a summary in words.
+    """Result of `evaluate_decoder`; ``print`` shows a summary in words.
 
-    Every table is a pandas frame. The first metric is the one that sentences and the permutation
-    test speak of.
+    Every table is a pandas DataFrame. Sentences and the permutation test refer to the first
+    metric.
 
     Attributes
     ----------
     folds : pandas.DataFrame
         One row per model and fold: ``model``, ``repeat``, ``fold``, ``groups_held_out``,
-        ``n_train``, ``n_test``, one column per metric, ``seconds_fit``, ``seconds_predict``, and
-        where they apply ``n_epochs`` of early stopping and ``best_params`` of a search.
+        ``n_train``, ``n_test``, one column per metric, ``seconds_fit``, ``seconds_predict`` and, if
+        they apply, ``n_epochs`` of early stopping and ``best_params`` of a search.
     predictions : pandas.DataFrame
-        One row per model and prediction for a sample held out: ``model``, ``repeat``, ``fold``,
-        ``sample``, ``group``, ``label``, ``predicted`` and, where there are probabilities,
+        One row per model and prediction for a held-out sample: ``model``, ``repeat``, ``fold``,
+        ``sample``, ``group``, ``label``, ``predicted`` and, if there are probabilities,
         ``p_<class>`` for each class.
     groups : pandas.DataFrame
         One row per model and group: ``model``, ``group``, ``weight``, which is its share in the
-        mean over folds, and the metrics of that group's own samples.
+        mean over folds, and the metrics of that group's samples alone.
     learning_curves : pandas.DataFrame
         One row per fold and epoch of a network: ``fold``, ``epoch``, then ``loss``, ``accuracy``
         and, with validation data, ``val_loss`` and ``val_accuracy``. Empty for other decoders.
@@ -48,9 +48,9 @@ class DecodingResult:
     classes : list
         The classes.
     confidence : float
-        Of all intervals.
+        Confidence level of all intervals.
     random_state : int
-        Seed that repeats the evaluation.
+        Seed with which the evaluation can be repeated.
 
     Examples
     --------
@@ -109,7 +109,7 @@ class DecodingResult:
         )
 
     def sentences(self):
-        """Return the answers in words: how good, better than whom, by chance or not.
+        """Return the result in words: the score, the comparisons, the permutation test.
 
         Returns
         -------
@@ -164,3 +164,33 @@ def _compare(row, percent):
         f"The decoder is {word} than {row['baseline']} by {gap:.3f}, {percent} interval of the "
         f"difference {numbers}.{advice}"
     )
+
+
+def describe_result(result):
+    """Return the scores and tests of an evaluation as JSON-serialisable values.
+
+    Parameters
+    ----------
+    result : DecodingResult
+        From `evaluate_decoder`.
+
+    Returns
+    -------
+    description : dict
+        ``summary``, the rows of that table with None for NaN; ``sentences``; ``n_folds``,
+        ``n_groups``, ``confidence``, ``random_state``; ``permutation_test``, which is None or has
+        ``p_value`` and ``n_permutations``.
+    """
+    test = result.permutation_test
+    permutation_test = None
+    if test is not None:
+        permutation_test = {"p_value": test.pvalue, "n_permutations": test.n_permutations}
+    return {
+        "summary": result.summary.astype(object).replace(np.nan, None).to_dict("records"),
+        "sentences": result.sentences(),
+        "n_folds": int((result.folds["model"] == DECODER).sum()),
+        "n_groups": int(result.groups["group"].nunique()),
+        "confidence": result.confidence,
+        "random_state": int(result.random_state),
+        "permutation_test": permutation_test,
+    }

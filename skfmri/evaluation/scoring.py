@@ -17,7 +17,7 @@ def _has(output):
 
 
 class RecordedOutputs(ClassifierMixin, BaseEstimator):
-    """Stand in for a fitted classifier: samples are positions among those it was asked about.
+    """Stand-in for a fitted classifier; samples are given as positions among its test samples.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ def make_scorer_of(scoring):
     Parameters
     ----------
     scoring : str, callable, list, tuple, dict or None
-        As in scikit-learn's `cross_validate`; None stands for `DEFAULT_METRICS`.
+        As in scikit-learn's `cross_validate`; None means `DEFAULT_METRICS`.
 
     Returns
     -------
     score : callable
         ``score(outcome, y, positions)``, where y holds the labels of all test samples.
     names : list of str
-        The metrics in their order.
+        The metrics in order.
     """
     scoring = DEFAULT_METRICS if scoring is None else scoring
     if isinstance(scoring, str):
@@ -78,7 +78,7 @@ def make_scorer_of(scoring):
 
 def _score(name, scorer, recorded, y, positions):
     with warnings.catch_warnings():
-        # The samples may hold some of the classes only.
+        # The samples may hold only some of the classes.
         warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
         try:
             return float(scorer(recorded, positions, y[positions]))
@@ -92,7 +92,7 @@ def _score(name, scorer, recorded, y, positions):
 
 
 def score_groups(score, names, outcomes, splits, y, groups):
-    """Return the scores of each group by itself, averaged over repeats, and its weight.
+    """Return the score and the weight of each group alone, averaged over repeats.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def score_groups(score, names, outcomes, splits, y, groups):
     -------
     table : pandas.DataFrame
         One row per group: ``group``, ``weight``, which is the group's share in the mean over folds,
-        and the metrics. A score that one group alone does not define is NaN.
+        and the metrics. A score that is not defined for a group alone is NaN.
     """
     totals = {}
     for outcome, (_, test) in zip(outcomes, splits, strict=True):
@@ -119,7 +119,7 @@ def score_groups(score, names, outcomes, splits, y, groups):
             positions = np.flatnonzero(groups[test] == group)
             share = len(positions) / len(test) / len(splits)
             with warnings.catch_warnings():
-                # One group often lacks a class; its score is then NaN, and that is all to know.
+                # A single group often lacks a class; NaN says so without a warning.
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
                 scores = score(outcome, y[test], positions)
             row = share * np.array([1, *(scores[name] for name in names)])
@@ -131,15 +131,15 @@ def score_groups(score, names, outcomes, splits, y, groups):
 
 
 def chance_level(y, metric="accuracy"):
-    """Return the score of a decoder that knows nothing but the class balance.
+    """Return the score of a decoder that knows only the class balance.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
         Labels.
     metric : str, default="accuracy"
-        "accuracy", where always naming the most frequent class is best; "balanced_accuracy",
-        one over the number of classes; or a name that begins with "roc_auc".
+        "accuracy", for which it is best to always predict the most frequent class;
+        "balanced_accuracy", one over the number of classes; or a name that begins with "roc_auc".
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Searches for parameters that go on where they were cut off."""
+"""Parameter searches that continue where they were interrupted."""
 
 from contextlib import nullcontext
 
@@ -8,15 +8,16 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 
-from skfmri.evaluation.ledger import Ledger, fingerprint, parameters_of, versions
+from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
+from skfmri.evaluation.ledger import Ledger
 
 
 def fit_search(search, X, y, *, groups=None, ledger, **params):
     """Fit a search over parameters so that it can be killed and resumed.
 
-    A grid of filters and dropout in six folds is hours of work, and scikit-learn keeps none of it
+    A grid of filters and dropout in six folds takes hours, and scikit-learn keeps nothing of it
     before the last fit is done. Here the outputs of each fitted candidate and split are on
-    disk before the next begins; the same call goes on from there.
+    disk before the next begins; the same call continues from there.
 
     Parameters
     ----------
@@ -27,9 +28,9 @@ def fit_search(search, X, y, *, groups=None, ledger, **params):
     y : array-like of shape (n_samples,)
         Labels.
     groups : array-like of shape (n_samples,), default=None
-        Handed to the splitter of the search. Splitters of skfmri find those of X by themselves.
+        Passed to the splitter of the search. Splitters of skfmri find those of X themselves.
     ledger : path-like or Ledger
-        File of finished units, for this search alone.
+        File of finished fits, for this search alone.
     **params : dict
         Further parameters of ``search.fit``.
 
@@ -46,8 +47,8 @@ def fit_search(search, X, y, *, groups=None, ledger, **params):
     Notes
     -----
     Estimators and splitters need an int `random_state`, or a resumed search mixes different
-    networks and splits. ``cv_results_["mean_fit_time"]`` of a resumed search counts next to
-    nothing for what was not fitted again. The best candidate is always fitted once more.
+    networks and splits. In a resumed search, ``cv_results_["mean_fit_time"]`` is close to 0 for
+    candidates that were not fitted again. The best candidate is always fitted again.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def fit_search(search, X, y, *, groups=None, ledger, **params):
     if hasattr(search, "best_estimator_"):
         search.best_estimator_ = search.best_estimator_.fitted()
     if search.scoring is None:
-        # scikit-learn's default scorer holds on to the estimator it was made for.
+        # scikit-learn's default scorer keeps the estimator it was made for.
         search.scorer_ = check_scoring(estimator)
     return search
 
@@ -99,7 +100,7 @@ def _has(name):
 
 
 class _Recorded(BaseEstimator):
-    """An estimator whose fits are put off where the ledger knows what would come of them."""
+    """An estimator whose fit is put off if the ledger already has its outputs."""
 
     def __init__(self, estimator, ledger):
         self.estimator = estimator
@@ -129,7 +130,7 @@ class _Recorded(BaseEstimator):
         return self
 
     def fitted(self):
-        """Return the estimator, fitted now if it was not."""
+        """Return the estimator, after fitting it if that was put off."""
         if self._data is not None:
             X, y, params = self._data
             self.estimator.fit(X, y, **params)

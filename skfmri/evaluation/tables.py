@@ -45,8 +45,29 @@ def fold_row(model, fold, outcome, *, splits, y, groups, score):
     return row | {name: value for name, value in extra.items() if value is not None}
 
 
+def fold_table(outcomes, row_of):
+    """Return one row per model and fold.
+
+    Parameters
+    ----------
+    outcomes : dict of str to list of dict
+        For each model what `fit_and_predict` returned for each split.
+    row_of : callable
+        `fold_row` with all arguments but the model's name, the fold and the outcome.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+    """
+    return pd.DataFrame(
+        row_of(name, fold, outcome)
+        for name, of_fold in outcomes.items()
+        for fold, outcome in enumerate(of_fold)
+    )
+
+
 def repeat_of_split(splits):
-    """Return how often the samples of each split's test side were tested before."""
+    """Return for each split how often its test samples were tested before."""
     n_tested = np.zeros(1 + max(int(max(map(np.max, split))) for split in splits), dtype=int)
     repeats = []
     for _, test in splits:
@@ -56,7 +77,7 @@ def repeat_of_split(splits):
 
 
 def prediction_table(outcomes, splits, y, groups):
-    """Return one row per model and prediction for a sample that was held out.
+    """Return one row per model and prediction for a held-out sample.
 
     Parameters
     ----------
@@ -90,7 +111,7 @@ def prediction_table(outcomes, splits, y, groups):
 
 
 def learning_curve_table(outcomes):
-    """Return one row per fold and epoch of a network; empty where there is none."""
+    """Return one row per fold and epoch of a network; empty if there is none."""
     tables = [
         pd.DataFrame({"fold": fold, "epoch": np.arange(1, 1 + len(history["loss"])), **history})
         for fold, history in enumerate(outcome.get("history") for outcome in outcomes)
@@ -139,19 +160,19 @@ def comparison_table(folds, group_scores, metrics, bootstrap):
     """Return one row per other model and metric: the score of the first model minus its score."""
     rows = []
     decoder, *baselines = folds["model"].unique()
-    own, own_groups = (table[table["model"] == decoder] for table in (folds, group_scores))
+    first, first_groups = (table[table["model"] == decoder] for table in (folds, group_scores))
     for baseline in baselines:
         other = folds[folds["model"] == baseline]
         other_groups = group_scores[group_scores["model"] == baseline]
         for metric in metrics:
             test = corrected_resampled_t_test(
-                own[metric].to_numpy() - other[metric].to_numpy(),
-                own["n_train"].to_numpy(),
-                own["n_test"].to_numpy(),
+                first[metric].to_numpy() - other[metric].to_numpy(),
+                first["n_train"].to_numpy(),
+                first["n_test"].to_numpy(),
                 confidence=bootstrap["confidence"],
             )
-            gaps = own_groups[metric].to_numpy() - other_groups[metric].to_numpy()
-            interval = _interval(gaps, own_groups["weight"], bootstrap)
+            gaps = first_groups[metric].to_numpy() - other_groups[metric].to_numpy()
+            interval = _interval(gaps, first_groups["weight"], bootstrap)
             rows.append(
                 {
                     "baseline": baseline,

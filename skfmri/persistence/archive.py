@@ -1,4 +1,4 @@
-"""One file of named parts that are all checked before any is used."""
+"""Zip files whose parts are all checked before any is used."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ READABLE = (1,)
 MANIFEST = "manifest.json"
 MOST_JSON_BYTES = 16 * 1024**2
 ZIP_START = b"PK\x03\x04"
-# No part begins with a dot, so none leads out of a directory that somebody unpacks into.
+# No part begins with a dot, so unpacking an archive cannot write outside the directory.
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 COPY_AGAIN = "Copy the file again from where it was saved."
 
@@ -28,18 +28,18 @@ def write_archive(path, members, about):
     Parameters
     ----------
     path : str or path-like
-        The file. One that is there is replaced.
+        The file. An existing one is replaced.
     members : dict of str to bytes
         Parts by name.
     about : dict of str to object
-        What else the manifest says, in values that JSON knows.
+        Further entries of the manifest, as JSON-serialisable values.
 
     Raises
     ------
     ValueError
-        If there is no such directory.
+        If the directory does not exist.
     OSError
-        If the disk is full or fails. What was there before is safe.
+        If the disk is full or fails. An existing file is then left unchanged.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -53,12 +53,12 @@ def write_archive(path, members, about):
     manifest = {"format": FORMAT, "format_version": VERSION, **about, "members": entries}
     with (
         whole_file(path) as part,
-        # Stored, not compressed: weights hardly shrink, and no part can be larger than the file
-        # when it is read.
+        # Stored, not compressed: weights hardly shrink, and a reader can refuse any part that is
+        # said to be larger than the file.
         zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
     ):
         for name, data in {MANIFEST: to_json(manifest), **members}.items():
-            # A fixed date: the same model gives the same bytes.
+            # With a fixed date the same model gives the same bytes.
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(info, data)
@@ -75,17 +75,17 @@ def read_archive(path):
     Returns
     -------
     manifest : dict
-        What `write_archive` was given as `about`, with the format and the parts.
+        The entries given to `write_archive` as `about`, with the format and the parts.
     members : dict of str to bytes
-        Every part, of the size and the SHA-256 that the manifest names.
+        Every part, with the size and the SHA-256 that the manifest states.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is none of skfmri, is of a format version that is not known, or is damaged
-        or altered.
+        If the file was not written by skfmri, has an unknown format version, or is damaged or
+        altered.
     """
     path = Path(path)
     if not path.exists():
@@ -95,31 +95,29 @@ def read_archive(path):
     with open(path, "rb") as file:
         if file.read(len(ZIP_START)) != ZIP_START:
             raise ValueError(
-                f"{path} is no model of skfmri: it does not begin as a zip file does. Name a file "
-                "that skfmri.save has written."
+                f"{path} is not a model of skfmri: it does not begin as a zip file does. Name a "
+                "file that skfmri.save has written."
             )
         try:
             with zipfile.ZipFile(file) as archive:
                 return _read(path, archive, os.fstat(file.fileno()).st_size)
         except _RefusedError:
             raise
-        except Exception as error:  # zipfile tells damage by many kinds of exceptions
+        except Exception as error:  # zipfile reports damage by many kinds of exceptions
             raise ValueError(
                 f"{path} is truncated or damaged: {type(error).__name__}: {error}. {COPY_AGAIN}"
             ) from error
 
 
 def to_json(content):
-    """Return what JSON knows as bytes."""
+    """Return JSON-serialisable values as bytes."""
     return (json.dumps(content, allow_nan=False) + "\n").encode()
 
 
 def from_json(data, name):
     """Return the content of a JSON part, or raise ValueError naming the part."""
     if len(data) > MOST_JSON_BYTES:
-        raise ValueError(
-            f"{name} has {len(data)} bytes, but {MOST_JSON_BYTES} are the most that is read."
-        )
+        raise ValueError(f"{name} has {len(data)} bytes, but at most {MOST_JSON_BYTES} are read.")
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -127,17 +125,17 @@ def from_json(data, name):
 
 
 class _RefusedError(ValueError):
-    """A complaint that already says all."""
+    """An error whose message needs no addition."""
 
 
 def _read(path, archive, size):
     infos = archive.infolist()
     if MANIFEST not in archive.namelist():
         raise _RefusedError(
-            f"{path} is no model of skfmri: it is a zip file without {MANIFEST}. Name a file that "
-            "skfmri.save has written."
+            f"{path} is not a model of skfmri: it is a zip file without {MANIFEST}. Name a file "
+            "that skfmri.save has written."
         )
-    # The version first: what another one may hold is not for this one to judge.
+    # The version comes first: a file of another version may break the rules checked below.
     first = archive.getinfo(MANIFEST)
     _check_entry(path, first, size)
     manifest = _check_manifest(path, from_json(archive.read(first), MANIFEST))
@@ -158,7 +156,7 @@ def _read(path, archive, size):
 
 
 def _check_entries(path, infos, expected, size):
-    """Raise unless the entries are those that the manifest names, each once and in its place."""
+    """Raise unless the entries are exactly those that the manifest names, each once."""
     names = [info.filename for info in infos]
     if len(set(names)) < len(names):
         name = Counter(names).most_common(1)[0][0]
@@ -169,7 +167,7 @@ def _check_entries(path, infos, expected, size):
         found = f"lacks {name!r}, which" if name in expected else f"holds {name!r}, which"
         word = "names" if name in expected else "does not name"
         raise _RefusedError(f"{path} {found} its manifest {word}. {COPY_AGAIN}")
-    # Entries that lie on top of each other would be read as more bytes than there are.
+    # Overlapping entries could be read as more bytes than the file has.
     total = sum(info.file_size for info in infos)
     if total > size:
         raise _RefusedError(
@@ -182,7 +180,7 @@ def _check_entry(path, info, size):
     kind = stat.S_IFMT(info.external_attr >> 16)
     name = info.orig_filename
     if not NAME.fullmatch(name) or info.filename != name:
-        found = f"the name {name!r}, which is no plain relative path"
+        found = f"the name {name!r}, which is not a plain relative path"
     elif kind not in (0, stat.S_IFREG):
         found = f"{name!r}, which is a link or a device"
     elif info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
@@ -194,7 +192,8 @@ def _check_entry(path, info, size):
     else:
         return
     raise _RefusedError(
-        f"{path} holds {found}. skfmri.save writes no such file: it was altered or made otherwise. "
+        f"{path} holds {found}. skfmri.save does not write such files: it was altered, or made in "
+        "another way. "
         f"{COPY_AGAIN}"
     )
 
@@ -202,7 +201,7 @@ def _check_entry(path, info, size):
 def _check_manifest(path, manifest):
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise _RefusedError(
-            f"{path} is no model of skfmri: its {MANIFEST} does not say that it is one. Name a "
+            f"{path} is not a model of skfmri: its {MANIFEST} does not say that it is one. Name a "
             "file that skfmri.save has written."
         )
     version = manifest.get("format_version")

@@ -1,4 +1,4 @@
-"""Fitted estimators to files that need no trust to be read."""
+"""Files of fitted estimators that are safe to read."""
 
 import platform
 import warnings
@@ -6,15 +6,15 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skfmri.evaluation.ledger import versions
+from skfmri.evaluation.encoding import array_from_bytes, array_to_bytes
+from skfmri.evaluation.fingerprints import versions
+from skfmri.evaluation.result import describe_result
 from skfmri.persistence.archive import from_json, read_archive, to_json, write_archive
 from skfmri.persistence.card import write_card
-from skfmri.persistence.encoding import array_from_bytes, array_to_bytes
-from skfmri.persistence.estimators import classes_by_name, from_plain, own_classes, to_plain
+from skfmri.persistence.estimators import classes_by_name, custom_classes, from_plain, to_plain
 from skfmri.persistence.provenance import (
     all_digests,
     check_samples,
-    describe_result,
     describe_samples,
 )
 from skfmri.samples import as_samples
@@ -23,44 +23,45 @@ MODEL, TRAINING, CARD, VOLUMES = "model.json", "training.json", "README.md", "vo
 
 
 def save(estimator, path, *, samples=None, result=None):
-    """Write a fitted pipeline or classifier to a file that can be read without trust.
+    """Write a fitted pipeline or classifier to a file that is safe to read.
 
-    A pickle runs whatever code its author put into it. This file holds numbers and text only: a
-    zip of JSON, of arrays as ``.npy`` and of a model card as Markdown. What :func:`load` makes of
-    it predicts the same to the last bit, on the same machine with the same number of threads, and
-    later versions of skfmri read it.
+    Loading a pickle runs whatever code its author put into it. This file holds only numbers and
+    text: a zip archive of JSON, arrays as ``.npy`` and a model card in Markdown. The model that
+    :func:`load` returns makes the same predictions to the last bit, on the same machine with the
+    same number of threads. Later versions of skfmri can read the file.
 
     Parameters
     ----------
     estimator : estimator
         Fitted: a `DecodingPipeline` or `Pipeline`, or one estimator. It may be built of
-        `NiftiSlabRotator`, `VoxelZScorer`, `SlabCNNClassifier`, `VolumeCNNClassifier` and
-        subclasses of these two with networks of their own, and of scikit-learn's `StandardScaler`,
-        `PCA`, `LogisticRegression` and `LinearSVC`. What
-        :func:`~skfmri.evaluation.linear_baseline` returns can be saved too.
+        `NiftiSlabRotator`, `VoxelZScorer`, `SlabCNNClassifier`, `VolumeCNNClassifier`, subclasses
+        of these two with different networks, and scikit-learn's `StandardScaler`, `PCA`,
+        `LogisticRegression` and `LinearSVC`. The pipeline that
+        :func:`~skfmri.evaluation.linear_baseline` returns can also be saved.
     path : str or path-like
-        The file, by custom ``name.skfmri``. One that is there is replaced, once the new one is
+        The file, by convention ``name.skfmri``. An existing one is replaced once the new one is
         complete.
     samples : NiftiSamples, default=None
-        What it was fitted on. The file then tells numbers of volumes, classes, groups, names of
-        files without their folders, how runs were cleaned, and a digest of each volume, by which
-        :func:`find_training_volumes` knows it again. It holds no volume.
+        The samples that it was fitted on. The file then records the numbers of volumes, the
+        classes, the groups, the names of the files without their folders, how runs were cleaned,
+        and a digest of each volume, by which :func:`find_training_volumes` recognises it. It does
+        not hold the volumes.
     result : DecodingResult, default=None
         From :func:`~skfmri.evaluate_decoder`, for the scores in the model card.
 
     Raises
     ------
     ValueError
-        If the estimator is not fitted, if a part of it cannot be saved, if a parameter that decides
-        on predictions was changed since it was fitted, if samples have other classes or another
-        grid than the model, or if there is no such directory.
+        If the estimator is not fitted, if a part of it cannot be saved, if a parameter that affects
+        predictions was changed since it was fitted, if samples have different classes or a
+        different grid than the model, or if the directory does not exist.
 
     Warns
     -----
     UserWarning
         If parameters are left out because they cannot be saved and no prediction needs them: Keras
-        callbacks, a `memory`, a `random_state` that is no int, a `validation` that is none of the
-        splitters for groups. They are None in the loaded estimator.
+        callbacks, a `memory`, a `random_state` that is not an int, a `validation` that is not one
+        of the splitters for groups. They are None in the loaded estimator.
 
     See Also
     --------
@@ -99,8 +100,8 @@ def save(estimator, path, *, samples=None, result=None):
     write_archive(path, members, {"skfmri": found["skfmri"], "versions": found})
     if left_out:
         warnings.warn(
-            f"Not saved, since no prediction needs it: {', '.join(left_out)}. It is None in the "
-            "loaded estimator; set it to None before saving to silence this.",
+            f"Not saved, because no prediction needs it: {', '.join(left_out)}. It is None in the "
+            "loaded estimator. To silence this warning, set it to None before saving.",
             stacklevel=2,
         )
 
@@ -108,32 +109,31 @@ def save(estimator, path, *, samples=None, result=None):
 def load(path, *, classes=()):
     """Read a fitted estimator that :func:`save` has written.
 
-    No code from the file is run, nor is any module imported that the file names: classes are
-    looked up in a fixed list. Every part must have the size and the SHA-256 that the file's
-    manifest says.
+    No code from the file is run, and no module that it names is imported: classes are looked up
+    in a fixed list. Every part must have the size and the SHA-256 that the manifest of the file
+    states.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     classes : sequence of type, default=()
-        Classes of your own, subclasses of `SlabCNNClassifier` or `VolumeCNNClassifier`, that the
-        file names. Their code must be that of the time of saving.
+        Your own subclasses of `SlabCNNClassifier` or `VolumeCNNClassifier`, if the file names
+        any. Their code must be the same as when the model was saved.
 
     Returns
     -------
     estimator : estimator
-        Fitted, with its parameters; it can be fitted anew. The state of a network's optimizer is
-        not kept, which every fit begins afresh.
+        Fitted, with its parameters; it can be fitted again. The state of a network's optimizer is
+        not kept, since every fit begins with a new one.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If the file is none of skfmri, is of a format version that is not known, is truncated,
-        damaged or altered, or names a class that is not known; or if weights do not fit their
-        network.
+        If the file was not written by skfmri, has an unknown format version, is truncated, damaged
+        or altered, or names an unknown class; or if weights do not fit their network.
 
     See Also
     --------
@@ -141,9 +141,9 @@ def load(path, *, classes=()):
 
     Notes
     -----
-    The checksums find damage, not malice: who can write the file can write them anew. A model
-    from a stranger cannot run code on your machine, but its predictions are worth as much as
-    the stranger's word, and the sizes in it may ask for more memory than there is.
+    The checksums reveal damage, not malice: anyone who can change the file can change them too. A
+    model from a stranger cannot run code on your machine, but you can trust its predictions only
+    as far as you trust the stranger, and the sizes in it may demand more memory than there is.
 
     Examples
     --------
@@ -155,10 +155,10 @@ def load(path, *, classes=()):
     >>> skfmri.load("model.skfmri").predict([[1.5], [4.5]]).tolist()
     ['closed', 'open']
     """
-    own = classes_by_name(classes)
+    by_name = classes_by_name(classes)
     members = read_archive(path)[1]
     try:
-        return _rebuild(members, own)
+        return _rebuild(members, by_name)
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded. {error}") from error
 
@@ -186,7 +186,7 @@ def model_card(path):
 
 
 def training_record(path):
-    """Return what a file tells about the training of its model.
+    """Return what a file records about the training of its model.
 
     Parameters
     ----------
@@ -198,8 +198,8 @@ def training_record(path):
     record : dict
         ``samples`` with numbers of volumes, runs and groups, ``grid_shape``, ``affine``,
         ``volumes_per_group``, ``files`` and ``cleaning``; ``result`` with the table ``summary``,
-        ``sentences`` and the numbers of folds and groups. Each is None where `save` was not given
-        it.
+        ``sentences`` and the numbers of folds and groups. Each is None if it was not passed to
+        `save`.
 
     Raises
     ------
@@ -210,12 +210,12 @@ def training_record(path):
 
 
 def find_training_volumes(path, X):
-    """Tell which volumes a model was trained on, whatever the files are called now.
+    """Return which volumes a model was trained on, whatever the files are called now.
 
-    A decoder knows its training volumes by heart, so its predictions for them say nothing about
-    new ones. Volumes are compared by the SHA-256 of their values, as they are in the files and as
-    they are after :func:`~skfmri.clean_runs`. A volume that was smoothed or resampled since, or
-    written with other rounding, is not known again.
+    A decoder may have memorised its training volumes, so its predictions for them say nothing about
+    new ones. Volumes are compared by the SHA-256 of their values, both as they are in the files and
+    as they are after :func:`~skfmri.clean_runs`. A volume that has since been smoothed, resampled
+    or saved with different rounding is not recognised.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def find_training_volumes(path, X):
     Returns
     -------
     known : ndarray of bool, shape (n_samples,)
-        True where the model was trained on the volume.
+        True if the model was trained on the volume.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def find_training_volumes(path, X):
     members = read_archive(path)[1]
     if VOLUMES not in members:
         raise ValueError(
-            f"{path} does not tell which volumes it was trained on. Save the model again with "
+            f"{path} does not record which volumes it was trained on. Save the model again with "
             "save(..., samples=)."
         )
     known = {row.tobytes() for row in array_from_bytes(members[VOLUMES])}
@@ -249,14 +249,14 @@ def _model_members(content, arrays):
     return {MODEL: to_json(content), **parts}
 
 
-def _rebuild(members, own):
+def _rebuild(members, classes):
     try:
         names = sorted(name for name in members if name.startswith("arrays/"))
         arrays = [_array(members, name) for name in names]
-        return from_plain(from_json(members[MODEL], MODEL), arrays, own)
+        return from_plain(from_json(members[MODEL], MODEL), arrays, classes)
     except ValueError:
         raise
-    except Exception as error:  # what an altered file says may fail anywhere in other libraries
+    except Exception as error:  # altered contents may fail anywhere, also in other libraries
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -264,7 +264,7 @@ def _array(members, name):
     try:
         return array_from_bytes(members[name])
     except ValueError as error:
-        raise ValueError(f"Its part {name} is no array: {error}") from error
+        raise ValueError(f"Its part {name} is not an array: {error}") from error
 
 
 def _member(path, members, name):
@@ -274,14 +274,16 @@ def _member(path, members, name):
 
 
 def _check_round_trip(members, estimator):
-    """Raise ValueError unless what is written gives the same when it is read."""
+    """Raise ValueError unless reading what is written gives the same estimator."""
     name = type(estimator).__name__
     try:
-        again = _rebuild(members, classes_by_name(own_classes(estimator)))
+        again = _rebuild(members, classes_by_name(custom_classes(estimator)))
     except ValueError as error:
-        raise ValueError(f"{name} cannot be saved: it could not be loaded. {error}") from error
+        raise ValueError(
+            f"{name} cannot be saved: it could not be loaded again. {error}"
+        ) from error
     if _model_members(*to_plain(again)[:2]) != members:
         raise ValueError(
-            f"{name} cannot be saved: it does not come back as it is. Parameters and attributes "
+            f"{name} cannot be saved: it does not come back the same. Parameters and attributes "
             "of its classes must be plain values, and __init__ must only assign."
         )

@@ -1,4 +1,4 @@
-"""The model card: what a reader must know before trusting a saved model."""
+"""The model card of a saved model."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from skfmri._validation import describe_grid
 MOST_LISTED = 12
 LIMITS = """\
 - It takes volumes on the grid that it was trained on, in the same space and preprocessed in the
-  same way. It answers for any volume, also for one that shows none of its classes.
-- Scores hold for new groups of the same kind, such as further runs of the same people where runs
+  same way. It predicts a class for any volume, even for one that shows none of its classes.
+- Scores hold for new groups of the same kind, such as further runs of the same people if runs
   were held out. For other people, tasks or scanners they may be lower.
-- It is a tool of research, made for no diagnosis.
+- It is a research tool and not meant for diagnosis.
 """
 
 
@@ -66,9 +66,9 @@ or `skfmri predict FILE IMAGE` on the command line. Loading runs no code from th
 def _training(description, estimator):
     if description is None:
         return (
-            "## Trained on\n\nNot told: the model was saved without `samples`. Predictions for "
-            "volumes that it was trained on look better than they are, and nobody can tell which "
-            "these are.\n"
+            "## Trained on\n\nUnknown: the model was saved without `samples`. Predictions for "
+            "volumes that it was trained on look better than they are, and the file does not say "
+            "which these are.\n"
         )
     sizes = describe_grid(f"{size:.3g}" for size in description["voxel_sizes_mm"])
     lines = [
@@ -100,11 +100,11 @@ def _held_out(estimator):
     if not hasattr(estimator, "validation_groups_") or estimator.refit:
         return []
     groups = _some(estimator.validation_groups_.tolist())
-    return [f"- of these held out, to find the epoch to stop at: groups {groups}"]
+    return [f"- held out of these, to find the epoch to stop at: groups {groups}"]
 
 
 def describe_cleaning(cleaning):
-    """Return in words how runs were cleaned."""
+    """Describe in words how runs were cleaned."""
     if cleaning is None:
         return "the volumes as they are in the files"
     words = [name for name in ("detrend", "standardize") if cleaning[name]]
@@ -117,7 +117,7 @@ def describe_cleaning(cleaning):
 
 def _scores(result):
     if result is None:
-        return "## Scores\n\nNot told: the model was saved without `result`.\n"
+        return "## Scores\n\nUnknown: the model was saved without `result`.\n"
     percent = f"{result['confidence']:.0%}"
     rows = [f"| model | metric | score | {percent} interval | chance |", "|---|---|---|---|---|"]
     for row in result["summary"]:
@@ -125,9 +125,9 @@ def _scores(result):
         cells += [_number(row["score"]), f"{_number(row['low'])} to {_number(row['high'])}"]
         rows.append(f"| {' | '.join([*cells, _number(row['chance'])])} |")
     return (
-        f"## Scores\n\nOf decoders like this one in {result['n_folds']} folds that hold out whole "
-        f"groups, of which there are {result['n_groups']}. The model in this file is fitted "
-        "afterwards and not scored itself.\n\n"
+        f"## Scores\n\nOf decoders with the same settings in {result['n_folds']} folds that hold "
+        f"out whole groups, of which there are {result['n_groups']}. The model in this file was "
+        "fitted afterwards and has not been scored itself.\n\n"
         + "\n".join(rows)
         + "\n\n"
         + "\n".join(f"- {_plain(sentence)}" for sentence in result["sentences"])
@@ -139,17 +139,17 @@ def _settings(estimator):
     lines = []
     for name, step in getattr(estimator, "steps", []):
         lines.append(f"{name}: {_call(step)}")
-    own = _call(estimator, leave_out=("steps",))
-    text = "\n".join([own, *lines]).replace("`", "'")
+    call = _call(estimator, leave_out=("steps",))
+    text = "\n".join([call, *lines]).replace("`", "'")
     return f"## Settings\n\n```\n{text}\n```\n"
 
 
 def _call(estimator, leave_out=()):
-    """Return an estimator as the call that makes it, with all parameters."""
+    """Return an estimator as the call that creates it, with all parameters."""
     if not hasattr(estimator, "get_params"):
         return repr(estimator)
     parameters = estimator.get_params(deep=False)
-    # A path says more about a machine than a model should.
+    # A path reveals more about a machine than a model should.
     given = [f"{k}={_short(v)}" for k, v in parameters.items() if k not in (*leave_out, "memory")]
     return f"{type(estimator).__name__}({', '.join(given)})"
 
@@ -167,13 +167,13 @@ def _number(value):
 
 def _short(value):
     text = " ".join(repr(value).split())
-    # An address tells nothing, and differs each time.
+    # A memory address says nothing, and differs each time.
     text = f"{type(value).__name__}(...)" if " at 0x" in text else text
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _plain(text):
-    """Return text that neither ends a cell of a table nor is taken for markup."""
+    """Return text that neither ends a table cell nor is taken for markup."""
     text = " ".join(str(text).split())
     for sign in "\\`*_[]<>|#":
         text = text.replace(sign, f"\\{sign}")

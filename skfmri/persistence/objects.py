@@ -1,9 +1,13 @@
-"""Splitters, functions, parts of Keras: what stands as a parameter in a model."""
+"""Splitters, functions or parts of Keras that are parameters of a saved model."""
 
 import importlib
 import inspect
 from functools import partial
 
+from skfmri.evaluation.baseline import flatten_samples
+from skfmri.networks.keras_private import learning_rate_of
+
+# Modules by the names of classes that they hold.
 SPLITTERS = {
     "GroupKFold": "sklearn.model_selection",
     "GroupShuffleSplit": "sklearn.model_selection",
@@ -13,18 +17,39 @@ SPLITTERS = {
     "RepeatedStratifiedGroupKFold": "skfmri.model_selection",
     "StratifiedGroupKFold": "sklearn.model_selection",
 }
-# Of FunctionTransformer; `linear_baseline` has it.
-FUNCTIONS = {"_flatten": "skfmri.evaluation.decoder"}
+# Functions of a FunctionTransformer by the names that files give them, which never change.
+FUNCTIONS = {"_flatten": flatten_samples}
 
 
-def known(table, name):
-    """Return what a table says where to find, or raise ValueError."""
+def find_class(modules, name):
+    """Return a class by its name in a file, or raise ValueError if it is not one of a list.
+
+    Parameters
+    ----------
+    modules : dict of str to str
+        The module of each class that is allowed. No other module is ever imported.
+    name : str
+        Name of the class.
+
+    Returns
+    -------
+    cls : type
+    """
+    return getattr(importlib.import_module(_look_up(modules, name)), name)
+
+
+def find_function(name):
+    """Return a function by its name in a file, or raise ValueError if it is unknown."""
+    return _look_up(FUNCTIONS, name)
+
+
+def _look_up(table, name):
     if name not in table:
         raise ValueError(
             f"{name!r} is not known to this version of skfmri, which knows {', '.join(table)}. "
             "The file was altered, or written by a newer version: pip install --upgrade skfmri."
         )
-    return getattr(importlib.import_module(table[name]), name)
+    return table[name]
 
 
 def full_name(cls):
@@ -33,7 +58,7 @@ def full_name(cls):
 
 
 def describe_object(value, inner):
-    """Return a splitter, a function or a part of Keras in what JSON knows.
+    """Return a splitter, a function or a part of Keras as JSON-serialisable values.
 
     Parameters
     ----------
@@ -45,7 +70,7 @@ def describe_object(value, inner):
     Returns
     -------
     content : dict
-        One entry, whose key tells what it is.
+        One entry, whose key says what it is.
 
     Raises
     ------
@@ -53,11 +78,12 @@ def describe_object(value, inner):
         If it is of any other kind.
     """
     cls = type(value)
-    if cls.__name__ in SPLITTERS and known(SPLITTERS, cls.__name__) is cls:
+    if cls.__name__ in SPLITTERS and find_class(SPLITTERS, cls.__name__) is cls:
         parameters = {key: inner(getattr(value, key)) for key in inspect.signature(cls).parameters}
         return {"splitter": {"class": cls.__name__, "parameters": parameters}}
-    if inspect.isfunction(value) and FUNCTIONS.get(value.__name__) == value.__module__:
-        return {"function": value.__name__}
+    for name, function in FUNCTIONS.items():
+        if value is function:
+            return {"function": name}
     loss = partial(value) if inspect.isfunction(value) else value
     if isinstance(loss, partial) and not loss.args:
         name = getattr(loss.func, "__name__", "")
@@ -69,8 +95,8 @@ def describe_object(value, inner):
             if _keras_class(cls.__name__, place) is cls:
                 return {tag: {"class": cls.__name__, "config": _keras_config(value, inner)}}
     raise TypeError(
-        f"{full_name(cls)} is none of the values that can be saved: numbers, text, arrays, lists, "
-        "tuples and dicts of these, and Keras' own optimizers and functions of losses."
+        f"A {full_name(cls)} is not among the values that can be saved: numbers, text, arrays; "
+        "lists, tuples and dicts of these; optimizers and loss functions of Keras itself."
     )
 
 
@@ -93,7 +119,7 @@ def build_loss(content, inner):
 
 
 def _loss_function(name):
-    # Loaded where it is needed, for it loads Keras.
+    # Imported here because it imports Keras.
     from skfmri.networks.recipe import loss_function
 
     return loss_function(name)
@@ -102,17 +128,17 @@ def _loss_function(name):
 def _keras_config(value, inner):
     config = value.get_config()
     if isinstance(config.get("learning_rate"), dict):
-        # Keras would name a module, and import it when it reads.
-        config["learning_rate"] = value._learning_rate
+        # Keras would write the name of a module, which it imports when it reads the description.
+        config["learning_rate"] = learning_rate_of(value)
     described = [key for key, item in config.items() if isinstance(item, dict)]
     if described:
         name = full_name(type(value))
-        raise TypeError(f"{name} holds another object of Keras as its {described[0]}.")
+        raise TypeError(f"The {described[0]} of {name} is an object of Keras itself.")
     return {key: inner(item) for key, item in config.items()}
 
 
 def _keras_class(name, place):
-    """Return a class of Keras' own by its name, or None."""
+    """Return a class of Keras itself by its name, or None."""
     from skfmri.networks.backend import keras
 
     module, base = keras.optimizers, keras.optimizers.Optimizer

@@ -1,4 +1,4 @@
-"""What a model was trained on, told without its data."""
+"""Provenance of a saved model."""
 
 import hashlib
 from pathlib import Path
@@ -8,10 +8,11 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 
 from skfmri._validation import check_same_grid
+from skfmri.samples.nifti import before_cleaning, list_images
 
 
 def describe_samples(samples):
-    """Return what the training samples were, in values that JSON knows.
+    """Describe training samples as JSON-serialisable values.
 
     Parameters
     ----------
@@ -25,7 +26,8 @@ def describe_samples(samples):
         how the runs were cleaned.
     """
     originals, cleaning = before_cleaning(samples)
-    files = [Path(source.name).name for source in originals._sources]
+    # Folders reveal more about a machine than a model should.
+    files = [Path(name).name for name, _ in list_images(originals)]
     places = originals.acquisition_order()[0]
     counts = None
     if samples.y is not None:
@@ -39,7 +41,6 @@ def describe_samples(samples):
         "affine": samples.affine.tolist(),
         "voxel_sizes_mm": voxel_sizes(samples.affine).tolist(),
         "volumes_per_group": counts,
-        # Folders say more about a machine than a model should.
         "files": [
             {"name": name, "n_volumes": int((places == number).sum())}
             for number, name in enumerate(files)
@@ -47,37 +48,6 @@ def describe_samples(samples):
         ],
         "cleaning": cleaning,
     }
-
-
-def before_cleaning(samples):
-    """Return samples as they were before `clean_runs`, and its settings, or None.
-
-    Parameters
-    ----------
-    samples : NiftiSamples
-        Samples.
-
-    Returns
-    -------
-    originals : NiftiSamples
-        The same volumes in the same order.
-    cleaning : dict or None
-        The arguments of `clean_runs` in values that JSON knows: ``t_r`` lists the different ones,
-        ``confounds`` and ``sample_masks`` tell only whether there were any.
-    """
-    source = samples._sources[0]
-    if not hasattr(source, "rows_of_runs"):
-        return samples, None
-    parameters = source.parameters
-    cleaning = {
-        "detrend": parameters["detrend"],
-        "standardize": parameters["standardize"] is not None,
-        "high_pass": parameters["high_pass"],
-        "t_r": sorted(set(source.t_r) - {None}),
-        "confounds": any(table is not None for table in source.confounds),
-        "sample_masks": sum(map(len, source.kept)) < source.n_volumes,
-    }
-    return source.samples[samples.acquisition_order()[1]], cleaning
 
 
 def volume_digests(samples):
@@ -92,7 +62,7 @@ def volume_digests(samples):
     -------
     digests : list of bytes
     """
-    # Zero has two signs and one meaning.
+    # Adding 0 turns -0.0 into 0.0, which is the same value in different bytes.
     return [
         hashlib.sha256(np.ascontiguousarray(volume + np.float32(0), "<f4").data).digest()
         for batch in samples.iter_batches()
@@ -101,7 +71,7 @@ def volume_digests(samples):
 
 
 def all_digests(samples):
-    """Return the digests of volumes before cleaning and of those that are trained on.
+    """Return the digests of volumes, both before and after cleaning.
 
     Parameters
     ----------
@@ -119,7 +89,7 @@ def all_digests(samples):
 
 
 def check_samples(samples, estimator):
-    """Raise ValueError where samples cannot be those an estimator was trained on."""
+    """Raise ValueError if an estimator cannot have been trained on these samples."""
     classes = getattr(estimator, "classes_", None)
     if samples.y is not None and classes is not None:
         unknown = np.setxor1d(samples.y.astype(str), classes.astype(str))
@@ -133,21 +103,3 @@ def check_samples(samples, estimator):
         if hasattr(step, "affine_"):
             reference = step.grid_shape_, step.affine_, "the model"
             check_same_grid(samples.grid_shape, samples.affine, "samples", *reference)
-
-
-def describe_result(result):
-    """Return scores and tests of a `DecodingResult` in values that JSON knows."""
-    decoder = result.folds[result.folds["model"] == "decoder"]
-    test = result.permutation_test
-    return {
-        # JSON has no NaN.
-        "summary": result.summary.astype(object).replace(np.nan, None).to_dict("records"),
-        "sentences": result.sentences(),
-        "n_folds": len(decoder),
-        "n_groups": int(result.groups["group"].nunique()),
-        "confidence": result.confidence,
-        "random_state": int(result.random_state),
-        "permutation_test": None
-        if test is None
-        else {"p_value": test.pvalue, "n_permutations": test.n_permutations},
-    }

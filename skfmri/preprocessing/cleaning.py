@@ -1,4 +1,4 @@
-"""Removal of each run's drift from time series."""
+"""Removal of drift from the time series of each run."""
 
 import warnings
 
@@ -10,8 +10,9 @@ from skfmri.preprocessing.runs import (
     kept_of_runs,
     t_r_of_runs,
 )
-from skfmri.samples import NiftiSamples, as_samples
+from skfmri.samples import as_samples
 from skfmri.samples.cleaned import CleanedSource
+from skfmri.samples.nifti import list_images, samples_from_source
 
 
 def clean_runs(
@@ -27,68 +28,68 @@ def clean_runs(
     """Remove drift and scale from the time series of every run.
 
     Scanner drift is often larger than any effect, so a time series must be cleaned before
-    volumes are selected and classified. Each run is cleaned by itself and no label is looked
-    at, hence cleaning may stand before cross-validation as long as no run is split by it: a run
-    that lies in two groups is refused. Unlike the `runs` argument of nilearn's own function, the
-    order of the samples is kept, whatever the order of the runs.
+    volumes are selected and classified. Each run is cleaned separately without its labels, so
+    cleaning may come before cross-validation as long as that splits no run: a run with two groups
+    is refused. Unlike with the `runs` argument of nilearn's function, the order of the samples is
+    kept, whatever the order of the runs.
 
     Parameters
     ----------
     samples : NiftiSamples or images
-        Whole runs in time order; `samples.runs` says which volumes form one run.
+        Whole runs in time order; `samples.runs` names the run of each volume.
     detrend : bool, default=True
         Whether to remove a linear trend from each voxel's time series.
     standardize : bool, default=True
-        Whether to bring each voxel's time series to zero mean and unit standard deviation
+        Whether to scale each voxel's time series to zero mean and unit standard deviation
         (with ``n - 1`` degrees of freedom). A constant voxel becomes 0.
     high_pass : float, default=None
         Lowest frequency to keep, in Hz; needs `t_r`.
     t_r : float or sequence of float, default=None
-        Time from one volume to the next, in seconds; a sequence has one time for each run in
-        the order in which runs first appear.
+        Time from one volume to the next, in seconds; a sequence has one time per run, in the
+        order in which runs first appear.
     confounds : array-like of shape (n_samples, n_confounds) or list of them, default=None
-        Signals to regress out: one row per sample, or a list with one table for each run, in the
-        order in which runs first appear. None in the list stands for a run without confounds.
-        Rows of volumes that are left out may hold anything.
+        Signals to regress out: one row per sample, or a list with one table per run, in the
+        order in which runs first appear. None in the list means a run without confounds. Rows of
+        volumes that are left out may hold anything.
     sample_masks : array-like or list of array-like, default=None
-        Volumes to keep of each run, as positions in the run or as booleans, in a list in the
-        order in which runs first appear; None in it keeps a whole run. A single run may have its
-        mask by itself. The other volumes, such as those with much motion, have no part in what
-        is fitted, and are **not among the samples returned**.
+        Volumes to keep of each run, as positions in the run or as booleans: a list with one mask
+        per run, in the order in which runs first appear; None in it keeps a whole run. For a
+        single run the mask itself will do. The other volumes, such as those with much motion, do
+        not affect the fit, and are **not among the samples returned**.
 
     Returns
     -------
     cleaned : NiftiSamples
-        The samples that are kept, in the same order, with their labels, groups and runs. The
-        work is done when data are first read, once per machine, run by run in bounded memory.
-        Values that are not finite count as 0.
+        The samples that are kept, in the same order, with their labels, groups and runs. They are
+        cleaned when data are first read, once per machine, run by run in bounded memory. Values
+        that are not finite count as 0.
 
     Raises
     ------
     ValueError
-        If a run lies in more than one group or 4-D image or keeps fewer than 3 volumes, if
-        `high_pass` comes without `t_r`, or if confounds or masks do not fit, hold values that
-        are not finite, or are so many that nothing of a run would be left.
+        If a run belongs to more than one group or 4-D image or keeps fewer than 3 volumes, if
+        `high_pass` is given without `t_r`, or if confounds or masks do not match the runs, hold
+        values that are not finite, or are so many that nothing of a run would be left.
 
     Warns
     -----
     UserWarning
-        If volumes are missing inside a run: cleaning then takes unequal time steps for equal.
+        If volumes are missing inside a run: cleaning then treats unequal time steps as equal.
 
     See Also
     --------
-    nilearn.signal.clean : Does the work, for one run at a time.
-    nilearn.interfaces.fmriprep.load_confounds : Gives `confounds` and `sample_masks` of a list of
-        images.
+    nilearn.signal.clean : Cleans one run at a time.
+    nilearn.interfaces.fmriprep.load_confounds : Returns `confounds` and `sample_masks` for a list
+        of images.
 
     Notes
     -----
-    Volumes that a mask leaves out are cut out before trends and confounds are fitted. A
-    high-pass filter needs even steps in time, so for the filter they are bridged by a cubic
-    spline through the others and cut out afterwards; at the ends of a run they are cut
-    off before it. Nilearn 0.14.1 means to do the same, but leaves a volume in place if its mirror
-    image in time is left out too, and shifts what it keeps if such volumes lie at both ends of a
-    run.
+    Volumes that a mask leaves out are removed before trends and confounds are fitted. A
+    high-pass filter needs equal steps in time, so for the filter they are bridged by a cubic
+    spline through the others and removed afterwards; at the ends of a run they are cut
+    off before filtering. Nilearn 0.14.1 intends the same, but keeps a volume if its mirror image in
+    time is also left out, and shifts the volumes that it keeps if some are left out at both ends
+    of a run.
 
     Examples
     --------
@@ -115,9 +116,10 @@ def clean_runs(
         "filter": "butterworth" if high_pass else False,
     }
     volumes = samples[:]
-    volumes.y, volumes.groups = None, volumes.runs  # the same for all that read these volumes
+    # Whatever the labels and groups, the same volumes share one cleaned copy.
+    volumes.y, volumes.groups = None, volumes.runs
     source = CleanedSource(volumes, rows_of_runs, kept, confounds, t_r, parameters)
-    cleaned = NiftiSamples._from_source(source, samples.y, samples.groups, samples.runs)
+    cleaned = samples_from_source(source, y=samples.y, groups=samples.groups, runs=samples.runs)
     if sample_masks is None:
         return cleaned
     return cleaned[np.sort(np.concatenate([r[k] for r, k in zip(rows_of_runs, kept, strict=True)]))]
@@ -126,30 +128,31 @@ def clean_runs(
 def _rows_in_time_order(samples):
     """Return for each run the rows of its samples in time order, or raise ValueError."""
     rows_of_runs, with_gaps = [], []
-    counts = np.array([source.n_volumes for source in samples._sources])
+    counts = np.array([n_volumes for _, n_volumes in list_images(samples)])
     starts = np.cumsum(counts) - counts
+    image_of, position_of = samples.acquisition_order()
     for run in dict.fromkeys(samples.runs.tolist()):
         rows = np.flatnonzero(samples.runs == run)
         groups = np.unique(samples.groups[rows])
         if len(groups) > 1:
             raise ValueError(
                 f"Run {run} lies in {len(groups)} groups ({', '.join(map(str, groups[:5]))}). "
-                "Cleaning it would let training and test data meet. Make runs no larger than "
-                "groups, or give the runs of the scanner through runs=."
+                "Cleaning it would mix training and test data. Make runs no larger than groups, or "
+                "pass the runs of the scanner as runs=."
             )
         if len(rows) < 3:
             raise ValueError(
                 f"Run {run} has {len(rows)} volume{'s' if len(rows) > 1 else ''}; cleaning needs "
-                "at least 3. Say through runs= which volumes were acquired in one go."
+                "at least 3. Pass the scanner run of each volume as runs=."
             )
-        # One image is one stretch of time; images of a single volume follow each other.
-        images = np.unique(samples._source_index[rows])
+        # A 4-D image is one stretch of time; images of a single volume follow each other.
+        images = np.unique(image_of[rows])
         if len(images) > 1 and counts[images].max() > 1:
             raise ValueError(
-                f"Run {run} lies in {len(images)} images, which were not acquired in one go. Give "
-                "the runs of each image labels of their own."
+                f"Run {run} lies in {len(images)} images, but a run cannot extend over several "
+                "images. Give the runs of each image different labels."
             )
-        times = starts[samples._source_index[rows]] + samples._volume_index[rows]
+        times = starts[image_of[rows]] + position_of[rows]
         order = np.argsort(times, kind="stable")
         if (np.diff(times[order]) != 1).any():
             with_gaps.append(run)
@@ -157,8 +160,8 @@ def _rows_in_time_order(samples):
     if with_gaps:
         warnings.warn(
             f"{len(with_gaps)} of {len(rows_of_runs)} runs, such as run {with_gaps[0]}, have gaps "
-            "or repeated volumes, so cleaning would take unequal time steps for equal ones. Clean "
-            "whole runs first and select volumes afterwards.",
+            "or repeated volumes, so cleaning would treat unequal time steps as equal. Clean whole "
+            "runs first and select volumes afterwards.",
             UserWarning,
             stacklevel=3,
         )

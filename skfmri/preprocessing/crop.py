@@ -1,11 +1,24 @@
 """The box that holds all data after a rotation, found without rotating every volume."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
-from skfmri.resampling.operator import apply_operator, resampled_bound, resampling_operator
+from skfmri.resampling import apply_operator, resampled_bound, resampling_operator
+
+# nilearn's crop_img keeps a plane if any rotated volume exceeds a threshold in it; the threshold is
+# a fraction of the largest rotated value. To rotate all volumes for that would cost more than the
+# slab itself. Instead,
+# 1. one pass over the volumes finds the largest magnitude of each voxel and the strongest volume;
+# 2. two cheap bounds settle most planes. Planes where the strongest volume, rotated, exceeds the
+#    threshold hold data. Planes where the spline weights applied to the magnitudes, which no volume
+#    can exceed, do not reach it are empty;
+# 3. the few planes in between are computed for every volume, from the outside in, until one on each
+#    side holds data;
+# 4. the threshold itself is only known within limits, like the largest rotated value. If the
+#    maximum of a plane lies within them, all volumes are rotated after all, chunk by chunk.
 
 # The fraction of the largest value up to which nilearn's crop_img takes a voxel for empty.
 EMPTY_FRACTION = 1e-8
@@ -13,7 +26,7 @@ CHUNK_VOXELS = 200_000
 
 
 def value_range(batches):
-    """Return what is needed to know of the volumes before any is rotated.
+    """Summarise volumes so that the crop can be bounded before any of them is rotated.
 
     Parameters
     ----------
@@ -42,12 +55,8 @@ def value_range(batches):
     return low, high, magnitudes.astype(np.float64), strongest
 
 
-def crop_box(read_batches, summary, transform, rotated_shape, order):
+def crop_box(read_batches, summary, transform, rotated_shape, order, *, resample=apply_operator):
     """Return the box that nilearn's `crop_img` would keep of the rotated volumes.
-
-    Only planes about which two cheap bounds disagree are computed for every volume: a plane is
-    surely empty if the spline weights cannot lift the largest values above the threshold,
-    and surely not if the strongest volume shows data there.
 
     Parameters
     ----------
@@ -61,11 +70,13 @@ def crop_box(read_batches, summary, transform, rotated_shape, order):
         Rotated grid.
     order : {0, 1, 3}
         Order of the splines.
+    resample : callable, default=apply_operator
+        Called with an operator and volumes for whatever is computed of all volumes.
 
     Returns
     -------
     box : tuple of 3 pairs of int
-        First voxel and end along each axis, with a margin of one voxel inside of the grid.
+        First voxel and end along each axis, with a margin of one voxel inside the grid.
     """
     low, high, magnitudes, strongest = summary
     full = tuple((0, length) for length in rotated_shape)
@@ -94,12 +105,12 @@ def crop_box(read_batches, summary, transform, rotated_shape, order):
         for side in sides
         for axis, i in side
     }
-    _measure_planes(planes, sides, operators, read_batches, (low, high), limits[1])
+    measure = partial(_largest, value_range=(low, high), resample=resample)
+    _measure_planes(planes, sides, operators, read_batches, measure, limits[1])
     limit = limits[1]
     if any(limits[0] < planes[axis][i] <= limits[1] for axis, i in operators):
-        limit = EMPTY_FRACTION * _largest_rotated(
-            read_batches, transform, magnitudes.shape, full, order, (low, high), limits
-        )
+        parts = _chunk_operators(transform, magnitudes.shape, full, order)
+        limit = max(limits[0], EMPTY_FRACTION * _largest_of_all(read_batches, parts, measure))
     return tuple(
         _with_margin(np.flatnonzero(planes[axis] > limit), rotated_shape[axis]) for axis in range(3)
     )
@@ -135,8 +146,8 @@ def _plane_operator(transform, grid_shape, box, axis, i, order):
     return resampling_operator(transform, grid_shape, box, order, keeps_zeros=True)
 
 
-def _measure_planes(planes, sides, operators, read_batches, value_range, enough):
-    """Raise `planes` to the largest value in any volume, where that decides on the box."""
+def _measure_planes(planes, sides, operators, read_batches, measure, enough):
+    """Raise `planes` to the largest value in any volume, as far as that decides on the box."""
     sides = [side for side in sides if side]
     if not sides:
         return
@@ -145,33 +156,34 @@ def _measure_planes(planes, sides, operators, read_batches, value_range, enough)
         for volumes in (batch[:4], batch[4:]):
             for side in sides:
                 for n_outer, (axis, i) in enumerate(side):
-                    value = _largest(operators[axis, i], volumes, value_range)
+                    value = measure(operators[axis, i], volumes)
                     planes[axis][i] = max(planes[axis][i], value)
                     if value > enough:
                         del side[n_outer:]
                         break
 
 
-def _largest(operator, volumes, value_range):
+def _chunk_operators(transform, grid_shape, box, order):
+    """Yield operators that compute a box in chunks of bounded size."""
+    plane = int(np.prod([end - first for first, end in box[:2]]))
+    step = max(1, CHUNK_VOXELS // plane)
+    for first in range(*box[2], step):
+        part = (*box[:2], (first, min(first + step, box[2][1])))
+        yield resampling_operator(transform, grid_shape, part, order)
+
+
+def _largest_of_all(read_batches, operators, measure):
+    """Return the largest absolute value that any of the operators gives for any volume."""
+    return max(measure(operator, batch) for operator in operators for batch in read_batches())
+
+
+def _largest(operator, volumes, value_range, resample):
     """Return the largest absolute value that an operator gives, after clipping."""
     if not len(volumes):
         return 0.0
-    values = apply_operator(operator, volumes)
+    values = resample(operator, volumes)
     low, high = value_range
     return max(min(float(values.max()), high), -max(float(values.min()), low))
-
-
-def _largest_rotated(read_batches, transform, grid_shape, box, order, value_range, limits):
-    """Return the largest absolute value of all rotated volumes."""
-    plane = int(np.prod([end - first for first, end in box[:2]]))
-    step = max(1, CHUNK_VOXELS // plane)
-    largest = limits[0] / EMPTY_FRACTION
-    for first in range(*box[2], step):
-        part = (*box[:2], (first, min(first + step, box[2][1])))
-        operator = resampling_operator(transform, grid_shape, part, order)
-        for batch in read_batches():
-            largest = max(largest, _largest(operator, batch, value_range))
-    return largest
 
 
 def _with_margin(planes, length):

@@ -1,4 +1,4 @@
-"""Checks on what `clean_runs` is told about each run."""
+"""Checks on the arguments of `clean_runs` that describe each run."""
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def kept_of_runs(masks, names, lengths):
     if len(masks) != len(names):
         raise ValueError(
             f"Found sample masks for {len(masks)} runs, but samples of {len(names)} runs. Pass "
-            "one mask per run, None where all volumes are kept."
+            "one mask per run, None if all volumes are kept."
         )
     return [_positions(*run) for run in zip(masks, names, lengths, strict=True)]
 
@@ -87,16 +87,16 @@ def confounds_of_runs(confounds, names, rows_of_runs):
                 f"The confounds of run {name} have {len(table)} rows, but the run has "
                 f"{len(rows)} volumes. Pass one row per volume."
             )
-        # Strategies that clean beforehand give a table without columns.
+        # nilearn gives a table without columns for strategies that clean beforehand.
         is_empty = table is None or np.size(table) == 0
-        # In one order whatever the table's: a digest of equal values must be equal.
+        # In C order whatever the table's order, so that equal values give equal digests.
         values = None if is_empty else np.array(table, dtype=float, order="C")
         arrays.append(None if is_empty else values.reshape(len(rows), -1))
     return arrays
 
 
 def check_confounds(confounds, kept, names, n_trends):
-    """Raise ValueError where confounds are not finite, or leave nothing of a run."""
+    """Raise ValueError if confounds are not finite, or leave nothing of a run."""
     for table, rows, name in zip(confounds, kept, names, strict=True):
         if table is None:
             continue
@@ -108,7 +108,7 @@ def check_confounds(confounds, kept, names, n_trends):
                 "mean."
             )
         columns = np.column_stack([np.vander(np.arange(len(rows)), n_trends), table[rows]])
-        # Columns differ in scale by many orders of magnitude, which is no dependence.
+        # Columns may differ in scale by many orders of magnitude without being dependent.
         lengths = np.linalg.norm(columns, axis=0)
         if np.linalg.matrix_rank(columns / np.where(lengths > 0, lengths, 1)) >= len(rows):
             raise ValueError(

@@ -13,9 +13,10 @@ from sklearn.utils import InputTags
 from sklearn.utils.validation import check_is_fitted
 
 from skfmri._arrays import gathered
-from skfmri._validation import check_same_grid
+from skfmri._validation import check_same_grid, check_unchanged_since_fit
 from skfmri.preprocessing.crop import crop_box, value_range
-from skfmri.resampling.operator import (
+from skfmri.preprocessing.defaults import ROTATOR
+from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
     apply_transpose,
@@ -26,6 +27,19 @@ from skfmri.resampling.operator import (
 from skfmri.samples import as_samples
 from skfmri.spatial import AXES, native_affine, rotated_grid, rotation_matrix
 
+# What a saved rotator holds of its fit; the operator is rebuilt from it.
+FITTED = (
+    "affine_",
+    "grid_shape_",
+    "rotated_shape_",
+    "_transform",
+    "value_range_",
+    "crop_",
+    "slab_box_",
+    "slab_shape_",
+    "slab_affine_",
+)
+
 
 @dataclass(slots=True)
 class _ImageInputTags(InputTags):
@@ -35,30 +49,30 @@ class _ImageInputTags(InputTags):
 
 
 class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
-    """Turn volumes about a world axis, crop the empty rim and keep a slab of slices.
+    """Rotate volumes about a world axis, crop the empty rim and keep a slab of slices.
 
     A slab through a tilted structure gives a 2-D network its slices as channels. The image is
     given the affine ``R @ affine`` and resampled along its old axes, planes without data are
     cropped, and slices of the last axis are kept, as nilearn's `resample_img` and `crop_img`
     would do; but only voxels of the slab are computed, through one linear operator for all
     volumes. Grid and crop are learned from the training volumes alone and used for all others,
-    so nothing about test data decides where the slab lies.
+    so test data do not influence where the slab lies.
 
     Parameters
     ----------
     angle : float, default=0.35
         Angle of the rotation in radians.
     axis : {"x", "y", "z"}, default="x"
-        World axis (RAS) about which to turn.
+        World axis (RAS) of the rotation.
     slab : tuple of 2 ints or None, default=(12, 15)
         First slice and end along the last axis, as in a Python slice. None keeps all slices.
     slab_reference : {"crop", "grid"}, default="crop"
         Whether slices are counted from the cropped volume or from the whole rotated grid.
-        The crop may differ from fold to fold; counted from the grid, the slab lies at the same
-        place in every fold.
+        The crop may differ between folds; counted from the grid, the slab lies at the same place
+        in every fold.
     crop : bool, default=True
-        Whether to crop planes on the outside that hold no data in any training volume, but for
-        one plane of margin.
+        Whether to crop outer planes that hold no data in any training volume, except for one plane
+        of margin.
     interpolation : {"continuous", "linear", "nearest"}, default="continuous"
         Cubic splines, linear, or nearest neighbour.
     n_jobs : int, default=None
@@ -80,17 +94,17 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     slab_shape_ : tuple of int
         ``(x, y, n_slices)``.
     slab_affine_ : ndarray of shape (4, 4)
-        Places the slab in native world space, with the rotation undone.
+        Voxel-to-RAS matrix of the slab in native world space, with the rotation undone.
     value_range_ : tuple of 2 floats
         Smallest and largest training value, 0 included.
 
     Notes
     -----
-    Points outside of the native grid become 0. As in nilearn, cubic splines are kept from
-    ringing beyond the data: values are clipped to the range of the training volumes, widened by
-    the range of the volume itself, so that no volume depends on others it is transformed with.
-    Non-finite voxels are filled from their neighbours for the interpolation; the voxels of the
-    slab nearest to them become NaN.
+    Points outside the native grid become 0. As in nilearn, cubic splines are kept from ringing
+    beyond the data: values are clipped to the range of the training volumes, widened by the range
+    of the volume itself, so that no volume depends on others in the same batch. For the
+    interpolation non-finite voxels are filled from their neighbours; the voxels of the slab
+    nearest to them become NaN.
 
     Examples
     --------
@@ -106,13 +120,13 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        angle=0.35,
-        axis="x",
-        slab=(12, 15),
-        slab_reference="crop",
-        crop=True,
-        interpolation="continuous",
-        n_jobs=None,
+        angle=ROTATOR.angle,
+        axis=ROTATOR.axis,
+        slab=ROTATOR.slab,
+        slab_reference=ROTATOR.slab_reference,
+        crop=ROTATOR.crop,
+        interpolation=ROTATOR.interpolation,
+        n_jobs=ROTATOR.n_jobs,
     ):
         self.angle = angle
         self.axis = axis
@@ -131,7 +145,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         X : NiftiSamples, image, path, or list of images and paths
             Training volumes.
         y : ignored
-            Present for the sake of pipelines.
+            Present because pipelines pass it.
 
         Returns
         -------
@@ -140,8 +154,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is not allowed, if `slab` lies outside of the volumes, or if the
-            rotation moves the volumes off their grid.
+            If a parameter is not allowed, if `slab` lies outside the volumes, or if the rotation
+            moves the volumes off their grid.
         TypeError
             If X is an array, which has no affine.
         """
@@ -174,7 +188,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.slab_affine_ = native_affine(
             self.affine_, rotation, [first for first, _ in self.slab_box_]
         )
-        self._operator = resampling_operator(transform, self.grid_shape_, self.slab_box_, order)
+        self._operator = self._slab_operator()
         if not reaches_data(self._operator):
             raise ValueError(
                 f"The slab at slices {self.slab_box_[2][0]} to {self.slab_box_[2][1] - 1} of the "
@@ -196,12 +210,12 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         -------
         slabs : ndarray of shape (n_samples, x, y, n_slices), float32
             If larger than 64 MB, mapped from a temporary file in ``$SKFMRI_CACHE`` or the system's
-            directory for such files, so that they need not fit into memory where that is a disk.
+            directory for such files, so that they need not fit into memory if that is on a disk.
 
         Raises
         ------
         ValueError
-            If X lies on another grid than the training volumes.
+            If X is on a different grid than the training volumes.
         """
         check_is_fitted(self)
         samples = as_samples(X, "NiftiSlabRotator")
@@ -222,7 +236,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return gathered(pieces, (len(samples), *self.slab_shape_), np.float32)
 
     def to_nifti(self, maps):
-        """Return maps in slab space as an image that lies where the slab lies.
+        """Return maps in slab space as an image at the position of the slab.
 
         Parameters
         ----------
@@ -248,8 +262,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         image : nibabel.Nifti1Image
-            3-D for one map, else 4-D, on the native grid; interpolated within the slab and NaN
-            where a voxel's centre lies more than half a voxel outside of it.
+            3-D for one map, else 4-D, on the native grid; interpolated within the slab and NaN for
+            voxels whose centre lies more than half a voxel outside it.
         """
         maps, is_single = self._check_maps(X)
         first_voxel = [first for first, _ in self.slab_box_]
@@ -261,8 +275,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Carry maps to the native grid by the transpose of the resampling.
 
         A gradient with respect to the slab becomes the gradient with respect to the volume.
-        Unlike `inverse_transform` this does not interpolate values: each voxel of the slab gives
-        its value to the native voxels it was computed from, by their weights.
+        Unlike `inverse_transform` this does not interpolate values: each voxel of the slab
+        distributes its value over the native voxels it was computed from, by their weights.
 
         Parameters
         ----------
@@ -272,14 +286,24 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         image : nibabel.Nifti1Image
-            3-D for one map, else 4-D, on the native grid; 0 where the slab does not reach, or with
-            "continuous" next to 0, for cubic splines draw a little on voxels far away.
+            3-D for one map, else 4-D, on the native grid; 0 outside the slab, or with "continuous"
+            close to 0, because cubic splines depend slightly on distant voxels.
         """
         maps, is_single = self._check_maps(maps)
         return _image_of(apply_transpose(self._operator, maps), self.affine_, is_single)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_operator")
+
+    def __skfmri_getstate__(self):
+        probe = np.random.default_rng(0).random((1, *self.grid_shape_), np.float32)
+        found = [apply_operator(each, probe) for each in (self._slab_operator(), self._operator)]
+        check_unchanged_since_fit(np.array_equal(*found), type(self).__name__)
+        return {name: getattr(self, name) for name in FITTED}
+
+    def __skfmri_setstate__(self, state):
+        vars(self).update({name: state[name] for name in FITTED})
+        self._operator = self._slab_operator()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -309,8 +333,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             )
         if not 0 <= self.slab[0] < self.slab[1]:
             raise ValueError(
-                f"slab={tuple(self.slab)} holds no slice. The first slice must be 0 or more, the "
-                "end larger than it."
+                f"slab={tuple(self.slab)} holds no slice. The first slice must be at least 0, and "
+                "the end larger than it."
             )
 
     def _slice_range(self):
@@ -327,12 +351,17 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             )
         return first + int(self.slab[0]), first + int(self.slab[1])
 
+    def _slab_operator(self):
+        """Return the operator that computes the voxels of the slab, and no others."""
+        order = SPLINE_ORDERS[self.interpolation]
+        return resampling_operator(self._transform, self.grid_shape_, self.slab_box_, order)
+
     def _resample(self, volumes):
         with np.errstate(invalid="ignore", over="ignore"):
             slabs = apply_operator(self._operator, volumes)
         damaged = []
         for i, slab in enumerate(slabs):
-            # The slab is small; its volume is only looked at where that can make a difference.
+            # The slab is small; its whole volume is only examined if that can make a difference.
             low, high = slab.min(), slab.max()
             is_finite = math.isfinite(low) and math.isfinite(high)
             if not is_finite and not np.isfinite(volumes[i]).all():
@@ -370,10 +399,10 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
 
 def _fill_nonfinite(volumes):
-    """Return finite volumes: voxels that are not are filled from neighbours, or with 0."""
+    """Return finite volumes: other voxels are filled from their neighbours, or with 0."""
     if np.isfinite(volumes.sum(dtype=np.float64)):
         return volumes
-    # Loaded where it is needed, so that those whose voxels are all finite start sooner.
+    # Imported here, so that the package loads faster for those whose voxels are all finite.
     from nilearn.masking import extrapolate_out_mask
 
     volumes = volumes.copy()

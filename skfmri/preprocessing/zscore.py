@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._arrays import gathered
 from skfmri._validation import check_fitted_shape
+from skfmri.preprocessing.defaults import ZSCORER
 from skfmri.samples import NiftiSamples
 
 BATCH_BYTES = 64 * 1024**2
@@ -19,16 +20,16 @@ SCORING_BATCH_BYTES = 8 * 1024**2
 
 
 def _keeps_feature_axis(scorer):
-    """Names belong to columns: available before fit, so that it can say so, or after a 2-D fit."""
+    """Return whether there are names of columns: after a 2-D fit, or for the error before any."""
     return not hasattr(scorer, "mean_") or scorer.mean_.ndim == 1
 
 
 class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Scale each voxel by its mean and standard deviation over the training samples.
 
-    Scaling every batch by its own statistics lets test samples shape the scale, and hides a
-    difference between training and test data. This transformer learns the statistics in `fit`.
-    Two thresholds keep empty voxels quiet: outside the head, where values hardly vary, dividing
+    Scaling each batch by its own statistics lets test samples influence the scale, and hides
+    differences between training and test data. This transformer learns the statistics in `fit`.
+    Two thresholds keep empty voxels at 0: outside the head, where values hardly vary, dividing
     by a tiny standard deviation would turn noise into large numbers.
 
     Parameters
@@ -37,33 +38,33 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         A voxel whose standard deviation is less than this becomes 0. None turns it off; a
         constant voxel becomes 0 all the same.
     mean_threshold : float or None, default=0.05
-        A mean less than this, hence also a negative one, is not subtracted. None subtracts
-        every mean.
+        A mean less than this, so also a negative one, is not subtracted. None subtracts every
+        mean.
 
     Attributes
     ----------
     mean_ : ndarray of shape X.shape[1:]
-        What is subtracted: the mean, or 0 where it is below its threshold. In the data type of
-        the output.
+        Subtracted from X: the mean, or 0 if it is below its threshold. In the data type of the
+        output.
     scale_ : ndarray of shape X.shape[1:]
-        What is divided by: the standard deviation, or 0 where the voxel becomes 0.
+        Divides X: the standard deviation, or 0 if the voxel becomes 0.
     mask_ : ndarray of bool, shape X.shape[1:]
         Voxels with finite training values, a positive standard deviation, and no statistic
         below its threshold.
     n_features_in_ : int
         Number of voxels per sample.
     feature_names_in_ : ndarray of str
-        Names of the columns, where X was a table that has some.
+        Names of the columns, if X was a table that has any.
 
     Raises
     ------
     ValueError
         If a threshold is not a number, or `std_threshold` is negative; if X has no samples; in
-        `transform`, if X lies on another grid than the training data.
+        `transform`, if X is on a different grid than the training data.
 
     See Also
     --------
-    sklearn.preprocessing.StandardScaler : The same for 2-D data, without thresholds.
+    sklearn.preprocessing.StandardScaler : Does this for 2-D data, without thresholds.
 
     Notes
     -----
@@ -85,7 +86,7 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
     Chan et al. [1]_. `NiftiSamples` and memory-mapped arrays are therefore never held in memory
     as a whole: `fit` holds a batch, at most 64 MB in float64 unless one sample is larger, and
     a few volumes of statistics; `transform` holds a smaller batch and its result, which is mapped
-    from a temporary file where it is larger than 64 MB.
+    from a temporary file if it is larger than 64 MB.
 
     References
     ----------
@@ -108,7 +109,7 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
     ([2.0, 0.0, 5.005], [True, False, False])
     """
 
-    def __init__(self, std_threshold=0.05, mean_threshold=0.05):
+    def __init__(self, std_threshold=ZSCORER.std_threshold, mean_threshold=ZSCORER.mean_threshold):
         self.std_threshold = std_threshold
         self.mean_threshold = mean_threshold
 
@@ -121,7 +122,7 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         X : NiftiSamples or array-like of shape (n_samples, ...)
             Training samples of any number of axes: volumes, slabs or rows of voxels.
         y : object, default=None
-            Ignored; here because pipelines pass it.
+            Ignored; present because pipelines pass it.
 
         Returns
         -------
@@ -161,7 +162,7 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         """Return scores to the units of the training data, ``X * scale_ + mean_``.
 
         Voxels that `transform` sets to 0 come back as their entry in `mean_`: the mean, or 0
-        where the mean was below its threshold or not finite.
+        if the mean was below its threshold or not finite.
 
         Parameters
         ----------
@@ -171,7 +172,7 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         Returns
         -------
         volumes : ndarray of the shape of X, float32 or float64
-            Values in the units of the training data. Scores that are not finite stay so.
+            Values in the units of the training data. Scores that are not finite remain so.
         """
         data = self._check_like_training(X)
         dtype = _output_dtype(data)
@@ -227,7 +228,7 @@ def _as_volumes(X, estimator):
         if not len(X):
             raise ValueError("Found 0 volumes, but at least 1 is needed. Choose some samples.")
         return X
-    # Numeric arrays keep their type here: converting a mapped file would read all of it at once.
+    # Numeric arrays keep their type: converting a mapped file would read all of it at once.
     is_numeric = isinstance(X, np.ndarray) and X.dtype.kind in "biuf"
     return check_array(
         X,
@@ -281,7 +282,7 @@ def _batch_moments(batch, shift):
 def _apply_thresholds(mean, std, dtype, std_threshold, mean_threshold):
     """Return what to subtract, what to divide by and which voxels are above both thresholds."""
     finite = np.isfinite(mean) & np.isfinite(std)
-    # A type of its own keeps a float64 scalar from deciding about a float32 statistic.
+    # Thresholds take the type of the statistics, or float32 would be compared with float64.
     with np.errstate(over="ignore"):
         mean, std = (np.where(finite, values, 0).astype(dtype) for values in (mean, std))
         keeps_std = std > 0
@@ -296,7 +297,7 @@ def _apply_thresholds(mean, std, dtype, std_threshold, mean_threshold):
 
 
 def _standardize(data, mean, scale):
-    """Return ``(data - mean) / scale`` in the type of `mean`, 0 where this is not finite."""
+    """Return ``(data - mean) / scale`` in the type of `mean`, with 0 for what is not finite."""
 
     def scores(batch):
         with np.errstate(all="ignore"):

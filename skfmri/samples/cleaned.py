@@ -6,11 +6,28 @@ import numpy as np
 
 from skfmri._cache import stored_file
 from skfmri.samples.images import read_volumes
+from skfmri.samples.nifti import check_unchanged, volumes_key
 from skfmri.temporal.cleaning import clean_run
 
 
 class CleanedSource:
-    """Volumes of some samples after cleaning, computed when they are first read."""
+    """Volumes of some samples after cleaning, computed when they are first read.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        Volumes before cleaning.
+    rows_of_runs : list of ndarray of int
+        Rows of the samples of each run, in time order.
+    kept : list of ndarray of int
+        Positions in each run of the volumes that are kept.
+    confounds : list of ndarray or None
+        Table of each run.
+    t_r : list of float or None
+        Seconds from one volume of each run to the next.
+    parameters : dict
+        For `nilearn.signal.clean`.
+    """
 
     def __init__(self, samples, rows_of_runs, kept, confounds, t_r, parameters):
         self.samples = samples
@@ -28,19 +45,30 @@ class CleanedSource:
         # The hash of samples must not depend on whether they have been read.
         return {**self.__dict__, "_known_key": None}
 
+    @property
+    def cleaning(self):
+        """Settings as JSON-serialisable values, without the confounds and masks themselves."""
+        return {
+            "detrend": self.parameters["detrend"],
+            "standardize": self.parameters["standardize"] is not None,
+            "high_pass": self.parameters["high_pass"],
+            "t_r": sorted(set(self.t_r) - {None}),
+            "confounds": any(table is not None for table in self.confounds),
+            "sample_masks": sum(map(len, self.kept)) < self.n_volumes,
+        }
+
     def check_unchanged(self):
         """Raise ValueError if a file was rewritten since its header was read."""
-        for source in self.samples._sources:
-            source.check_unchanged()
+        check_unchanged(self.samples)
 
     def _key(self):
-        """Return a hash of all that decides on the cleaned data; labels and groups do not."""
+        """Return a hash of everything that the cleaned data depend on."""
         self.check_unchanged()
         if self._known_key is None:
-            samples = self.samples
-            data = samples._sources, samples._source_index, samples._volume_index
             runs = self.rows_of_runs, self.kept, self.confounds, self.t_r
-            self._known_key = joblib.hash((data, runs, self.parameters, nilearn.__version__))
+            self._known_key = joblib.hash(
+                (volumes_key(self.samples), runs, self.parameters, nilearn.__version__)
+            )
         return self._known_key
 
     def read(self, volumes):
@@ -50,7 +78,7 @@ class CleanedSource:
         return read_volumes(path, 0, np.dtype(np.float32), self.grid_shape, volumes)
 
     def _write(self, path):
-        # Written, not mapped: a full disk is then an error and not the end of the process.
+        # Written, not mapped: a full disk then raises an error instead of killing the process.
         with open(path, "wb") as file:
             file.truncate(4 * self.n_volumes * int(np.prod(self.grid_shape)))
             for rows, cleaned in self._cleaned_runs():
@@ -59,7 +87,7 @@ class CleanedSource:
                     file.write(volume.tobytes())
 
     def _cleaned_runs(self):
-        """Yield for each run the rows that are kept, in time order, with their volumes."""
+        """Yield for each run the rows that are kept, in time order, with their cleaned volumes."""
         runs = zip(self.rows_of_runs, self.kept, self.confounds, self.t_r, strict=True)
         for rows, kept, confounds, t_r in runs:
             volumes = np.asarray(self.samples[rows]).transpose(0, 3, 2, 1)
@@ -68,8 +96,8 @@ class CleanedSource:
                 signals = clean_run(signals, kept, confounds, {**self.parameters, "t_r": t_r})
             except ValueError as error:
                 run = self.samples.runs[rows[0]]
-                hint = " A high-pass filter needs longer runs." * bool(self.parameters["high_pass"])
-                raise ValueError(
-                    f"Run {run} with {len(kept)} volumes cannot be cleaned: {error}{hint}"
-                ) from error
+                message = f"Run {run} with {len(kept)} volumes cannot be cleaned: {error}"
+                if self.parameters["high_pass"]:
+                    message += " A high-pass filter needs longer runs."
+                raise ValueError(message) from error
             yield rows[kept], signals.reshape(-1, *volumes.shape[1:]).astype(np.float32)

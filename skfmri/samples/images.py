@@ -36,9 +36,9 @@ def split_shape(shape, name):
 def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0):
     """Return volumes of a raw file in NIfTI order as float32 of shape ``(k, x, y, z)``.
 
-    The result lies in memory as in the file: x runs fastest. One stretch of neighbouring volumes
-    that are float32 already is returned as a map of the file, which cannot be written to. Else each
-    stretch is mapped for itself, so that memory holds the result only.
+    The result has the memory order of the file: x varies fastest. A single stretch of neighbouring
+    volumes that are float32 already is returned as a read-only map of the file. Otherwise each
+    stretch is mapped separately, so that memory holds only the result.
     """
     volumes = np.asarray(volumes, dtype=int)
     stored_shape = tuple(grid_shape)[::-1]
@@ -62,7 +62,7 @@ def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0)
 
 
 def stretches_of(volumes):
-    """Return for each run of neighbouring volumes the places that they take in the result."""
+    """Return for each stretch of neighbouring volumes the places that they take in the result."""
     places, is_break = np.arange(len(volumes)), volumes[1:] - volumes[:-1] != 1
     if not is_break.any():
         return [places] if len(places) else []
@@ -70,7 +70,7 @@ def stretches_of(volumes):
 
 
 def open_data(path):
-    """Open a file for its decoded bytes; isal, where installed, inflates about twice as fast."""
+    """Open a file for its decoded bytes; isal, if installed, inflates about twice as fast."""
     is_gzip = Path(path).suffix.lower() == ".gz"
     return igzip.open(path) if is_gzip and igzip is not None else ImageOpener(path)
 
@@ -92,7 +92,7 @@ def open_header(path):
     ) as error:
         raise ValueError(
             f"{path} cannot be read as a NIfTI image: {error}. "
-            "Pass a .nii or .nii.gz file; copy it again if it should be one."
+            "Pass a .nii or .nii.gz file; if it should be one, copy it again."
         ) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise ValueError(

@@ -17,11 +17,11 @@ class NiftiSamples:
     scikit-learn splits data by indexing, which a 4-D image does not allow. `NiftiSamples` can
     be indexed like an array of shape ``(n_samples, x, y, z)``, so it passes unchanged through
     `cross_val_score`, `GridSearchCV`, `train_test_split` and the like, while only file headers
-    are read. Labels, groups and runs travel with every subset, so no step can mix them up.
+    are read. Every subset carries its labels, groups and runs along, so no step can mix them up.
 
     A compressed file is decoded once per machine: the first reader writes a decoded copy to a
-    directory for temporary files (``$SKFMRI_CACHE`` where set), which all processes share
-    through a memory map. Pickles hold the path, not the volumes, unless the data are in memory.
+    directory for temporary files (``$SKFMRI_CACHE`` if set), which all processes share through a
+    memory map. Pickles hold the path, not the volumes, unless the data are in memory.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ class NiftiSamples:
     y : array-like of shape (n_samples,), default=None
         One label per volume.
     groups : array-like of shape (n_samples,), default=None
-        What must never be split across training and test data, such as runs or blocks of
-        subjects. Where None, the `runs`.
+        What must never be split between training and test data, such as runs or blocks of
+        subjects. None takes the `runs`.
     runs : array-like of shape (n_samples,), default=None
-        Which volumes were acquired in one go. Where None, the position in `images` of the
-        4-D image a volume comes from; for a single image or a list of 3-D images alone the
-        `groups`, or one single run where these are None too.
+        The scanner run of each volume. None takes the position in `images` of the 4-D image that a
+        volume comes from; for a single image or a list of 3-D images it takes the `groups`, or
+        one single run if these are None too.
 
     Attributes
     ----------
@@ -54,17 +54,17 @@ class NiftiSamples:
     ------
     ValueError
         If images differ in grid or affine, are not NIfTI, are truncated, or have more than
-        four axes, or if `y`, `groups` or `runs` do not have one entry per volume. A damaged
+        four axes, or if `y`, `groups` or `runs` do not have one entry per volume. Damage in a
         compressed file is noticed when its data are first read.
     FileNotFoundError
-        If a file is missing.
+        If a file does not exist.
 
     Notes
     -----
     Indexing with an integer gives a 3-D `nibabel.Nifti1Image`; a slice, list, array of
     indices, boolean mask or ``(indices, ...)`` gives `NiftiSamples`. ``np.asarray(samples)``
     gives all volumes as float32. `joblib.hash` depends on path, size, modification time and
-    header of the files, on the chosen volumes, and on the data where they are in memory.
+    header of the files, on the chosen volumes, and on the data if they are in memory.
 
     Examples
     --------
@@ -122,12 +122,8 @@ class NiftiSamples:
                 f"The array has the shape {array.shape}, but volumes need (n_samples, x, y, z), "
                 "with samples on the first axis."
             )
-        return cls._from_source(ArraySource(array, affine, "the array"), y, groups, runs)
-
-    @classmethod
-    def _from_source(cls, source, y, groups, runs):
         samples = cls.__new__(cls)
-        samples._set_up([source], y, groups, runs)
+        samples._set_up([ArraySource(array, affine, "the array")], y, groups, runs)
         return samples
 
     def _set_up(self, sources, y, groups, runs):
@@ -144,8 +140,8 @@ class NiftiSamples:
         elif len(sources) > 1 and max(counts) > 1:
             runs = self._source_index.copy()
         else:
-            # Files of one volume each are as often one exploded run as one run each. A guess
-            # of many runs would allow splits that leak, so they count as one.
+            # Files of one volume each may be one run saved volume by volume, or one run each.
+            # Guessing many runs would allow splits that leak, so they count as one.
             runs = np.zeros(n_samples, dtype=int) if groups is None else groups
         self.runs = runs
         self.groups = runs if groups is None else groups
@@ -209,8 +205,8 @@ class NiftiSamples:
         Yields
         ------
         batch : ndarray of shape (k, x, y, z), float32
-            The next volumes, k <= `batch_size`, perhaps a read-only map of the file. In memory x
-            runs fastest, as in the file.
+            The next volumes, k <= `batch_size`; possibly a read-only map of the file. In memory x
+            varies fastest, as in the file.
         """
         if batch_size is None:
             batch_size = _default_batch_size(self.grid_shape)
@@ -220,14 +216,14 @@ class NiftiSamples:
             yield batch
 
     def acquisition_order(self):
-        """Return from which image each volume comes, and its position there.
+        """Return the image that each volume comes from, and its position there.
 
         Returns
         -------
         images : ndarray of shape (n_samples,), int
             Number of the image.
         positions : ndarray of shape (n_samples,), int
-            Number of the volume in that image, also where others were left out.
+            Number of the volume in that image, even if others were left out.
         """
         return self._source_index.copy(), self._volume_index.copy()
 
@@ -241,7 +237,7 @@ class NiftiSamples:
         used = np.unique(source_index)
         if len(used) == 1:
             return self._sources[used[0]].read(volume_index)
-        # Filled through a transposed view, so that x runs fastest as in a single file.
+        # Filled through a transposed view, so that x varies fastest, as in a single file.
         volumes = np.empty((len(positions), *self.grid_shape[::-1]), dtype=np.float32)
         volumes = volumes.transpose(0, 3, 2, 1)
         for i in used:
@@ -276,6 +272,54 @@ def as_samples(X, estimator_name):
             f"of shape {X.shape}. Use NiftiSamples.from_array(array, affine)."
         )
     return NiftiSamples(X)
+
+
+def samples_from_source(source, *, y, groups, runs):
+    """Return samples of all volumes of one source, with their labels, groups and runs."""
+    samples = NiftiSamples.__new__(NiftiSamples)
+    samples._set_up([source], y, groups, runs)
+    return samples
+
+
+def list_images(samples):
+    """Return name and number of volumes of each image, in the order of `acquisition_order`."""
+    return [(source.name, source.n_volumes) for source in samples._sources]
+
+
+def check_unchanged(samples):
+    """Raise ValueError if a file was rewritten since its header was read."""
+    for source in samples._sources:
+        source.check_unchanged()
+
+
+def volumes_key(samples):
+    """Return values that joblib can hash and that differ whenever the volumes do.
+
+    Labels, groups and runs have no part in them.
+    """
+    return samples._sources, samples._source_index, samples._volume_index
+
+
+def before_cleaning(samples):
+    """Return samples as they were before `clean_runs`, and its settings, or None.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        Samples.
+
+    Returns
+    -------
+    originals : NiftiSamples
+        The same volumes in the same order.
+    cleaning : dict or None
+        The arguments of `clean_runs` as JSON-serialisable values: ``t_r`` lists the different ones,
+        ``confounds`` and ``sample_masks`` only say whether there were any.
+    """
+    source = samples._sources[0]
+    if source.cleaning is None:
+        return samples, None
+    return source.samples[samples._volume_index], source.cleaning
 
 
 def _default_batch_size(grid_shape):

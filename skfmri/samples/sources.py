@@ -21,22 +21,28 @@ from skfmri.samples.images import (
     stretches_of,
 )
 
+# `NiftiSamples` read from sources. A source has a name, an affine, a grid_shape, n_volumes and, if
+# its volumes are the result of `clean_runs`, the settings of that as `cleaning`. It can `read` the
+# volumes at some positions, and `check_unchanged`. A new kind of image is a new source.
 CHUNK_BYTES = 4 * 1024**2
 
 
 class FileSource:
     """Volumes of one NIfTI file, read when asked for.
 
-    Only the header is read here. Data in a plain file are read through a memory map of the file
-    itself, data in a compressed file through a map of a decoded copy that all processes share.
+    Building it reads only the header. Data in an uncompressed file are read through a memory map
+    of the file itself, data in a compressed file through a map of a decoded copy that all
+    processes share.
 
     Parameters
     ----------
     path : str or path-like
         NIfTI-1 or NIfTI-2 file, single or pair, plain or compressed.
     affine : array of shape (4, 4), default=None
-        Voxel-to-RAS matrix that stands in place of the header's.
+        Voxel-to-RAS matrix that replaces the header's.
     """
+
+    cleaning = None
 
     def __init__(self, path, affine=None):
         self.path = os.path.abspath(os.path.expanduser(path))
@@ -68,8 +74,8 @@ class FileSource:
         )
 
     def __getstate__(self):
-        # joblib hashes what pickle writes: the stamp of this moment makes the hash of samples
-        # whose file was rewritten after they were built differ.
+        # joblib hashes what pickle writes: the current stamp changes the hash of samples whose file
+        # was rewritten after they were built.
         state = self.__dict__.copy()
         try:
             state["stamp_when_pickled"] = self._current_stamp()
@@ -106,7 +112,7 @@ class FileSource:
             while missing and (chunk := source.read(min(CHUNK_BYTES, missing))):
                 missing -= len(chunk)
                 yield chunk
-            # The checksum that tells damaged data stands behind all of them.
+            # The checksum that reveals damage follows all of the data.
             while source.read(CHUNK_BYTES):
                 pass
         except DAMAGED as error:
@@ -135,6 +141,8 @@ class FileSource:
 class ArraySource:
     """Volumes that are in memory already, as an array ``(n_volumes, x, y, z)``."""
 
+    cleaning = None
+
     def __init__(self, array, affine, name):
         if array.dtype.kind not in "biuf":
             raise ValueError(
@@ -149,7 +157,7 @@ class ArraySource:
     def read(self, volumes):
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32.
 
-        As from a file, neighbours that are float32 already cannot be written to.
+        As from a file, neighbouring volumes that are float32 already are read-only.
         """
         if self.array.dtype == np.float32 and len(stretches_of(volumes)) == 1:
             view = np.asarray(self.array[volumes[0] : volumes[-1] + 1])
@@ -158,7 +166,7 @@ class ArraySource:
         return self.array[volumes].astype(np.float32, copy=False)
 
     def check_unchanged(self):
-        """Do nothing: memory is what it is."""
+        """Do nothing: an array in memory has no file that could change."""
 
 
 def source_of(image, position):

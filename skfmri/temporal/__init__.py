@@ -1,1 +1,1 @@
-"""Operators in time: what is done along the time series of one run."""
+"""Operators in time: steps along the time series of one run."""

@@ -1,4 +1,4 @@
-"""Drift, noise or scale removed from the time series of one run."""
+"""Removal of drift, noise or scale from the time series of one run."""
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -6,7 +6,7 @@ from scipy.interpolate import CubicSpline
 
 def clean_run(signals, kept, confounds, parameters):
     """Return the cleaned signals of the volumes of one run that are kept."""
-    # Loaded where it is needed, so that those who clean nothing start sooner.
+    # Imported here, so that the package loads faster for those who clean nothing.
     from nilearn.signal import clean
 
     if len(kept) == len(signals):

@@ -7,31 +7,31 @@ from functools import partial
 import numpy as np
 
 INLINE = (bool, int, str)
-# Booleans, whole numbers, real numbers; arrays may hold text too.
+# Booleans, integers and real numbers; arrays may also hold text.
 SCALARS, ARRAYS = "biuf", "biufUS"
 MOST_SCALAR_BYTES = 8
 
 
 def encode(value, arrays, other):
-    """Return a value as JSON knows it.
+    """Return a value as JSON-serialisable values.
 
     Parameters
     ----------
     value : object
         None, a number, text, a list, tuple or dict of these, a NumPy number or an array.
     arrays : list of ndarray
-        Takes up the arrays, which JSON names by their position here.
+        Collects the arrays; the JSON refers to them by their position in this list.
     other : callable
-        Called with any other value; returns a dict of one entry whose key is no tag of this
-        function, or raises.
+        Called with any other value; returns a dict of one entry whose key is not a tag of this
+        function, or raises an error.
 
     Returns
     -------
     content : object
-        Whatever is no JSON value by itself is a dict of one entry, whose key tells what it is.
+        A value that JSON does not have becomes a dict of one entry, whose key says what it is.
     """
     inner = partial(encode, arrays=arrays, other=other)
-    # Exact types: a subclass would come back as something else.
+    # Exact types: an instance of a subclass would come back as something else.
     if value is None or type(value) in INLINE:
         return value
     if type(value) is float:
@@ -60,9 +60,9 @@ def decode(content, arrays, other):
     content : object
         What `encode` returned.
     arrays : list of ndarray
-        As `encode` has filled it.
+        The arrays that `encode` collected.
     other : dict of str to callable
-        For each tag that is none of `encode` a function of the content under it.
+        For each tag that `encode` does not have itself, a function of the content under it.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def decode(content, arrays, other):
     Raises
     ------
     ValueError
-        If a tag is not known.
+        If a tag is unknown.
     """
     inner = partial(decode, arrays=arrays, other=other)
     if isinstance(content, list):
@@ -89,7 +89,10 @@ def decode(content, arrays, other):
     }
     tag = next(iter(content), None)
     if len(content) != 1 or tag not in known:
-        raise ValueError(f"{list(content)[:3]} tell no kind of value, only {', '.join(known)} do.")
+        raise ValueError(
+            f"A value is described by {list(content)[:3]}, but it must have exactly one of "
+            f"{', '.join(known)}."
+        )
     return known[tag](content[tag])
 
 
@@ -103,12 +106,12 @@ def array_to_bytes(array):
 def array_from_bytes(data):
     """Return the array in the content of an ``.npy`` file, or raise ValueError.
 
-    Its size is compared with what its header says before any memory is asked for.
+    The size that its header states is compared with the real one before any memory is allocated.
     """
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"has the .npy version {version}, of which 1.0 and 2.0 are read")
+        raise ValueError(f"has the .npy version {version}, but only 1.0 and 2.0 can be read")
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -119,7 +122,7 @@ def array_from_bytes(data):
     body = data[stream.tell() :]
     if math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError(f"has {len(body)} bytes for an array of {dtype} and shape {shape}")
-    # Copied into memory of NumPy's own, which is aligned and can be written to.
+    # Copied into memory that NumPy allocates, which is aligned and writeable.
     return np.ndarray(shape, dtype, bytearray(body), order="F" if is_fortran else "C").copy("K")
 
 
@@ -130,7 +133,7 @@ def _encode_array(array, arrays, inner):
     if array.dtype.hasobject and array.dtype.names is None:
         return {"objects": [list(array.shape), [inner(item) for item in array.ravel().tolist()]]}
     raise TypeError(
-        f"An array of type {array.dtype} is none of numbers or text. Convert it, as in "
+        f"An array of type {array.dtype} holds neither numbers nor text. Convert it, as in "
         "numpy.asarray(labels, dtype=str)."
     )
 
@@ -139,7 +142,7 @@ def _scalar(dtype, value):
     if dtype == "U":
         return np.str_(value)
     if np.dtype(dtype).kind not in SCALARS:
-        raise ValueError(f"A number of type {dtype!r} is none.")
+        raise ValueError(f"{dtype!r} is not a type of numbers.")
     return np.dtype(dtype).type(value)
 
 

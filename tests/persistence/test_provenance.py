@@ -1,0 +1,100 @@
+import nibabel
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+
+import skfmri
+from skfmri.persistence import find_training_volumes, model_card, save, training_record
+
+AFFINE = np.array([[-3.0, 0, 0, 12], [0, 3, 0, -13], [0, 0, 3, -15], [0, 0, 0, 1]])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with an image of two runs, saved as whole numbers."""
+    folder = tmp_path_factory.mktemp("study-of-somebody")
+    volumes = np.random.default_rng(1).integers(0, 900, (9, 10, 11, 20)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volumes, AFFINE), folder / "bold.nii.gz")
+    return folder
+
+
+class TestTrainingRecord:
+    def test_it_tells_what_the_samples_were_but_no_folder(self, study, tmp_path):
+        samples = skfmri.NiftiSamples(
+            study / "bold.nii.gz", y=list("ab" * 10), groups=np.repeat([1, 2], 10)
+        )
+        model = make_pipeline(skfmri.NiftiSlabRotator(0, slab=(2, 4)), skfmri.VoxelZScorer())
+        path = tmp_path / "model.skfmri"
+        save(model.fit(samples), path, samples=samples[:12])
+        record = training_record(path)["samples"]
+        assert (record["n_volumes"], record["n_groups"], record["n_runs"]) == (12, 2, 2)
+        assert record["volumes_per_group"] == {"1": {"a": 5, "b": 5}, "2": {"a": 1, "b": 1}}
+        assert record["files"] == [{"name": "bold.nii.gz", "n_volumes": 12}]
+        assert record["grid_shape"] == [9, 10, 11]
+        np.testing.assert_array_equal(record["affine"], AFFINE)
+        assert record["cleaning"] is None
+        assert b"study-of-somebody" not in path.read_bytes()
+        assert find_training_volumes(path, samples).tolist() == [True] * 12 + [False] * 8
+
+    def test_training_volumes_are_known_in_another_file_of_another_type(
+        self, study, models, tmp_path
+    ):
+        samples = skfmri.NiftiSamples(study / "bold.nii.gz")
+        path = tmp_path / "model.skfmri"
+        scorer = skfmri.VoxelZScorer().fit(samples)
+        save(scorer, path, samples=samples[[3, 7]])
+        data = nibabel.load(study / "bold.nii.gz").get_fdata()[..., ::-1]
+        data[0, 0, 0, 16] += 1  # volume 3 of the original
+        copied = nibabel.Nifti1Image(data.astype(np.float64), AFFINE)
+        nibabel.save(copied, tmp_path / "renamed.nii")
+        found = find_training_volumes(path, tmp_path / "renamed.nii")
+        assert np.flatnonzero(found).tolist() == [12]
+
+    def test_the_sign_of_zero_and_the_order_in_memory_hide_no_volume(self, tmp_path):
+        volumes = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+        volumes[:, 1] = 0
+        path = tmp_path / "model.skfmri"
+        samples = skfmri.NiftiSamples.from_array(volumes, AFFINE)
+        save(skfmri.VoxelZScorer().fit(samples), path, samples=samples)
+        copied = np.asfortranarray(np.where(volumes == 0, np.float32(-0.0), volumes))
+        assert find_training_volumes(path, skfmri.NiftiSamples.from_array(copied, AFFINE)).all()
+
+    def test_volumes_of_cleaned_runs_are_known_before_and_after_cleaning(self, study, tmp_path):
+        raw = skfmri.NiftiSamples(study / "bold.nii.gz")
+        cleaned = skfmri.clean_runs(raw, high_pass=0.02, t_r=2.5)[2:9]
+        path = tmp_path / "model.skfmri"
+        save(skfmri.VoxelZScorer().fit(cleaned), path, samples=cleaned)
+        assert training_record(path)["samples"]["cleaning"] == {
+            "detrend": True,
+            "standardize": True,
+            "high_pass": 0.02,
+            "t_r": [2.5],
+            "confounds": False,
+            "sample_masks": False,
+        }
+        how = "each run by clean_runs with detrend, standardize, high_pass=0.02 Hz with t_r=2.5 s"
+        assert f"cleaning: {how}" in model_card(path)
+        expected = np.isin(range(20), range(2, 9))
+        np.testing.assert_array_equal(find_training_volumes(path, raw), expected)
+        as_files = skfmri.NiftiSamples.from_array(np.asarray(cleaned), AFFINE)
+        assert find_training_volumes(path, as_files).all()
+        untouched = skfmri.clean_runs(raw, detrend=False, standardize=False)
+        np.testing.assert_array_equal(find_training_volumes(path, untouched), expected)
+
+    def test_a_model_without_samples_does_not_know_them(self, models, study, tmp_path):
+        save(models["linear"], tmp_path / "model.skfmri")
+        assert training_record(tmp_path / "model.skfmri") == {"samples": None, "result": None}
+        with pytest.raises(ValueError, match=r"Save the model again with save\(..., samples=\)"):
+            find_training_volumes(tmp_path / "model.skfmri", study / "bold.nii.gz")
+        assert "Unknown: the model was saved without `samples`" in model_card(
+            tmp_path / "model.skfmri"
+        )
+
+    def test_samples_of_another_study_are_refused(self, models, samples, tmp_path):
+        volumes = np.asarray(samples)
+        other = skfmri.NiftiSamples.from_array(volumes, 2 * AFFINE, y=samples.y)
+        with pytest.raises(ValueError, match=r"samples has the affine .* but the model has"):
+            save(models["linear"], tmp_path / "model.skfmri", samples=other)
+        other = skfmri.NiftiSamples.from_array(volumes, AFFINE, y=["cat", "dog"] * 12)
+        with pytest.raises(ValueError, match="class 'dog' is only in the samples or only in"):
+            save(models["linear"], tmp_path / "model.skfmri", samples=other)
