@@ -259,6 +259,28 @@ def test_lengths_leave_docstrings_out():
     assert bodies == {"outer in line 6": 8, "inner in line 12": 1}
 
 
+@pytest.mark.parametrize("command", ["", "decode", "demo", "report", "predict"])
+def test_help_loads_nothing_heavy(command):
+    argv = [*command.split(), "--help"]
+    # The exit of --help would end the process before its modules are listed.
+    statement = (
+        "from contextlib import redirect_stdout, suppress\n"
+        "from io import StringIO\n"
+        "from skfmri.cli import main\n"
+        f"with suppress(SystemExit), redirect_stdout(StringIO()): main({argv!r})"
+    )
+    heavy = {"keras", "tensorflow", "matplotlib", "sklearn", "nilearn", "pandas", "numpy"}
+    assert not modules_after(statement) & heavy
+
+
+def test_building_samples_loads_neither_keras_nor_matplotlib():
+    statement = (
+        "import numpy, skfmri\n"
+        "skfmri.NiftiSamples.from_array(numpy.zeros((2, 3, 4, 5)), numpy.eye(4))"
+    )
+    assert not modules_after(statement) & {"keras", "tensorflow", "matplotlib"}
+
+
 def test_the_installed_package_is_the_one_under_test():
     try:
         distribution = importlib.metadata.distribution("skfmri")

@@ -4,12 +4,14 @@ import argparse
 import importlib.metadata
 
 from skfmri.cli.values import (
+    parse_angle,
     parse_confounds,
     parse_entities,
     parse_integers,
     parse_names,
     parse_path,
     parse_slab,
+    parse_spread,
     parse_threshold,
     typed,
 )
@@ -208,7 +210,7 @@ def _add_slab_arguments(slab):
         shown = f"{text} (default: {typed(defaults[name])})"
         _add_unless_given(slab, name, shown, **options)
 
-    add("angle", "rotation in radians", type=float, metavar="RAD")
+    add("angle", "rotation in radians, or in degrees as 20deg", type=parse_angle)
     add("axis", "world axis of the rotation", choices=("x", "y", "z"))
     add("slab", "first slice and end, or 'all'", type=parse_slab, metavar="FIRST:END")
     add("slab_reference", "volume in which slices are counted", choices=("crop", "grid"))
@@ -220,7 +222,9 @@ def _add_slab_arguments(slab):
         help="keep planes without data",
     )
     add("interpolation", "how volumes are resampled", choices=("continuous", "linear", "nearest"))
-    add("std_threshold", "spread below which a voxel becomes 0, or 'none'", type=parse_threshold)
+    add(
+        "std_threshold", "spread below which voxels become 0, 'auto' or 'none'", type=parse_spread
+    )
     add("mean_threshold", "mean below which none is subtracted, or 'none'", type=parse_threshold)
 
 

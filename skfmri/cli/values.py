@@ -63,6 +63,23 @@ def parse_slab(text):
     return int(first), int(end)
 
 
+def parse_angle(text):
+    """Return a number of radians, or text such as 20deg for the rotator to read."""
+    try:
+        return float(text)
+    except ValueError:
+        if text.strip().endswith("deg"):
+            return text
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of radians, nor of degrees such as 20deg"
+        ) from None
+
+
+def parse_spread(text):
+    """Return a number, None for 'none', or 'auto'."""
+    return text if text == "auto" else parse_threshold(text)
+
+
 def parse_threshold(text):
     """Return a number, or None for 'none'."""
     if text == "none":

@@ -1,8 +1,8 @@
 """Private names of scikit-learn that skfmri relies on.
 
 A release of scikit-learn may rename them without notice, so they are used through this file alone.
-What its developer guide documents despite an underscore, such as `_init_callback_context`, is not
-listed here.
+What its documentation describes despite an underscore, such as `_init_callback_context` or
+`_safe_indexing`, is not listed here.
 """
 
 from sklearn.base import BaseEstimator
