@@ -1,10 +1,12 @@
 """Checks on user input, each with its error message."""
 
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 
 import numpy as np
 
 GRID_TOLERANCE_MM = 1e-3
+# What NumPy makes of NaN, pandas.NA or NaT in a list with strings. "None" may be a label.
+NAMES_OF_MISSING = ("nan", "<NA>", "NaT")
 
 
 def describe_grid(grid_shape):
@@ -93,9 +95,33 @@ def check_affine(affine, name):
     return affine
 
 
-def check_per_volume(values, n_volumes, what):
-    """Return `values` as an array of shape (n_volumes,), or raise ValueError."""
-    values = np.asarray(values)
+def check_per_volume(values, n_volumes, what, *, names_of_missing=NAMES_OF_MISSING):
+    """Return `values` as an array of shape (n_volumes,), or raise ValueError.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_volumes,)
+        One value per volume, taken by position. All are numbers, all are strings, or all are
+        of another type; none is missing.
+    n_volumes : int
+        Number of volumes.
+    what : str
+        What a value is, for error messages.
+    names_of_missing : sequence of str, default=("nan", "<NA>", "NaT")
+        Strings that count as missing if the values are strings.
+
+    Returns
+    -------
+    values : ndarray of shape (n_volumes,)
+    """
+    given = values
+    try:
+        values = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(
+            f"{what}s must be one-dimensional, but those given have no common shape. "
+            f"Pass one {what} per volume."
+        ) from error
     if values.ndim != 1:
         raise ValueError(
             f"{what}s must be one-dimensional, but have shape {values.shape}. "
@@ -105,7 +131,75 @@ def check_per_volume(values, n_volumes, what):
         raise ValueError(
             f"Found {len(values)} {what}s for {n_volumes} volumes. Pass one {what} per volume."
         )
+    if np.ma.isMaskedArray(given):
+        _refuse_missing(np.ma.getmaskarray(given), ["masked"], what)
+    if values.dtype.kind in "biu":
+        return values
+    if values.dtype.kind in "fcmM":
+        _refuse_missing(values != values, ["NaT" if values.dtype.kind in "mM" else "NaN"], what)
+        return values
+    if isinstance(given, np.ndarray) and values.dtype.kind == "U":
+        names = [name for name in names_of_missing if (values == name).any()]
+        _refuse_missing(np.isin(values, names), list(map(repr, names)), what)
+        return values
+    # In a list of strings, NumPy has turned missing values and numbers into strings as well.
+    entries = values if values.dtype == object else list(given)
+    is_missing = np.fromiter((_is_missing(v, names_of_missing) for v in entries), bool, n_volumes)
+    names = dict.fromkeys(_name_of_missing(entries[i]) for i in np.flatnonzero(is_missing))
+    _refuse_missing(is_missing, list(names), what)
+    _refuse_mixed_types(entries, what)
     return values
+
+
+def _is_missing(value, names_of_missing):
+    if isinstance(value, str):
+        return value in names_of_missing
+    try:
+        return value is None or value is np.ma.masked or bool(value != value)
+    except TypeError:
+        # pandas.NA refuses to be true or false.
+        return True
+    except ValueError:
+        # An array is not a single value, and so not a missing one.
+        return False
+
+
+def _name_of_missing(value):
+    if isinstance(value, str):
+        return repr(str(value))
+    return "NaN" if isinstance(value, Real) else str(value)
+
+
+def _refuse_missing(is_missing, names, what):
+    """Raise ValueError with the positions of missing values, if there are any."""
+    positions = np.flatnonzero(is_missing)
+    if len(positions):
+        several = len(positions) > 1
+        shown = ", ".join(map(str, positions[:5])) + (" and so on" if len(positions) > 5 else "")
+        raise ValueError(
+            f"Found {len(positions)} missing {what}{'s' if several else ''} "
+            f"({', '.join(names[:3])}) for {len(is_missing)} volumes, at position"
+            f"{'s' if several else ''} {shown}. Leave these volumes out first, for example with "
+            f"samples[keep], or give each of them a {what}."
+        )
+
+
+def _refuse_mixed_types(entries, what):
+    """Raise ValueError if numbers, strings or other types occur together."""
+    examples = {}
+    for position, entry in enumerate(entries):
+        # NumPy's bool is not a Number.
+        is_number = isinstance(entry, (Number, np.bool_))
+        kind = "string" if isinstance(entry, str) else type(entry).__name__
+        kind = "number" if is_number else kind
+        if kind not in examples:
+            shown = repr(str(entry)) if kind == "string" else str(entry)
+            examples[kind] = f"the {kind} {shown} at position {position}"
+    if len(examples) > 1:
+        raise ValueError(
+            f"{what}s must be all numbers or all strings, but there are "
+            f"{' and '.join(examples.values())}. Convert them first, for example all to strings."
+        )
 
 
 def check_fitted_shape(shape, fitted_shape, estimator_name):

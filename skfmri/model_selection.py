@@ -186,7 +186,8 @@ class RepeatedStratifiedGroupKFold(_RepeatedGroupSplits):
     scikit-learn shuffles only among groups whose class counts vary equally, so labels may leave
     few partitions, and no formula says how many. Partitions are drawn until `n_repeats` distinct
     ones are found; after ``50 + 10 * found`` draws in a row without a new one `split` gives up
-    with an error that says how many were found. Not every partition is equally likely.
+    with an error that says how many were found. Not every partition is equally likely. scikit-learn
+    sometimes leaves a fold without a group; such partitions are drawn again.
 
     If `groups` or `y` is None, it is taken from `X.groups` or `X.y`, which `NiftiSamples`
     has. The splitter requests groups itself if metadata routing is on.
@@ -214,25 +215,34 @@ class RepeatedStratifiedGroupKFold(_RepeatedGroupSplits):
             splitter = StratifiedGroupKFold(self.n_splits, shuffle=True, random_state=rng)
             return _fold_of_group(splitter.split(codes, labels, codes), codes)
 
-        first = draw()
-        partitions = {_partition_key(first): first}
-        n_vain = 0
-        # scikit-learn warns of rare classes at each draw; the first warning is enough.
+        partitions, n_vain = {}, 0
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
             while len(partitions) < self.n_repeats:
                 fold_of_group = draw()
+                # scikit-learn warns of rare classes at each draw; the first warning is enough.
+                warnings.simplefilter("ignore", UserWarning)
                 key = _partition_key(fold_of_group)
-                n_vain = n_vain + 1 if key in partitions else 0
-                partitions.setdefault(key, fold_of_group)
+                # scikit-learn may put all groups into fewer folds, so that nothing is tested.
+                has_empty_fold = len(set(key)) < self.n_splits
+                n_vain = n_vain + 1 if has_empty_fold or key in partitions else 0
+                if not has_empty_fold:
+                    partitions.setdefault(key, fold_of_group)
                 if n_vain > 50 + 10 * len(partitions):
-                    raise ValueError(
-                        f"n_repeats={self.n_repeats} needs as many distinct partitions, but "
-                        f"{n_vain} draws in a row gave none but the {len(partitions)} "
-                        f"found for {n_groups} groups in {self.n_splits} stratified folds. Set "
-                        f"n_repeats to at most {len(partitions)} or choose another n_splits."
-                    )
+                    raise ValueError(self._too_few(len(partitions), n_vain, n_groups))
         return list(partitions.values())
+
+    def _too_few(self, n_found, n_vain, n_groups):
+        if not n_found:
+            return (
+                f"{n_groups} groups cannot be stratified into {self.n_splits} folds: {n_vain} "
+                f"draws in a row left a fold without a group. Set n_splits to less than "
+                f"{self.n_splits}, or use RepeatedGroupKFold, which ignores the labels."
+            )
+        return (
+            f"n_repeats={self.n_repeats} needs as many distinct partitions, but {n_vain} draws in "
+            f"a row gave none but the {n_found} found for {n_groups} groups in {self.n_splits} "
+            f"stratified folds. Set n_repeats to at most {n_found} or choose another n_splits."
+        )
 
 
 def _encode_groups(X, groups, n_samples):
@@ -253,11 +263,6 @@ def _encode_groups(X, groups, n_samples):
             f"Group labels must have one sortable type, but have the types {types}. "
             "Give each sample a group, for example its run as an integer."
         ) from error
-    if (names != names).any():
-        raise ValueError(
-            f"Found {np.sum(groups != groups)} missing group labels (NaN) for {n_samples} "
-            "samples. Give each sample a group."
-        )
     return codes, len(names)
 
 
@@ -268,6 +273,9 @@ def _find_labels(X, y, n_samples):
             "Found no labels: y is None, and X has none either. Pass y, or use "
             "RepeatedGroupKFold, which needs no labels."
         )
+    y = np.asarray(y)
+    # A column, such as one of a table, is taken as scikit-learn takes it.
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     return check_per_volume(y, n_samples, "label")
 
 

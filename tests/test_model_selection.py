@@ -135,6 +135,17 @@ def grouped_labels(draw):
     return groups, labels[: len(groups)], draw(st.integers(2, n_groups))
 
 
+@st.composite
+def few_groups(draw):
+    """Two classes in few groups of very different sizes, which is what leaves folds empty."""
+    n_splits = draw(st.integers(3, 4))
+    n_groups = draw(st.integers(n_splits, n_splits + 1))
+    extra = draw(st.lists(st.integers(0, n_groups - 1), min_size=2, max_size=8))
+    groups = np.array(draw(st.permutations(list(range(n_groups)) + extra)))
+    labels = draw(st.lists(st.integers(0, 1), min_size=len(groups), max_size=len(groups)))
+    return groups, np.array(labels), n_splits
+
+
 class TestLaws:
     @settings(deadline=None, max_examples=60)
     @given(
@@ -218,6 +229,61 @@ class TestInScikitLearn:
         assert repr(splitter(3, n_repeats=2, random_state=0)) == expected
 
 
+# scikit-learn's splitter leaves a fold of each without a group (seed 0).
+EMPTY_FOLDS = [
+    (4, [0, 1, 2, 3, 1, 3, 2, 3, 3], [0, 0, 1, 0, 0, 1, 1, 0, 0]),
+    (4, [0, 1, 2, 3, 3, 2, 0, 3, 2], [0, 1, 1, 0, 1, 1, 0, 1, 1]),
+]
+
+
+class TestEmptyFolds:
+    @pytest.mark.filterwarnings("ignore:The least populated class")
+    @pytest.mark.parametrize(("n_splits", "groups", "labels"), EMPTY_FOLDS)
+    def test_a_fold_that_scikit_learn_leaves_empty_is_drawn_again(self, n_splits, groups, labels):
+        groups, labels = np.array(groups), np.array(labels)
+        plain = StratifiedGroupKFold(n_splits, shuffle=True, random_state=0)
+        assert not all(len(test) for _, test in plain.split(groups, labels, groups))
+        cv = RepeatedStratifiedGroupKFold(n_splits, n_repeats=1, random_state=0)
+        splits = list(cv.split(groups, labels, groups))
+        assert len(splits) == n_splits
+        assert all(len(train) and len(test) for train, test in splits)
+        assert same_splits(splits, list(cv.split(groups, labels, groups)))
+
+    def test_if_every_draw_leaves_a_fold_empty_there_is_a_way_out(self, monkeypatch):
+        def split(self, X, y, groups):
+            yield np.array([], int), np.arange(24)
+            yield np.arange(24), np.array([], int)
+
+        monkeypatch.setattr(StratifiedGroupKFold, "split", split)
+        cv = RepeatedStratifiedGroupKFold(2, n_repeats=1, random_state=0)
+        message = "6 groups cannot be stratified into 2 folds: 51 draws .* use RepeatedGroupKFold"
+        with pytest.raises(ValueError, match=message):
+            list(cv.split(RUNS, LABELS, RUNS))
+
+    @settings(deadline=None, max_examples=200)
+    @given(data=few_groups(), seed=st.integers(0, 2**32 - 1))
+    def test_no_fold_of_small_designs_is_ever_empty(self, data, seed):
+        groups, labels, n_splits = data
+        cv = RepeatedStratifiedGroupKFold(n_splits, n_repeats=1, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                splits = list(cv.split(groups, labels, groups))
+            except ValueError as error:
+                # A class with too few samples, or a design for which no draw fills all folds.
+                assume("each class" not in str(error) and "cannot be strat" not in str(error))
+                raise
+        assert [len(test) > 0 for _, test in splits] == [True] * n_splits
+
+
+def test_labels_in_a_column_are_labels():
+    cv = RepeatedStratifiedGroupKFold(3, n_repeats=2, random_state=0)
+    expected = list(cv.split(RUNS, LABELS, RUNS))
+    assert same_splits(list(cv.split(RUNS, LABELS[:, np.newaxis], RUNS)), expected)
+    with pytest.raises(ValueError, match=r"labels must be one-dimensional, but have shape \(24, 2"):
+        next(cv.split(RUNS, np.stack([LABELS, LABELS], axis=1), RUNS))
+
+
 def test_stratified_splits_find_labels_in_the_samples(samples):
     cv = RepeatedStratifiedGroupKFold(3, n_repeats=2, random_state=0)
     assert same_splits(list(cv.split(samples)), list(cv.split(RUNS, LABELS, RUNS)))
@@ -277,8 +343,17 @@ class TestErrors:
 
     def test_groups_of_mixed_types(self, splitter):
         groups = RUNS.astype(object)
+        groups[2] = "x"
+        message = "the number 0 at position 0 and the string 'x' at position 2"
+        with pytest.raises(ValueError, match=message):
+            next(splitter(3).split(RUNS, LABELS, groups))
         groups[2] = None
-        with pytest.raises(ValueError, match=r"have the types NoneType, int\."):
+        with pytest.raises(ValueError, match=r"Found 1 missing group label \(None\) for 24"):
+            next(splitter(3).split(RUNS, LABELS, groups))
+
+    def test_groups_that_cannot_be_sorted(self, splitter):
+        groups = np.array([{"run": int(run)} for run in RUNS])
+        with pytest.raises(ValueError, match=r"one sortable type, but have the types dict\."):
             next(splitter(3).split(RUNS, LABELS, groups))
 
     def test_too_few_partitions_show_before_the_first_split(self, splitter):

@@ -1,6 +1,7 @@
 import gzip
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zlib
@@ -9,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import joblib
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import _num_samples, indexable
 
-import skfmri.samples.images
+import skfmri.samples.compressed
 import skfmri.samples.sources
-from skfmri.samples import NiftiSamples
+from skfmri.samples import NiftiSamples, as_samples
 
 SHAPE = (6, 7, 8)
 AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3.1, 0.2, -20], [0, -0.2, 3.5, 11], [0, 0, 0, 1]])
@@ -322,6 +324,225 @@ def _mean(samples):
     return float(np.asarray(samples, dtype=float).mean())
 
 
+def read(images):
+    return np.asarray(NiftiSamples(images))
+
+
+class TestImagesThatWereLoaded:
+    """An image is read as ``np.asanyarray(image.dataobj)`` reads it, wherever it was saved."""
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nii.bz2", ".img"])
+    def test_saving_them_to_one_scratch_file_changes_nothing(self, tmp_path, volumes, suffix):
+        cls = nibabel.Nifti1Pair if suffix == ".img" else nibabel.Nifti1Image
+        paths = [tmp_path / f"{name}{suffix}" for name in "ab"]
+        images = [nibabel.load(write(path, volumes + i, cls=cls)) for i, path in enumerate(paths)]
+        for image in images:
+            nibabel.save(image, tmp_path / f"scratch{suffix}")
+        np.testing.assert_array_equal(read(images), np.concatenate([volumes, volumes + 1]))
+        assert joblib.hash(NiftiSamples(images)) == joblib.hash(NiftiSamples(paths))
+
+    def test_a_deleted_preview_is_not_needed(self, tmp_path, volumes):
+        image = nibabel.load(write(tmp_path / "a.nii.gz", volumes))
+        nibabel.save(image, tmp_path / "preview.nii")
+        (tmp_path / "preview.nii").unlink()
+        np.testing.assert_array_equal(read(image), volumes)
+
+    def test_the_type_and_scale_are_those_of_the_file_loaded(self, tmp_path, volumes):
+        data = np.moveaxis(volumes, 0, -1).astype(np.int16)
+        image = nibabel.Nifti1Image(data, AFFINE)
+        image.header.set_slope_inter(0.25, -7)
+        nibabel.save(image, tmp_path / "a.nii.gz")
+        image = nibabel.load(tmp_path / "a.nii.gz")
+        image.set_data_dtype(np.float64)
+        nibabel.save(image, tmp_path / "b.nii")
+        expected = np.moveaxis(np.asanyarray(image.dataobj), -1, 0)
+        np.testing.assert_allclose(read(image), expected, rtol=1e-6)
+
+    def test_changes_to_the_cache_do_not_count_and_a_changed_array_does(self, tmp_path, volumes):
+        image = nibabel.load(write(tmp_path / "a.nii.gz", volumes))
+        image.get_fdata()[:] = 0
+        np.testing.assert_array_equal(read(image), volumes)
+        changed = nibabel.Nifti1Image(np.asanyarray(image.dataobj) + 1, AFFINE, image.header)
+        nibabel.save(changed, tmp_path / "b.nii.gz")
+        np.asanyarray(changed.dataobj)[:] += 1
+        np.testing.assert_array_equal(read(changed), volumes + 2)
+
+    def test_a_part_of_a_raw_file_is_read_where_it_lies(self, tmp_path, volumes):
+        (tmp_path / "raw.bin").write_bytes(b"before" + volumes[:, ::-1].T.tobytes("F"))
+        spec = (*SHAPE, 9), np.dtype(np.float32), 6
+        proxy = nibabel.arrayproxy.ArrayProxy(str(tmp_path / "raw.bin"), spec)
+        image = nibabel.Nifti1Image(proxy, AFFINE)
+        expected = np.moveaxis(np.asanyarray(image.dataobj), -1, 0)
+        np.testing.assert_array_equal(read(image), expected)
+
+    def test_one_whose_file_is_gone_is_named(self, tmp_path, volumes):
+        image = nibabel.load(write(tmp_path / "a.nii.gz", volumes))
+        nibabel.save(image, tmp_path / "b.nii.gz")
+        (tmp_path / "a.nii.gz").unlink()
+        with pytest.raises(FileNotFoundError, match=r"no file .*a.nii.gz, which image 0 reads"):
+            NiftiSamples(image)
+
+    def test_two_views_of_one_file_have_a_copy_each(self, tmp_path, volumes):
+        image = nibabel.load(write(tmp_path / "a.nii.gz", volumes))
+        proxy = image.dataobj
+        spec = (*SHAPE, 2), proxy.dtype, proxy.offset
+        start = nibabel.Nifti1Image(nibabel.arrayproxy.ArrayProxy(proxy.file_like, spec), AFFINE)
+        np.testing.assert_array_equal(read([image, start]), [*volumes, *volumes[:2]])
+
+
+def table_of(values):
+    return pd.Series(values, index=np.arange(len(values))[::-1] + 7)
+
+
+NAN = float("nan")
+MISSING = {
+    "strings with NaN": (["a", NAN, "b"], r"1 missing label \(NaN\) for 3 .* position 1\."),
+    "strings with None": (["a", "b", None], r"\(None\) for 3 volumes, at position 2\."),
+    "numbers with None": ([None, 1, None], r"2 missing labels \(None\) .* positions 0, 2\."),
+    "numbers with NaN": ([1, 2, NAN], r"\(NaN\) for 3 volumes, at position 2"),
+    "pandas.NA": (["a", pd.NA, "b"], r"\(<NA>\) for 3 volumes, at position 1"),
+    "NaT": ([pd.Timestamp("2020-01-01"), pd.NaT, pd.NaT], r"\(NaT\) .* positions 1, 2"),
+    "times": (np.array(["2020", "NaT", "2021"], "M8[D]"), r"\(NaT\) .* position 1"),
+    "what NumPy made of NaN": (np.array(["a", NAN, "b"]), r"\('nan'\) .* position 1"),
+    "series": (table_of(["a", "b", None]), r"for 3 volumes, at position 2"),
+    "categories": (table_of(["a", None, "b"]).astype("category"), r"at position 1"),
+    "nullable integers": (table_of([1, None, 2]).astype("Int64"), r"at position 1"),
+    "masked": (np.ma.masked_array([1, 2, 3], [0, 0, 1]), r"\(masked\) .* position 2"),
+}
+
+
+class TestLabels:
+    @pytest.fixture
+    def samples(self):
+        return NiftiSamples.from_array(np.ones((3, 1, 1, 1)), np.eye(4), y=[0, 1, 0])
+
+    @pytest.mark.parametrize("case", MISSING)
+    @pytest.mark.parametrize(
+        ("name", "what"), [("y", "label"), ("groups", "group label"), ("runs", "run label")]
+    )
+    def test_missing_ones_are_refused_with_their_positions(self, case, name, what):
+        values, message = MISSING[case]
+        with pytest.raises(ValueError, match=message.replace("missing label", f"missing {what}")):
+            NiftiSamples.from_array(np.ones((3, 1, 1, 1)), np.eye(4), **{name: values})
+
+    @pytest.mark.parametrize("name", ["y", "groups", "runs"])
+    def test_they_are_checked_when_they_are_assigned_later(self, samples, name):
+        before = getattr(samples, name).tolist()
+        for values, message in [
+            (["a", NAN, "b"], r"\(NaN\) for 3 volumes, at position 1"),
+            ([1, 2], "Found 2 .*labels for 3 volumes"),
+            (np.zeros((3, 1)), r"one-dimensional, but have shape \(3, 1\)"),
+            ([1, "a", 2], r"the number 1 at position 0 and the string 'a' at position 1"),
+            ([[1], [2, 3], [4]], "one-dimensional, but those given have no common shape"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                setattr(samples, name, values)
+        assert getattr(samples, name).tolist() == before
+
+    def test_many_positions_are_cut_short(self):
+        with pytest.raises(ValueError, match=r"9 missing .* positions 0, 1, 2, 3, 4 and so on\."):
+            NiftiSamples.from_array(np.ones((9, 1, 1, 1)), np.eye(4), y=[None] * 9)
+
+    @pytest.mark.parametrize("name", ["y", "groups", "runs"])
+    def test_a_series_is_taken_by_position(self, samples, name):
+        setattr(samples, name, table_of(["a", "b", "c"]))
+        assert getattr(samples[[2, 0]], name).tolist() == ["c", "a"]
+
+    @pytest.mark.parametrize("values", [["", "a", "None"], ["none", "n/a", "NA"], [True, 2, 0.5]])
+    def test_words_that_may_be_labels_are_taken(self, samples, values):
+        samples.y = values
+        assert samples.y.tolist() == values
+
+    def test_y_can_be_removed_and_groups_cannot(self, samples):
+        samples.y = None
+        assert samples[:2].y is None
+        for name, what in [("groups", "group labels"), ("runs", "run labels")]:
+            with pytest.raises(ValueError, match=f"{what} cannot be None"):
+                setattr(samples, name, None)
+
+    def test_the_representation_never_fails(self, samples):
+        samples.groups = np.array(["a", "b", "c"], dtype=object)
+        samples.groups[1:] = [None, 2]
+        assert repr(samples) == "NiftiSamples(3 volumes of 1 x 1 x 1, 3 groups)"
+
+    def test_choosing_volumes_checks_nothing_again(self, samples, monkeypatch):
+        def refuse(*_, **__):
+            raise AssertionError
+
+        monkeypatch.setattr("skfmri.samples.nifti.check_per_volume", refuse)
+        assert pickle.loads(pickle.dumps(samples[1:])).y.tolist() == [1, 0]
+
+
+class TestWhatNamesImages:
+    @pytest.fixture
+    def folder(self, tmp_path, volumes):
+        for i, run in enumerate([10, 2, 1]):
+            write(tmp_path / f"run-{run}.nii", volumes[i : i + 1])
+        return tmp_path
+
+    @pytest.fixture
+    def paths(self, folder):
+        return [folder / f"run-{run}.nii" for run in (10, 2, 1)]
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            tuple,
+            table_of,
+            pd.Index,
+            lambda paths: table_of(list(map(str, paths))),
+            lambda paths: np.array(list(map(str, paths))),
+            lambda paths: np.array(paths, dtype=object),
+            iter,
+            lambda paths: (path for path in paths),
+            lambda paths: map(nibabel.load, paths),
+        ],
+    )
+    def test_every_sequence_keeps_its_order(self, paths, volumes, given):
+        np.testing.assert_array_equal(read(given(paths)), volumes[:3])
+
+    def test_path_glob_keeps_its_order(self, folder):
+        images = [nibabel.load(path) for path in folder.glob("*.nii")]
+        order = [np.asanyarray(image.dataobj)[..., 0] for image in images]
+        np.testing.assert_array_equal(read(folder.glob("*.nii")), order)
+
+    def test_patterns_sort_run_2_before_run_10(self, folder, volumes):
+        np.testing.assert_array_equal(read(f"{folder}/run-*.nii"), volumes[[2, 1, 0]])
+        np.testing.assert_array_equal(read(folder / "run-?.nii"), volumes[[2, 1]])
+
+    def test_patterns_reach_into_folders_in_natural_order(self, folder, volumes):
+        for i, subject in enumerate([12, 3]):
+            (folder / f"sub-{subject}").mkdir()
+            write(folder / f"sub-{subject}" / "a.nii", volumes[i : i + 1])
+        np.testing.assert_array_equal(read(f"{folder}/**/a.nii"), volumes[[1, 0]])
+
+    def test_a_path_that_exists_is_no_pattern(self, folder, volumes):
+        write(folder / "run-[2].nii", volumes[7:9])
+        np.testing.assert_array_equal(read(f"{folder}/run-[2].nii"), volumes[7:9])
+
+    def test_a_pattern_without_a_match_is_refused(self, folder):
+        with pytest.raises(FileNotFoundError, match=r"no file .*sub-\*.nii, and none matches it"):
+            NiftiSamples(f"{folder}/sub-*.nii")
+
+    def test_things_without_an_order_are_refused(self, paths):
+        for images in [set(paths), {"a": paths[0]}]:
+            with pytest.raises(TypeError, match="has no order that labels could follow"):
+                NiftiSamples(images)
+        table = pd.DataFrame({"path": paths})
+        with pytest.raises(TypeError, match=r"DataFrame of shape \(3, 1\).*Pass one column"):
+            NiftiSamples(table)
+        with pytest.raises(TypeError, match="Image 1 is a float"):
+            NiftiSamples(pd.Series([str(paths[0]), NAN]))
+        with pytest.raises(TypeError, match="Image 0 is a NiftiSamples"):
+            NiftiSamples(NiftiSamples(paths))
+        with pytest.raises(ValueError, match="empty list"):
+            NiftiSamples(iter([]))
+
+    def test_estimators_take_an_array_of_paths(self, paths, volumes):
+        samples = as_samples(np.array(paths, dtype=object), "VoxelZScorer")
+        np.testing.assert_array_equal(np.asarray(samples), volumes[:3])
+
+
 class TestRefusals:
     def test_missing_file(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"There is no file .*nowhere\.nii\.gz"):
@@ -351,7 +572,7 @@ class TestRefusals:
     def inflater(self, request, monkeypatch):
         """Read with isal and, as where it is not installed, without."""
         if request.param == "zlib":
-            monkeypatch.setattr(skfmri.samples.images, "igzip", None)
+            monkeypatch.setattr(skfmri.samples.compressed, "isal_zlib", None)
         else:
             pytest.importorskip("isal", reason="needs the extra skfmri[fast]")
 
@@ -369,7 +590,7 @@ class TestRefusals:
             np.asarray(samples)
         short = tmp_path / "c.nii.gz"
         short.write_bytes(gzip.compress(gzip.decompress(write(short, volumes).read_bytes())[:-4]))
-        with pytest.raises(ValueError, match=r"c.nii.gz is truncated .* of which 12092 were read"):
+        with pytest.raises(ValueError, match=r"c.nii.gz is truncated .* of which 12092 are there"):
             np.asarray(NiftiSamples(short))
         assert not list((tmp_path / "store").glob("*.part"))
 
@@ -399,6 +620,128 @@ class TestRefusals:
         nibabel.save(nibabel.MGHImage(volumes[0], AFFINE), tmp_path / "a.mgz")
         with pytest.raises(ValueError, match=r"a.mgz is a MGHImage, not a NIfTI image"):
             NiftiSamples(tmp_path / "a.mgz")
+
+    def test_junk_behind_a_whole_gzip_stream_is_not_read(self, tmp_path, volumes, inflater):
+        path = write(tmp_path / "a.nii.gz", volumes)
+        whole = path.read_bytes()
+        for junk in [b"junk", b"\0" * 700, gzip.compress(b"more")[:-3], b"\x1f\x8b" * 9]:
+            path.write_bytes(whole + junk)
+            expected = np.moveaxis(np.asanyarray(nibabel.load(path).dataobj), -1, 0)
+            np.testing.assert_array_equal(read(path), expected)
+            np.testing.assert_array_equal(expected, volumes)
+
+    def test_gzip_streams_in_a_row_are_one(self, tmp_path, volumes, inflater):
+        content = write(tmp_path / "a.nii", volumes).read_bytes()
+        parts = [gzip.compress(content[i : i + 999]) for i in range(0, len(content), 999)]
+        (tmp_path / "a.nii.gz").write_bytes(b"\0\0".join(parts))
+        np.testing.assert_array_equal(read(tmp_path / "a.nii.gz"), volumes)
+        parts[5] = b"junk"
+        (tmp_path / "b.nii.gz").write_bytes(b"".join(parts))
+        with pytest.raises(ValueError, match=r"b.nii.gz is truncated or damaged"):
+            read(tmp_path / "b.nii.gz")
+
+    def test_damage_in_gzip_is_not_called_an_early_end(self, tmp_path, volumes, inflater):
+        path = write(tmp_path / "a.nii.gz", volumes)
+        whole = path.read_bytes()
+        for content in [whole[:-6] + b"\0" + whole[-5:], whole[:-500], whole[:-3]]:
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match=r"12096 bytes of data\), but they cannot be unp"):
+                read(path)
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+    @pytest.mark.parametrize("offset", [np.inf, -np.inf, np.nan, -1, 1e30])
+    def test_data_that_begin_nowhere(self, tmp_path, volumes, suffix, offset):
+        path = write(tmp_path / "a.nii", volumes)
+        content = bytearray(path.read_bytes())
+        content[108:112] = np.float32(offset).tobytes()
+        path = tmp_path / f"b{suffix}"
+        path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+        with pytest.raises(ValueError, match=rf"b{suffix} (is|cannot be read|.*damaged)"):
+            read(path)
+
+    def test_a_negative_offset_of_a_pair(self, tmp_path, volumes):
+        write(tmp_path / "a.img", volumes, cls=nibabel.Nifti1Pair)
+        content = bytearray((tmp_path / "a.hdr").read_bytes())
+        content[108:112] = np.float32(-16).tobytes()
+        (tmp_path / "a.hdr").write_bytes(content)
+        with pytest.raises(ValueError, match=r"a.img is damaged: .* begin at byte -16"):
+            NiftiSamples(tmp_path / "a.img")
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".PAR", ".mgz", ".gii", ".HEAD", ".hdr"])
+    def test_empty_files(self, tmp_path, suffix):
+        path = tmp_path / f"a{suffix}"
+        path.touch()
+        with pytest.raises(ValueError, match=rf"a{suffix} is empty: it has 0 bytes.*download"):
+            NiftiSamples(path)
+
+    def test_empty_images(self, tmp_path, volumes):
+        data = np.zeros((64, 64, 0, 1), dtype=np.float32)
+        image = nibabel.Nifti1Image(data, AFFINE)
+        message = r"is empty: its shape is \(64, 64, 0, 1\), so it has no voxels or no volumes"
+        with pytest.raises(ValueError, match=rf"in memory\) {message}"):
+            NiftiSamples(image)
+        nibabel.save(image, tmp_path / "a.nii")
+        with pytest.raises(ValueError, match=f"a.nii {message}"):
+            NiftiSamples(tmp_path / "a.nii")
+
+    @pytest.mark.parametrize("given", [".hdr", ".img"])
+    def test_half_a_pair(self, tmp_path, volumes, given):
+        write(tmp_path / "a.img", volumes, cls=nibabel.Nifti1Pair)
+        (tmp_path / {".hdr": "a.img", ".img": "a.hdr"}[given]).unlink()
+        with pytest.raises(ValueError, match=rf"a{given} .*(both files|\.hdr and \.img)"):
+            NiftiSamples(tmp_path / f"a{given}")
+
+    @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.PAR"])
+    def test_content_that_git_annex_has_not_fetched(self, tmp_path, name):
+        (tmp_path / name).symlink_to("../.git/annex/objects/xy/MD5E-s12--0.nii.gz")
+        with pytest.raises(ValueError, match=rf"{name} is a link of git-annex .*`datalad get`"):
+            NiftiSamples(tmp_path / name)
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_text("/annex/objects/MD5E-s12--0.nii.gz\n")
+        with pytest.raises(ValueError, match=rf"{name} is a placeholder .*`datalad get`"):
+            NiftiSamples(tmp_path / name)
+
+    def test_links_and_folders(self, tmp_path):
+        (tmp_path / "a.nii").symlink_to("nowhere.nii")
+        with pytest.raises(ValueError, match=r"a.nii is a link to nowhere.nii, which does not"):
+            NiftiSamples(tmp_path / "a.nii")
+        with pytest.raises(ValueError, match="is a folder, not an image"):
+            NiftiSamples(tmp_path)
+
+    @pytest.mark.filterwarnings("ignore:PAR/REC version:UserWarning")
+    def test_formats_that_are_no_nifti_say_what_to_do(self, tmp_path):
+        for name in ["a.PAR", "a.REC", "a.HEAD", "a+orig.BRIK", "a.mgz", "a.gii", "a.mnc", "a.xyz"]:
+            (tmp_path / name).write_text("neither image nor header\n" * 9)
+            with pytest.raises(ValueError, match=rf"{re.escape(name)} cannot .*Convert it to NIf"):
+                NiftiSamples(tmp_path / name)
+        nibabel.save(nibabel.GiftiImage(), tmp_path / "b.gii")
+        with pytest.raises(ValueError, match=r"b.gii is a GiftiImage, .* on a surface"):
+            NiftiSamples(tmp_path / "b.gii")
+        nibabel.save(nibabel.AnalyzeImage(np.ones(SHAPE, "i2"), AFFINE), tmp_path / "b.img")
+        with pytest.raises(ValueError, match=r"b.img is a \w+Image, .*Convert it to NIfTI"):
+            NiftiSamples(tmp_path / "b.img")
+
+    def test_zstd_without_its_module(self, tmp_path):
+        pytest.importorskip("nibabel._compression")
+        if nibabel._compression.HAVE_ZSTD:
+            pytest.skip("the module is installed")
+        (tmp_path / "a.nii.zst").write_bytes(b"\x28\xb5\x2f\xfd" + b"\0" * 99)
+        with pytest.raises(ValueError, match=r"a.nii.zst cannot be read .*Unpack it first with"):
+            NiftiSamples(tmp_path / "a.nii.zst")
+
+    @pytest.mark.parametrize("error", [KeyError("x"), AttributeError(), OverflowError("big")])
+    def test_whatever_an_image_library_raises_names_the_file(
+        self, tmp_path, volumes, monkeypatch, error
+    ):
+        path = write(tmp_path / "a.nii", volumes)
+
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr(nibabel, "load", fail)
+        reason = str(error) or type(error).__name__
+        with pytest.raises(ValueError, match=rf"a.nii cannot be read as a NIfTI image: {reason}"):
+            NiftiSamples(path)
 
     @pytest.mark.parametrize(
         ("values", "message"),

@@ -176,9 +176,11 @@ def _read_table_inputs(args):
     used = {role: column for role, column in columns.items() if column is not None}
     table = read_labels(args.labels, used, len(samples))
     # No run goes beyond its image, nor, without a column for runs, beyond its group.
-    names = table["group"] if args.run_column is None else table["run"]
+    names = (table["group"] if args.run_column is None else table["run"]).fillna("")
     runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
-    samples.groups, samples.runs = table["group"].to_numpy(dtype=str), np.array(runs)
+    # Rows without a group are looked for below, where it is known whether they matter.
+    samples.groups = table["group"].fillna("").to_numpy(dtype=str)
+    samples.runs = np.array(runs)
     originals, cleaning = samples, None
     if _is_cleaned(args):
         _check_whole_runs(table, args.labels)

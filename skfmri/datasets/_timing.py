@@ -2,8 +2,9 @@
 
 from numbers import Real
 
-import nibabel
 import numpy as np
+
+from skfmri.samples.images import open_header
 
 TOLERANCE_SECONDS = 1e-3
 SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
@@ -72,7 +73,7 @@ def _repetition_time(path, metadata):
 
 def _header_repetition_time(path):
     """Return the time between volumes in the header, or None, and what the header says."""
-    header = nibabel.load(path).header
+    header = open_header(path).header
     zooms, unit = header.get_zooms(), header.get_xyzt_units()[1]
     if len(zooms) < 4:
         return None, "has no time axis"

@@ -1,22 +1,18 @@
 """Headers or raw volumes of image files."""
 
+import contextlib
+import math
 import os
-import zlib
-from pathlib import Path
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.openers import ImageOpener
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
-try:
-    from isal import igzip, isal_zlib
-except ImportError:
-    igzip = None
-
-DAMAGED = (EOFError, OSError, zlib.error) + (() if igzip is None else (isal_zlib.error,))
+NIFTI_SUFFIXES = {".nii", ".hdr", ".img"}
+COMPRESSED_SUFFIXES = {".gz", ".bz2", ".zst"}
+SURFACES = (nibabel.GiftiImage, nibabel.Cifti2Image)
+CONVERT = "Convert it to NIfTI (.nii or .nii.gz) first, for example with nibabel."
+COPY_AGAIN = "Copy or download the file again."
+GET_CONTENT = "Run `datalad get` or `git annex get` for it first."
 
 
 def split_shape(shape, name):
@@ -24,13 +20,17 @@ def split_shape(shape, name):
     shape = tuple(int(length) for length in shape)
     if len(shape) == 3:
         shape = (*shape, 1)
-    is_volumes = len(shape) == 4 or (len(shape) == 5 and 1 in shape[3:])
-    if not is_volumes or min(shape) < 1:
+    if len(shape) > 3 and min(shape) < 1:
+        raise ValueError(
+            f"{name} is empty: its shape is {shape}, so it has no voxels or no volumes. "
+            "Look at the step that wrote it, or leave it out."
+        )
+    if not (len(shape) == 4 or (len(shape) == 5 and 1 in shape[3:])):
         raise ValueError(
             f"{name} has the shape {shape}, but volumes need a 3-D or 4-D image; a fifth axis "
             "may only have length 1. Select the part you want and save it as a 4-D image."
         )
-    return shape[:3], int(np.prod(shape[3:]))
+    return shape[:3], math.prod(shape[3:])
 
 
 def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0):
@@ -42,7 +42,7 @@ def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0)
     """
     volumes = np.asarray(volumes, dtype=int)
     stored_shape = tuple(grid_shape)[::-1]
-    volume_bytes = int(np.prod(grid_shape)) * dtype.itemsize
+    volume_bytes = math.prod(grid_shape) * dtype.itemsize
     stretches = stretches_of(volumes)
     is_scaled = (slope, inter) != (1.0, 0.0)
 
@@ -69,34 +69,97 @@ def stretches_of(volumes):
     return np.split(places, np.flatnonzero(is_break) + 1)
 
 
-def open_data(path):
-    """Open a file for its decoded bytes; isal, if installed, inflates about twice as fast."""
-    is_gzip = Path(path).suffix.lower() == ".gz"
-    return igzip.open(path) if is_gzip and igzip is not None else ImageOpener(path)
-
-
 def open_header(path):
-    """Return an image whose header is read, or raise an error that names the file."""
+    """Return a NIfTI image whose header is read, or raise an error that names the file."""
+    check_content(path)
+    with explained_failures(path):
+        image = nibabel.load(path)
+    if isinstance(image, SURFACES):
+        raise ValueError(
+            f"{path} is a {type(image).__name__}, not a NIfTI image of volumes: it holds values on "
+            "a surface. Pass the volumes that they were made from."
+        )
+    if not isinstance(image, nibabel.Nifti1Pair):
+        raise ValueError(f"{path} is a {type(image).__name__}, not a NIfTI image. {CONVERT}")
+    return image
+
+
+def read_layout(proxy, name):
+    """Return where and how the data of an image lie in its file, or raise ValueError.
+
+    Parameters
+    ----------
+    proxy : nibabel.arrayproxy.ArrayProxy
+        Data of the image.
+    name : str
+        Name of the image for error messages.
+
+    Returns
+    -------
+    shape : tuple of int
+    dtype : dtype
+    offset : int
+        First byte of the data after decompression.
+    slope, inter : float
+        Scale of the values.
+    """
+    with explained_failures(name):
+        shape, dtype = tuple(map(int, proxy.shape)), np.dtype(proxy.dtype)
+        offset, slope, inter = int(proxy.offset), float(proxy.slope), float(proxy.inter)
+    if offset < 0:
+        raise ValueError(
+            f"{name} is damaged: its header says that the data begin at byte {offset}. {COPY_AGAIN}"
+        )
+    return shape, dtype, offset, slope, inter
+
+
+def check_content(path):
+    """Raise an error that names the file, unless it exists and holds something."""
+    if os.path.islink(path) and not os.path.exists(path):
+        target = os.readlink(path)
+        if "annex" in target:
+            raise ValueError(
+                f"{path} is a link of git-annex whose content is not on this machine. {GET_CONTENT}"
+            )
+        raise ValueError(
+            f"{path} is a link to {target}, which does not exist. Correct the link, or copy the "
+            "file that it should point to."
+        )
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no file {path}. Check the path and its spelling.")
-    try:
-        image = nibabel.load(path)
-    except (
-        ImageFileError,
-        HeaderDataError,
-        WrapStructError,
-        OSError,
-        EOFError,
-        zlib.error,
-        ValueError,
-    ) as error:
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder, not an image. Pass the images in it.")
+    with explained_failures(path), open(path, "rb") as file:
+        start = file.read(64)
+    if not start:
+        raise ValueError(f"{path} is empty: it has 0 bytes. {COPY_AGAIN}")
+    if start.startswith(b"/annex/objects/"):
         raise ValueError(
-            f"{path} cannot be read as a NIfTI image: {error}. "
-            "Pass a .nii or .nii.gz file; if it should be one, copy it again."
-        ) from error
-    if not isinstance(image, nibabel.Nifti1Pair):
-        raise ValueError(
-            f"{path} is a {type(image).__name__}, not a NIfTI image. "
-            "Convert it first, for example with nibabel."
+            f"{path} is a placeholder of git-annex without the content of the image. {GET_CONTENT}"
         )
-    return image
+
+
+@contextlib.contextmanager
+def explained_failures(name):
+    """Turn whatever an image library raises into a ValueError with the file and the way out."""
+    try:
+        yield
+    # Every format has errors of its own, and damage in a header can cause any error at all.
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".:") or type(error).__name__
+        raise ValueError(
+            f"{name} cannot be read as a NIfTI image: {reason}. {_way_out(str(name))}"
+        ) from error
+
+
+def _way_out(name):
+    stem, suffix = os.path.splitext(name.lower())
+    if suffix == ".zst":
+        return "Unpack it first with unzstd, or install the missing package."
+    if suffix in COMPRESSED_SUFFIXES:
+        suffix = os.path.splitext(stem)[1]
+    if suffix in (".hdr", ".img"):
+        return "It needs .hdr and .img in one folder. If both are there, copy them again."
+    if suffix in NIFTI_SUFFIXES or not suffix:
+        return "Pass a .nii or .nii.gz file; if it should be one, copy it again."
+    return CONVERT

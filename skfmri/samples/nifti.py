@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 
 from skfmri._validation import check_per_volume, check_same_grid, describe_grid
+from skfmri.samples.lists import list_of_images
 from skfmri.samples.sources import ArraySource, source_of
 
 BATCH_BYTES = 8 * 1024**2
@@ -25,10 +26,14 @@ class NiftiSamples:
 
     Parameters
     ----------
-    images : image, path, or list of images and paths
-        3-D or 4-D NIfTI images or paths to them, all on one grid.
+    images : image, path, pattern, or sequence of images and paths
+        3-D or 4-D NIfTI images or paths to them, all on one grid. A sequence is a list, a pandas
+        Series or array of paths, taken by position, or a generator, whose order is kept. A string
+        such as ``"sub-01/*_bold.nii.gz"`` that is not an existing path names all files that match,
+        in natural order: run-2 before run-10. `pathlib.Path.glob` has no order to rely on, so pass ``sorted(folder.glob(...))``, and make sure that `y` has the same order.
     y : array-like of shape (n_samples,), default=None
-        One label per volume.
+        One label per volume, by position. The empty string stands for volumes without a label, such
+        as rest, that are selected away later: ``samples[samples.y != ""]``.
     groups : array-like of shape (n_samples,), default=None
         What must never be split between training and test data, such as runs or blocks of
         subjects. None takes the `runs`.
@@ -54,13 +59,17 @@ class NiftiSamples:
     ------
     ValueError
         If images differ in grid or affine, are not NIfTI, are truncated, or have more than
-        four axes, or if `y`, `groups` or `runs` do not have one entry per volume. Damage in a
-        compressed file is noticed when its data are first read.
+        four axes, or if `y`, `groups` or `runs` do not have one entry per volume, have missing
+        entries (NaN, None, pandas.NA, NaT) or mix numbers with strings, here or when they are
+        assigned later. Damage in a compressed file is noticed when its data are first read.
     FileNotFoundError
-        If a file does not exist.
+        If a file does not exist, or no file matches a pattern.
 
     Notes
     -----
+    An image that was loaded from a file is read from that file, even if it was saved elsewhere
+    since; changes to the array that `get_fdata` returns do not count.
+
     Indexing with an integer gives a 3-D `nibabel.Nifti1Image`; a slice, list, array of
     indices, boolean mask or ``(indices, ...)`` gives `NiftiSamples`. ``np.asarray(samples)``
     gives all volumes as float32. `joblib.hash` depends on path, size, modification time and
@@ -84,8 +93,7 @@ class NiftiSamples:
     dtype = np.dtype(np.float32)
 
     def __init__(self, images, *, y=None, groups=None, runs=None):
-        is_list = isinstance(images, (list, tuple))
-        sources = [source_of(image, i) for i, image in enumerate(images if is_list else [images])]
+        sources = [source_of(image, i) for i, image in enumerate(list_of_images(images))]
         if not sources:
             raise ValueError("Found an empty list of images. Pass at least one image or path.")
         for source in sources[1:]:
@@ -132,7 +140,7 @@ class NiftiSamples:
         self._sources = tuple(sources)
         self._source_index = np.repeat(np.arange(len(sources)), counts)
         self._volume_index = np.concatenate([np.arange(count) for count in counts])
-        self.y = None if y is None else check_per_volume(y, n_samples, "label")
+        self._y = None if y is None else check_per_volume(y, n_samples, "label")
         if groups is not None:
             groups = check_per_volume(groups, n_samples, "group label")
         if runs is not None:
@@ -143,8 +151,42 @@ class NiftiSamples:
             # Files of one volume each may be one run saved volume by volume, or one run each.
             # Guessing many runs would allow splits that leak, so they count as one.
             runs = np.zeros(n_samples, dtype=int) if groups is None else groups
-        self.runs = runs
-        self.groups = runs if groups is None else groups
+        self._runs = runs
+        self._groups = runs if groups is None else groups
+
+    @property
+    def y(self):
+        """Labels, shape (n_samples,), or None."""
+        return self._y
+
+    @y.setter
+    def y(self, values):
+        self._y = None if values is None else check_per_volume(values, len(self), "label")
+
+    @property
+    def groups(self):
+        """Groups, shape (n_samples,)."""
+        return self._groups
+
+    @groups.setter
+    def groups(self, values):
+        self._groups = self._checked_names(values, "group label")
+
+    @property
+    def runs(self):
+        """Runs, shape (n_samples,)."""
+        return self._runs
+
+    @runs.setter
+    def runs(self, values):
+        self._runs = self._checked_names(values, "run label")
+
+    def _checked_names(self, values, what):
+        if values is None:
+            raise ValueError(f"{what}s cannot be None. Assign one {what} per volume.")
+        # Tables may name no group of a volume that has no label and is left out later. Arrays of
+        # them hold "nan", which splitters and evaluation refuse if it is still there.
+        return check_per_volume(values, len(self), what)
 
     @property
     def affine(self):
@@ -165,7 +207,8 @@ class NiftiSamples:
         return len(self._source_index)
 
     def __repr__(self):
-        n_groups = len(np.unique(self.groups))
+        # The representation also serves to look at values that were changed in place.
+        n_groups = len(set(map(repr, self.groups.tolist())))
         return (
             f"NiftiSamples({len(self)} volumes of {describe_grid(self.grid_shape)}, "
             f"{n_groups} group{'s' if n_groups != 1 else ''})"
@@ -178,7 +221,7 @@ class NiftiSamples:
             return nibabel.Nifti1Image(volume, self.affine)
         subset = self.__class__.__new__(self.__class__)
         subset.__dict__.update(self.__dict__)
-        for name in ("_source_index", "_volume_index", "y", "groups", "runs"):
+        for name in ("_source_index", "_volume_index", "_y", "_groups", "_runs"):
             values = getattr(self, name)
             setattr(subset, name, None if values is None else values[positions])
         return subset
@@ -266,7 +309,7 @@ def as_samples(X, estimator_name):
     """Return X as `NiftiSamples`; raise TypeError for an array, which has no affine."""
     if isinstance(X, NiftiSamples):
         return X
-    if isinstance(X, np.ndarray):
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OU":
         raise TypeError(
             f"{estimator_name} needs images, which say where their voxels lie, but X is an array "
             f"of shape {X.shape}. Use NiftiSamples.from_array(array, affine)."

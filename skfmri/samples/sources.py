@@ -1,21 +1,24 @@
 """Places from which volumes are read: NIfTI files or arrays in memory."""
 
+import math
 import os
 import zlib
-from pathlib import Path
 
 import joblib
 import nibabel
 import numpy as np
-from nibabel.openers import ImageOpener
+from nibabel.arrayproxy import ArrayProxy
 
 from skfmri._arrays import read_ahead
 from skfmri._cache import stored_file
 from skfmri._validation import check_affine
+from skfmri.samples.compressed import check_rest, is_compressed, open_data
 from skfmri.samples.images import (
-    DAMAGED,
-    open_data,
+    COPY_AGAIN,
+    check_content,
+    explained_failures,
     open_header,
+    read_layout,
     read_volumes,
     split_shape,
     stretches_of,
@@ -28,43 +31,47 @@ CHUNK_BYTES = 4 * 1024**2
 
 
 class FileSource:
-    """Volumes of one NIfTI file, read when asked for.
+    """Volumes of one file, read when asked for.
 
-    Building it reads only the header. Data in an uncompressed file are read through a memory map
-    of the file itself, data in a compressed file through a map of a decoded copy that all
-    processes share.
+    Data in an uncompressed file are read through a memory map of the file itself, data in a
+    compressed file through a map of a decoded copy that all processes share.
 
     Parameters
     ----------
-    path : str or path-like
-        NIfTI-1 or NIfTI-2 file, single or pair, plain or compressed.
-    affine : array of shape (4, 4), default=None
-        Voxel-to-RAS matrix that replaces the header's.
+    name : str
+        Name of the image for error messages.
+    proxy : nibabel.arrayproxy.ArrayProxy
+        Names the file with the data, which nibabel does not change when the image is saved
+        elsewhere, and says how they lie in it.
+    affine : array of shape (4, 4)
+        Voxel-to-RAS matrix.
+    header_crc : int
+        Checksum of the header in the file.
     """
 
     cleaning = None
 
-    def __init__(self, path, affine=None):
-        self.path = os.path.abspath(os.path.expanduser(path))
-        self.name = self.path
-        image = open_header(self.path)
-        proxy = image.dataobj
-        self.affine = check_affine(image.affine if affine is None else affine, self.name)
-        self.grid_shape, self.n_volumes = split_shape(proxy.shape, self.name)
-        self.data_path = os.path.abspath(image.file_map["image"].filename or self.path)
-        self.dtype = proxy.dtype
+    def __init__(self, name, proxy, affine, header_crc):
+        self.name, self.header_crc = name, header_crc
+        self.data_path = os.path.abspath(proxy.file_like)
+        shape, self.dtype, self.offset, self.slope, self.inter = read_layout(proxy, name)
+        self.affine = check_affine(affine, name)
+        self.grid_shape, self.n_volumes = split_shape(shape, name)
         if self.dtype.kind not in "iuf":
             raise ValueError(
                 f"{self.name} holds values of type {self.dtype}, which are not real numbers. "
                 "Convert it to a real data type first."
             )
-        self.offset = int(proxy.offset)
-        self.slope, self.inter = float(proxy.slope), float(proxy.inter)
-        self.header_crc = zlib.crc32(image.header.binaryblock)
+        if not os.path.lexists(self.data_path):
+            raise ValueError(
+                f"{self.name} is only the header of an image: its data should be in "
+                f"{self.data_path}, which does not exist. Copy both files into one folder."
+            )
+        check_content(self.data_path)
         self.stamp = self._current_stamp()
         found = self.stamp[0] - self.offset
-        if not self._is_compressed() and found < self._n_bytes():
-            raise self._truncated(found)
+        if not is_compressed(self.data_path) and found < self._n_bytes():
+            raise self._damaged(f"of which {max(found, 0)} are there")
 
     def read(self, volumes):
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
@@ -94,11 +101,12 @@ class FileSource:
 
     def _raw_file(self):
         self.check_unchanged()
-        if not self._is_compressed():
+        if not is_compressed(self.data_path):
             return self.data_path, self.offset
-        key = joblib.hash((self.data_path, self.stamp, self.header_crc, self.offset))
+        n_bytes = self._n_bytes()
+        key = joblib.hash((self.data_path, self.stamp, self.header_crc, self.offset, n_bytes))
         description = f"the decoded copy of {self.name}"
-        return stored_file(key, self._n_bytes(), self._decode, description), 0
+        return stored_file(key, n_bytes, self._decode, description), 0
 
     def _decode(self, target):
         with open_data(self.data_path) as source, open(target, "wb") as decoded:
@@ -106,32 +114,29 @@ class FileSource:
                 decoded.write(chunk)
 
     def _data_chunks(self, source):
-        missing = self._n_bytes()
+        before, missing = self.offset, self._n_bytes()
         try:
-            source.seek(self.offset)
+            while before and (chunk := source.read(min(CHUNK_BYTES, before))):
+                before -= len(chunk)
             while missing and (chunk := source.read(min(CHUNK_BYTES, missing))):
                 missing -= len(chunk)
                 yield chunk
-            # The checksum that reveals damage follows all of the data.
-            while source.read(CHUNK_BYTES):
-                pass
-        except DAMAGED as error:
-            raise self._truncated(self._n_bytes() - missing) from error
+            if not missing:
+                check_rest(source)
+        # Each kind of compression has errors of its own.
+        except Exception as error:
+            raise self._damaged(f"but they cannot be unpacked: {error}") from error
         if missing:
-            raise self._truncated(self._n_bytes() - missing)
+            raise self._damaged(f"of which {self._n_bytes() - missing} are there")
 
-    def _truncated(self, found):
+    def _damaged(self, found):
         return ValueError(
             f"{self.name} is truncated or damaged: its header promises {self.n_volumes} volumes "
-            f"({self._n_bytes()} bytes of data), of which {max(found, 0)} were read before "
-            "the end or a wrong checksum. Copy or download the file again."
+            f"({self._n_bytes()} bytes of data), {found}. {COPY_AGAIN}"
         )
 
-    def _is_compressed(self):
-        return Path(self.data_path).suffix.lower() in ImageOpener.compress_ext_map
-
     def _n_bytes(self):
-        return int(np.prod(self.grid_shape)) * self.n_volumes * self.dtype.itemsize
+        return math.prod(self.grid_shape) * self.n_volumes * self.dtype.itemsize
 
     def _current_stamp(self):
         status = os.stat(self.data_path)
@@ -172,17 +177,50 @@ class ArraySource:
 def source_of(image, position):
     """Return the source of an image or path; `position` is its place in the user's list."""
     if isinstance(image, (str, os.PathLike)):
-        return FileSource(image)
+        path = os.path.abspath(os.path.expanduser(image))
+        opened = open_header(path)
+        return FileSource(path, opened.dataobj, opened.affine, _header_crc(opened))
     if not isinstance(image, nibabel.spatialimages.SpatialImage):
         raise TypeError(
             f"Image {position} is a {type(image).__name__}. Pass NIfTI images or paths; "
             "for an array use NiftiSamples.from_array(array, affine)."
         )
-    filename = image.file_map["image"].filename if nibabel.is_proxy(image.dataobj) else None
-    if filename is not None and isinstance(image, nibabel.Nifti1Pair):
-        return FileSource(image.get_filename(), affine=image.affine)
+    if _reads_file(image.dataobj):
+        return _source_of_proxy(image, position)
     name = f"image {position} (in memory)"
-    array = np.asanyarray(image.dataobj)
+    with explained_failures(name):
+        array = np.asanyarray(image.dataobj)
     grid_shape, n_volumes = split_shape(array.shape, name)
     volumes_last = array.reshape(*grid_shape, n_volumes, order="F")
     return ArraySource(np.moveaxis(volumes_last, -1, 0), image.affine, name)
+
+
+def _reads_file(data):
+    """Return whether the data of an image are read as they lie in a file that has a name."""
+    # Proxies of other formats are subclasses or other classes, with more rules than these.
+    return (
+        type(data) is ArrayProxy
+        and data.order == "F"
+        and isinstance(data.file_like, (str, os.PathLike))
+    )
+
+
+def _source_of_proxy(image, position):
+    # Saving an image gives it another filename and maybe another header, but the same proxy.
+    path = os.path.abspath(image.dataobj.file_like)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(
+            f"There is no file {path}, which image {position} reads its data from. Put it back, or "
+            "load the image from where it is now."
+        )
+    check_content(path)
+    try:
+        header_crc = _header_crc(open_header(path))
+    except (FileNotFoundError, ValueError):
+        # The file may be of another format, or have no header.
+        header_crc = None
+    return FileSource(path, image.dataobj, image.affine, header_crc)
+
+
+def _header_crc(image):
+    return zlib.crc32(image.header.binaryblock)
