@@ -1,9 +1,52 @@
 """Rotations with the grids on which rotated volumes are sampled."""
 
+import math
+import re
+from numbers import Real
+
 import numpy as np
 from scipy import linalg
 
 AXES = {"x": 0, "y": 1, "z": 2}
+
+
+def angle_in_radians(angle):
+    """Return an angle in radians, or raise ValueError.
+
+    Parameters
+    ----------
+    angle : float or str
+        A number of radians, or a text in degrees such as "20 deg".
+
+    Returns
+    -------
+    radians : float
+        Finite.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> from skfmri.spatial import angle_in_radians
+    >>> angle_in_radians(0.5), round(angle_in_radians("180 deg"), 4)
+    (0.5, 3.1416)
+    """
+    value = angle
+    if isinstance(angle, str):
+        match = re.fullmatch(r"\s*(\S+?)\s*deg\s*", angle)
+        try:
+            value = math.radians(float(match[1])) if match else None
+        except ValueError:
+            value = None
+    if not isinstance(value, Real) or not np.isfinite(value):
+        raise ValueError(
+            "angle must be a finite number of radians, or a text in degrees such as "
+            f'"20 deg", but is {angle!r}.'
+        )
+    return value
 
 
 def rotation_matrix(angle, axis):

@@ -36,7 +36,9 @@ from skfmri.samples import NiftiSamples
 TINY = {"filters": 2, "n_blocks": 1, "dense_units": (4,), "epochs": 3, "random_state": 0}
 ESTIMATORS = {
     "rotator": NiftiSlabRotator(0.1, slab=(2, 5)),
+    "rotator in degrees": NiftiSlabRotator("6 deg", slab=(2, 5)),
     "zscorer": VoxelZScorer(),
+    "zscorer in any units": VoxelZScorer("auto", None),
     "slab cnn": SlabCNNClassifier(**TINY),
     "volume cnn": VolumeCNNClassifier(**TINY),
 }
@@ -358,8 +360,8 @@ class TestImageEstimator:
             ([[1.0, 2.0]], TypeError, "Image 0 is a list"),
             (None, TypeError, "Image 0 is a NoneType"),
             ([], ValueError, "empty list of images"),
-            (image_of((9, 10, 0)), ValueError, r"shape \(9, 10, 0, 1\), but volumes need a 3-D"),
-            (image_of((9, 10, 11, 0)), ValueError, r"shape \(9, 10, 11, 0\), but volumes need"),
+            (image_of((9, 10, 0)), ValueError, r"empty: its shape is \(9, 10, 0, 1\)"),
+            (image_of((9, 10, 11, 0)), ValueError, r"empty: its shape is \(9, 10, 11, 0\)"),
             (image_of((9, 10)), ValueError, r"shape \(9, 10\), but volumes need a 3-D or 4-D"),
             (image_of((9, 10, 11, 2, 2)), ValueError, "fifth axis may only have length 1"),
         ],

@@ -15,11 +15,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
+import skfmri
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 from skfmri.preprocessing.crop import crop_box, value_range
 from skfmri.resampling import apply_operator
 from skfmri.samples import NiftiSamples
-from skfmri.spatial import rotated_grid, rotation_matrix
+from skfmri.spatial import angle_in_radians, rotated_grid, rotation_matrix
 
 MNI = np.diag([4.0, 4, 4, 1])
 MNI[:3, 3] = [-78, -112, -70]
@@ -408,6 +409,45 @@ def test_ringing_is_kept_in_the_wider_of_two_ranges(scale):
     np.testing.assert_array_equal(slab, free.clip(low, high))
 
 
+class TestDegrees:
+    @pytest.mark.parametrize("text", ["20 deg", "20deg", " 2e1  deg "])
+    def test_text_is_the_same_as_radians(self, text):
+        samples = NiftiSamples(image_of(head(), ALIGNED))
+        expected = NiftiSlabRotator(np.deg2rad(20), slab=(1, 4)).fit_transform(samples)
+        rotator = NiftiSlabRotator(text, slab=(1, 4))
+        np.testing.assert_array_equal(rotator.fit_transform(samples), expected)
+        assert rotator.angle == clone(rotator).get_params()["angle"] == text
+
+    def test_a_sign_turns_the_other_way(self):
+        assert angle_in_radians("-12.5deg") == -np.deg2rad(12.5)
+
+    def test_a_number_beyond_pi_warns_and_names_degrees(self):
+        samples = NiftiSamples(image_of(head(), ALIGNED))
+        rotator = NiftiSlabRotator(20, slab=None)
+        message = r'angle=20 is taken as radians .* 1146 deg.*"20 deg" or numpy\.deg2rad\(20\)'
+        with pytest.warns(UserWarning, match=message) as caught:
+            rotator.fit(samples)
+        assert [warning.filename for warning in caught] == [__file__]
+        expected = NiftiSlabRotator(20 - 6 * np.pi, slab=None).fit(samples)
+        np.testing.assert_allclose(rotator.affine_, expected.affine_)
+        np.testing.assert_allclose(rotator.slab_affine_, expected.slab_affine_)
+        with pytest.warns(UserWarning, match=r'"-45 deg"'):
+            NiftiSlabRotator(-45.0, slab=None).fit(samples)
+
+    @pytest.mark.filterwarnings("error::UserWarning")
+    @pytest.mark.parametrize("angle", [np.pi, -np.pi, "360 deg"])
+    def test_half_a_turn_and_text_warn_nobody(self, angle):
+        NiftiSlabRotator(angle, slab=None).fit(NiftiSamples(image_of(head(), ALIGNED)))
+
+    def test_a_saved_rotator_keeps_the_text(self, tmp_path):
+        samples = NiftiSamples(image_of(head(), ALIGNED))
+        rotator = NiftiSlabRotator("20 deg", slab=(1, 4)).fit(samples)
+        skfmri.save(rotator, tmp_path / "rotator.skfmri")
+        loaded = skfmri.load(tmp_path / "rotator.skfmri")
+        assert loaded.angle == "20 deg"
+        np.testing.assert_array_equal(loaded.transform(samples), rotator.transform(samples))
+
+
 def rotator_without_clipping(rotator):
     free = copy.copy(rotator)
     free.value_range_ = (-np.inf, np.inf)
@@ -484,7 +524,14 @@ class TestContract:
             ({"interpolation": "cubic"}, "interpolation must be one of 'continuous'"),
             ({"slab_reference": "top"}, "slab_reference must be one of"),
             ({"angle": np.nan}, "angle must be a finite number"),
+            ({"angle": None}, "angle must be a finite number .* but is None"),
             ({"angle": "0.3"}, "angle must be a finite number"),
+            ({"angle": "twenty deg"}, r'degrees such as "20 deg", but is \'twenty deg\'\.'),
+            ({"angle": "deg"}, "but is 'deg'"),
+            ({"angle": "20 rad"}, "but is '20 rad'"),
+            ({"angle": "20 deg 5"}, "but is '20 deg 5'"),
+            ({"angle": "nan deg"}, "but is 'nan deg'"),
+            ({"angle": "inf deg"}, "but is 'inf deg'"),
             ({"slab": (3, 3)}, r"slab=\(3, 3\) holds no slice"),
             ({"slab": 3}, "slab must be None or a pair"),
             (

@@ -4,12 +4,13 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -18,9 +19,16 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skfmri.preprocessing import zscore
-from skfmri.preprocessing.zscore import VoxelZScorer
+import skfmri
+from skfmri.datasets import make_eyes_open_closed
+from skfmri.preprocessing import NiftiSlabRotator, zscore
+from skfmri.preprocessing.zscore import VoxelZScorer, varying_voxels
 from skfmri.samples import NiftiSamples
+
+# Many arrays here have quiet voxels and negative means on purpose.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:std_threshold=.* sets:UserWarning", "ignore:mean_threshold=.* leaves:UserWarning"
+)
 
 
 def notebook_scores(train, test, std_threshold=0.05, mean_threshold=0.05):
@@ -54,6 +62,14 @@ def small_batches(monkeypatch):
         monkeypatch.setattr(zscore, name, 4 * 7 * 8 * 9 * 8 + 7)
 
 
+@pytest.fixture
+def warnings_raise():
+    """Warnings are errors here, whatever the module ignores."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
 class TestKnownAnswers:
     def test_scores_by_hand(self):
         X = np.array([[1.0, 10.0], [3.0, 20.0], [5.0, 60.0]])
@@ -74,13 +90,12 @@ class TestKnownAnswers:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_statistics_equal_to_their_thresholds_are_not_below(self, dtype):
-        X = np.array([[0.25, 0.5], [0.75, 0.5]], dtype=dtype)
+        X = np.array([[0.25, 0.5, 0.0], [0.75, 0.5, 2.0]], dtype=dtype)
         scorer = VoxelZScorer(std_threshold=0.25, mean_threshold=0.5).fit(X)
-        assert scorer.mean_.tolist() == [0.5, 0.5]
-        assert scorer.mask_.tolist() == [True, False]
+        assert scorer.mean_.tolist() == [0.5, 0.5, 1]
+        assert scorer.mask_.tolist() == [True, False, True]
         above = VoxelZScorer(std_threshold=0.2501, mean_threshold=0.5001).fit(X)
-        assert not above.mean_.any()
-        assert not above.scale_.any()
+        assert above.mean_.tolist() == above.scale_.tolist() == [0, 0, 1]
 
     @pytest.mark.parametrize("threshold", [0.7, np.float64(0.7)])
     def test_equality_is_judged_in_the_type_of_the_data(self, threshold):
@@ -128,7 +143,8 @@ class TestNonFiniteValues:
         X = rng.normal(3, 1, size=(12, 7, 8, 9))
         broken = X.copy()
         broken[row, 4, 5, 6] = value
-        scorer = VoxelZScorer().fit(broken)
+        with pytest.warns(UserWarning, match=rf"1 of 12 .* 1 of 504 voxels .* are {row}\."):
+            scorer = VoxelZScorer().fit(broken)
         expected = VoxelZScorer().fit_transform(X)
         expected[:, 4, 5, 6] = 0
         np.testing.assert_array_equal(scorer.transform(X), expected)
@@ -150,10 +166,187 @@ class TestNonFiniteValues:
         X = np.array([[1e300, 1.0], [-1e300, 3.0]])
         assert VoxelZScorer().fit_transform(X).tolist() == [[0, -1], [0, 1]]
 
-    @pytest.mark.filterwarnings("error")
+    @pytest.mark.filterwarnings("error::RuntimeWarning")
     def test_division_by_zero_warns_nobody(self):
         X = np.array([[np.nan, 1.0, np.inf], [2.0, 1.0, 1.0]], dtype=np.float32)
-        VoxelZScorer(1e300, 1e300).fit_transform(X)
+        with pytest.warns(UserWarning, match="1 of 2 training samples hold NaN") as caught:
+            VoxelZScorer(1e300, 1e300).fit_transform(X)
+        assert len(caught) == 1
+
+    @pytest.mark.parametrize("rotates", [False, True])
+    def test_a_volume_of_nan_is_refused_and_named(self, rotates, small_batches):
+        volumes = np.random.default_rng(0).normal(3, 1, size=(12, 7, 8, 9)).astype(np.float32)
+        volumes[:, :2] = 0
+        volumes[7] = np.nan
+        X = volumes
+        if rotates:
+            samples = NiftiSamples.from_array(volumes, np.eye(4))
+            X = NiftiSlabRotator(slab=(2, 5)).fit_transform(samples)
+        message = r"No voxel is left that varies\. 1 of 12 training .* these samples are 7\. Leave"
+        with pytest.raises(ValueError, match=message):
+            VoxelZScorer().fit(X)
+        VoxelZScorer().fit(X[:7])
+
+    @pytest.mark.usefixtures("warnings_raise")
+    def test_voxels_without_any_finite_value_are_no_loss(self):
+        X = np.random.default_rng(0).normal(3, 1, size=(12, 4, 5))
+        X[:, 1] = np.nan
+        assert VoxelZScorer().fit(X).mask_.sum() == 15
+
+    def test_beside_them_a_volume_of_nan_is_refused_all_the_same(self):
+        X = np.random.default_rng(0).normal(3, 1, size=(12, 4, 5))
+        X[:, 1] = X[4] = X[6] = np.nan
+        X[9, 2, 2] = np.inf
+        message = r"3 of 12 .* 15 of 15 voxels \(100\.0 %\).* 4, 6, 9\. Not finite at .*: 4, 6\."
+        with pytest.raises(ValueError, match=message):
+            VoxelZScorer().fit(X)
+
+    def test_scattered_damage_of_every_voxel_only_warns(self):
+        X = np.random.default_rng(0).normal(3, 1, size=(6, 4))
+        X[range(4), range(4)] = np.nan
+        with pytest.warns(UserWarning, match=r"4 of 6 .* 4 of 4 voxels .* are 0, 1, 2, 3\."):
+            scores = VoxelZScorer().fit_transform(X)
+        assert not scores.any()
+
+    def test_no_finite_value_at_all_only_warns(self):
+        with pytest.warns(UserWarning, match="No training sample holds a finite value"):
+            assert not VoxelZScorer().fit_transform(np.full((3, 4), np.nan)).any()
+
+    def test_a_long_list_of_damaged_samples_is_cut(self):
+        X = np.random.default_rng(0).normal(3, 1, size=(40, 4))
+        X[5:30, 2] = np.nan
+        with pytest.warns(UserWarning, match=r"25 of 40 .* 5, 6, .*, 14 and 15 more\."):
+            VoxelZScorer().fit(X)
+
+
+def scaled_maps(factor=1.0, offset=1.0):
+    """Twenty maps of 4 x 5 x 6, empty in their first plane, with a spread of 0.2 elsewhere."""
+    maps = np.random.default_rng(0).normal(offset, 0.2, size=(20, 4, 5, 6))
+    maps[:, 0] = 0
+    return factor * maps
+
+
+class TestSilencedVoxels:
+    def test_a_threshold_that_leaves_no_voxel_is_refused_with_their_spread(self):
+        message = (
+            r"No voxel is left that varies\. std_threshold=0\.05 sets 90 of 90 voxels that vary "
+            r"\(100\.0 %\) to 0\. The median standard deviation .* is 0\.000\d+\. "
+            r'Set std_threshold="auto".* or None'
+        )
+        with pytest.raises(ValueError, match=message):
+            VoxelZScorer().fit(scaled_maps(1e-3))
+
+    @pytest.mark.parametrize("setting", ["auto", None])
+    def test_what_it_proposes_scores_any_units_alike(self, setting):
+        scorer = VoxelZScorer(setting, mean_threshold=None)
+        expected = scorer.fit_transform(scaled_maps())
+        assert np.count_nonzero(expected.any(axis=0)) == 90
+        for factor in (1e-3, 1e3):
+            scores = scorer.fit_transform(scaled_maps(factor))
+            np.testing.assert_allclose(scores, expected, atol=1e-9)
+
+    def test_auto_is_a_twentieth_of_the_median_spread_of_voxels_that_vary(self):
+        spread = np.array([0, 0.04, 1, 2, 3.0])
+        X = np.outer([-1, 1], spread)
+        scorer = VoxelZScorer(std_threshold="auto").fit(X)
+        assert scorer.std_threshold_ == pytest.approx(0.05 * 2)
+        assert scorer.scale_.tolist() == [0, 0, 1, 2, 3]
+        assert VoxelZScorer(std_threshold="auto").fit(np.ones((3, 2))).std_threshold_ == 0
+
+    @pytest.mark.parametrize("setting", [0.07, None])
+    def test_the_attribute_holds_the_threshold_that_was_set(self, setting):
+        assert VoxelZScorer(std_threshold=setting).fit(scaled_maps()).std_threshold_ == setting
+
+    @pytest.mark.parametrize("n_quiet", [10, 9])
+    def test_more_than_a_tenth_of_them_is_worth_a_warning(self, n_quiet, recwarn):
+        X = scaled_maps().reshape(20, -1)[:, 30:]
+        X[:, :n_quiet] = 1 + 0.1 * (X[:, :n_quiet] - 1)
+        VoxelZScorer().fit(X)
+        if n_quiet == 9:
+            assert not len(recwarn)
+            return
+        assert f"sets {n_quiet} of 90 voxels that vary (11.1 %) to 0" in str(recwarn.pop().message)
+
+    def test_the_warning_points_at_the_caller_of_fit(self):
+        X = scaled_maps()
+        X[:, 1] = 1 + 0.1 * (X[:, 1] - 1)
+        with pytest.warns(UserWarning, match="std_threshold=0.05 sets 30 of 90") as caught:
+            VoxelZScorer().fit(X)
+        assert [warning.filename for warning in caught] == [__file__]
+
+    @pytest.mark.usefixtures("warnings_raise")
+    def test_the_edge_of_a_head_warns_nobody(self):
+        data = make_eyes_open_closed(n_subjects=4, n_chunks=2)
+        slabs = NiftiSlabRotator().fit_transform(data.images)
+        scorer = VoxelZScorer().fit(slabs)
+        rings = (slabs.std(axis=0) > 0) & (scorer.scale_ == 0)
+        assert rings.sum() > 1000  # splines ring, and all of this is silenced
+        varying = varying_voxels(slabs.mean(axis=0), slabs.std(axis=0), np.float32)
+        assert np.count_nonzero(rings & varying) < 300
+
+    @pytest.mark.usefixtures("warnings_raise")
+    @pytest.mark.parametrize("X", [np.ones((1, 3)), np.full((9, 3), 0.1), np.zeros((2, 3))])
+    def test_one_sample_and_constant_data_are_zeros_without_a_word(self, X):
+        for setting in (0.05, "auto"):
+            assert not VoxelZScorer(setting).fit_transform(X).any()
+
+    def test_rounding_is_no_variation(self):
+        X = np.full((9, 3), 0.3, np.float32)
+        X[::2] = np.nextafter(np.float32(0.3), np.float32(1))
+        assert X.std() > 0
+        assert not VoxelZScorer().fit_transform(X).any()
+
+    @pytest.mark.parametrize("n_empty", [0, 100_000])
+    def test_empty_voxels_that_ring_do_not_lower_the_median(self, n_empty):
+        rng = np.random.default_rng(0)
+        X = np.hstack([rng.normal(1, 0.2, (20, 90)), rng.normal(0, 1e-9, (20, n_empty))])
+        scorer = VoxelZScorer(std_threshold="auto").fit(X)
+        assert scorer.std_threshold_ == pytest.approx(0.05 * np.median(X[:, :90].std(axis=0)))
+        assert scorer.mask_.sum() == 90
+
+    def test_a_saved_scorer_comes_back_with_auto(self, tmp_path):
+        X = scaled_maps(1e-3)
+        scorer = VoxelZScorer("auto", None).fit(X)
+        skfmri.save(scorer, tmp_path / "scorer.skfmri")
+        loaded = skfmri.load(tmp_path / "scorer.skfmri")
+        assert loaded.get_params() == {"std_threshold": "auto", "mean_threshold": None}
+        assert loaded.std_threshold_ == scorer.std_threshold_
+        np.testing.assert_array_equal(loaded.transform(X), scorer.transform(X))
+
+
+class TestUncentredVoxels:
+    def test_maps_below_zero_are_named_with_the_way_out(self):
+        X = scaled_maps(-1)
+        message = (
+            r"mean_threshold=0\.05 leaves 90 of 90 voxels \(100\.0 %\) uncentred, .* below -0\.05, "
+            "for 0. Set mean_threshold=None"
+        )
+        with pytest.warns(UserWarning, match=message) as caught:
+            scores = VoxelZScorer().fit_transform(X)
+        assert len(caught) == 1
+        assert scores[:, 1:].mean() < -3
+        assert abs(VoxelZScorer(mean_threshold=None).fit_transform(X).mean()) < 1e-12
+
+    @pytest.mark.usefixtures("warnings_raise")
+    @pytest.mark.parametrize(
+        "X", [scaled_maps(), scaled_maps(offset=0.0), scaled_maps(5, offset=0.0)]
+    )
+    def test_maps_around_or_above_zero_warn_nobody(self, X):
+        VoxelZScorer().fit(X)
+
+    @pytest.mark.usefixtures("warnings_raise")
+    def test_maps_below_zero_warn_nobody_if_every_mean_is_subtracted(self):
+        VoxelZScorer(mean_threshold=None).fit(scaled_maps(-1))
+
+    def test_a_negative_threshold_counts_means_below_it(self):
+        X = scaled_maps(-1)
+        with pytest.warns(UserWarning, match=r"mean_threshold=-0\.5 leaves 90 .* below -0\.5"):
+            VoxelZScorer(mean_threshold=-0.5).fit(X)
+
+    @pytest.mark.usefixtures("warnings_raise")
+    def test_means_between_a_negative_threshold_and_zero_are_centred(self):
+        scorer = VoxelZScorer(mean_threshold=-0.5).fit(scaled_maps(-1, offset=0.3))
+        assert (scorer.mean_[1:] < -0.1).all()
 
 
 class TestAgainstReferences:
@@ -181,6 +374,8 @@ class TestAgainstReferences:
     )
     def test_the_notebook_agrees_under_any_thresholds(self, X, std_threshold, mean_threshold):
         # Sums of sixteenths are exact, and nine of them never average to a threshold but 0.
+        spread = X.std(axis=0)
+        assume(not spread.any() or (spread >= std_threshold).any())
         scores = VoxelZScorer(std_threshold, mean_threshold).fit_transform(X)
         expected = notebook_scores(X, X, std_threshold, mean_threshold)
         constant = np.ptp(X, axis=0) == 0
@@ -204,6 +399,7 @@ class TestInverse:
         thresholds=st.tuples(*[st.sampled_from([None, 0.05, 2.0])] * 2),
     )
     def test_it_undoes_transform_where_a_voxel_was_not_zeroed(self, X, thresholds):
+        assume((X.std(axis=0) > 1.01 * (thresholds[0] or 0)).any() or not np.ptp(X, axis=0).any())
         scorer = VoxelZScorer(*thresholds).fit(X)
         back = scorer.inverse_transform(scorer.transform(X))
         kept = scorer.scale_ > 0
@@ -214,7 +410,8 @@ class TestInverse:
 
     def test_masked_voxels_return_their_subtracted_mean_or_zero(self):
         X = np.array([[5.0, 0.01, np.nan, 1.0], [5.0, 0.01, 1.0, 3.0]])
-        scorer = VoxelZScorer().fit(X)
+        with pytest.warns(UserWarning, match="1 of 2 training samples hold NaN"):
+            scorer = VoxelZScorer().fit(X)
         assert scorer.inverse_transform(scorer.transform(X)).tolist() == [
             [5, 0, 0, 1],
             [5, 0, 0, 3],
@@ -300,7 +497,14 @@ def traced_peak(function):
         tracemalloc.stop()
 
 
-@parametrize_with_checks([VoxelZScorer(), VoxelZScorer(std_threshold=None, mean_threshold=None)])
+@pytest.mark.filterwarnings("ignore:.* training samples hold NaN:UserWarning")
+@parametrize_with_checks(
+    [
+        VoxelZScorer(),
+        VoxelZScorer(std_threshold="auto"),
+        VoxelZScorer(std_threshold=None, mean_threshold=None),
+    ]
+)
 def test_scikit_learn_accepts_it(estimator, check):
     check(estimator)
 
@@ -392,14 +596,15 @@ class TestErrors:
         with pytest.raises(ValueError, match="X has 3 features, but VoxelZScorer is expecting 4"):
             VoxelZScorer().fit(np.eye(4)).transform(np.eye(4)[:, :3])
 
-    @pytest.mark.parametrize("value", [-0.1, np.nan, "0.05", True, [0.05]])
+    @pytest.mark.parametrize("value", [-0.1, np.nan, "0.05", True, [0.05], "Auto"])
     def test_bad_std_threshold(self, value):
         with pytest.raises(
-            ValueError, match=r"std_threshold must be a number of at least 0, or None to turn"
+            ValueError,
+            match='std_threshold must be a number of at least 0, "auto", or None to',
         ):
             VoxelZScorer(std_threshold=value).fit(np.eye(3))
 
-    @pytest.mark.parametrize("value", [np.nan, "0.05", False])
+    @pytest.mark.parametrize("value", [np.nan, "0.05", False, "auto"])
     def test_bad_mean_threshold(self, value):
         with pytest.raises(ValueError, match=r"mean_threshold must be a number, or None to turn"):
             VoxelZScorer(mean_threshold=value).fit(np.eye(3))

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import warnings
 from dataclasses import dataclass
 
 import nibabel
@@ -25,7 +26,7 @@ from skfmri.resampling import (
     resampling_operator,
 )
 from skfmri.samples import as_samples
-from skfmri.spatial import AXES, native_affine, rotated_grid, rotation_matrix
+from skfmri.spatial import AXES, angle_in_radians, native_affine, rotated_grid, rotation_matrix
 
 # What a saved rotator holds of its fit; the operator is rebuilt from it.
 FITTED = (
@@ -60,8 +61,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    angle : float, default=0.35
-        Angle of the rotation in radians.
+    angle : float or str, default=0.35
+        Angle of the rotation: a number of radians, or a text in degrees such as "20 deg".
     axis : {"x", "y", "z"}, default="x"
         World axis (RAS) of the rotation.
     slab : tuple of 2 ints or None, default=(12, 15)
@@ -97,6 +98,12 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Voxel-to-RAS matrix of the slab in native world space, with the rotation undone.
     value_range_ : tuple of 2 floats
         Smallest and largest training value, 0 included.
+
+    Warns
+    -----
+    UserWarning
+        In `fit`, if `angle` is a number beyond pi, which is probably meant in degrees; if all
+        volumes are zero everywhere, so that there is nothing to crop.
 
     Notes
     -----
@@ -160,12 +167,16 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             If X is an array, which has no affine.
         """
         self._check_parameters()
+        angle = angle_in_radians(self.angle)
+        if not isinstance(self.angle, str) and abs(angle) > math.pi:
+            # Between this frame and the caller's is the one of with_callbacks.
+            warnings.warn(_degrees_message(self.angle), UserWarning, stacklevel=3)
         task = self._init_callback_context().call_on_fit_task_begin(estimator=self, X=X, y=y)
         samples = as_samples(X, "NiftiSlabRotator")
         if not len(samples):
             raise ValueError("Found 0 volumes to fit on. Pass at least one.")
         self.affine_, self.grid_shape_ = samples.affine, samples.grid_shape
-        rotation = rotation_matrix(self.angle, self.axis)
+        rotation = rotation_matrix(angle, self.axis)
         transform, self.rotated_shape_ = rotated_grid(self.grid_shape_, self.affine_, rotation)
         self._transform = transform
         order = SPLINE_ORDERS[self.interpolation]
@@ -322,8 +333,6 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     f"{name} must be one of {', '.join(map(repr, allowed))}, "
                     f"but is {getattr(self, name)!r}."
                 )
-        if not isinstance(self.angle, numbers.Real) or not np.isfinite(self.angle):
-            raise ValueError(f"angle must be a finite number of radians, but is {self.angle!r}.")
         if self.slab is None:
             return
         is_pair = isinstance(self.slab, (tuple, list)) and len(self.slab) == 2
@@ -396,6 +405,14 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 "Pass (x, y, n_slices), or (n_maps, x, y, n_slices), as transform gives them."
             )
         return maps, is_single
+
+
+def _degrees_message(angle):
+    return (
+        f"angle={angle!r} is taken as radians and turns the volumes by {math.degrees(angle):.0f} "
+        f'degrees. If {angle:g} degrees are meant, pass angle="{angle:g} deg" or '
+        f"numpy.deg2rad({angle:g})."
+    )
 
 
 def _fill_nonfinite(volumes):

@@ -1,6 +1,7 @@
 """Z-scores of voxels with statistics learned from training samples."""
 
 import numbers
+import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -17,6 +18,17 @@ from skfmri.samples import NiftiSamples
 BATCH_BYTES = 64 * 1024**2
 # Scoring has no statistics to merge, so small batches cost nothing and stay in the cache.
 SCORING_BATCH_BYTES = 8 * 1024**2
+# "auto" is this share of the median spread of the voxels that vary. Voxels whose spread is below
+# this share of a typical one do not count as varying: outside the head, the ringing of splines
+# gives every voxel a tiny spread.
+QUIET = 0.05
+# Losses up to this share pass without a warning. At the edge of the head, where interpolation
+# blends data with nothing, the default threshold silences 5 to 9 % of the voxels that vary in
+# maps like the notebook's: this is what it is for.
+TOLERATED_SHARE = 0.1
+# Of voxels that only fluctuate about 0, one mean in fifty lies further below it than this.
+STANDARD_ERRORS = 2
+MOST_POSITIONS = 10
 
 
 def _keeps_feature_axis(scorer):
@@ -30,13 +42,15 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
     Scaling each batch by its own statistics lets test samples influence the scale, and hides
     differences between training and test data. This transformer learns the statistics in `fit`.
     Two thresholds keep empty voxels at 0: outside the head, where values hardly vary, dividing
-    by a tiny standard deviation would turn noise into large numbers.
+    by a tiny standard deviation would turn noise into large numbers. They are in the units of the
+    data: the defaults suit maps whose values are around 1.
 
     Parameters
     ----------
-    std_threshold : float or None, default=0.05
-        A voxel whose standard deviation is less than this becomes 0. None turns it off; a
-        constant voxel becomes 0 all the same.
+    std_threshold : float, "auto" or None, default=0.05
+        A voxel whose standard deviation is less than this becomes 0. "auto" takes 0.05 of the
+        median standard deviation of the training voxels that vary, whatever the units. None
+        turns it off; a constant voxel becomes 0 all the same.
     mean_threshold : float or None, default=0.05
         A mean less than this, so also a negative one, is not subtracted. None subtracts every
         mean.
@@ -51,6 +65,8 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
     mask_ : ndarray of bool, shape X.shape[1:]
         Voxels with finite training values, a positive standard deviation, and no statistic
         below its threshold.
+    std_threshold_ : float or None
+        The threshold on standard deviations that was used.
     n_features_in_ : int
         Number of voxels per sample.
     feature_names_in_ : ndarray of str
@@ -59,8 +75,18 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
     Raises
     ------
     ValueError
-        If a threshold is not a number, or `std_threshold` is negative; if X has no samples; in
-        `transform`, if X is on a different grid than the training data.
+        If a threshold is not a number, or `std_threshold` is negative; if X has no samples; if
+        voxels vary but `std_threshold` would set all of them to 0; if no voxel varies only
+        because a training sample is not finite, such as a volume of NaN; in `transform`, if X
+        is on a different grid than the training data.
+
+    Warns
+    -----
+    UserWarning
+        If `std_threshold` sets more than 10 % of the voxels that vary to 0; if more than 10 % of
+        the others are not centred, because their mean is clearly negative; if voxels become 0
+        because a training sample is not finite there. Voxels that are not finite in any training
+        sample hold no data, and are not mentioned unless all are like this.
 
     See Also
     --------
@@ -80,6 +106,12 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
     with a NaN or infinite training value, or whose sum of squares overflows, is 0 for every
     sample; a NaN or infinite value in `transform` becomes 0.
 
+    For "auto" and for warnings, a voxel varies if its standard deviation exceeds rounding error
+    and is at least 0.05 of a typical one: the standard deviation at which half of the sum over
+    all voxels is reached, from the largest down. Thus neither empty voxels nor the ringing of
+    splines around the head count. A mean is clearly negative if it lies below both
+    ``-abs(mean_threshold)`` and two standard errors under 0.
+
     The output of float32 data is float32; all other data give float64. Statistics are computed
     in float64, a batch of samples at a time, as deviations from the first sample, so that the
     standard deviation of a constant voxel is exactly 0. Batches are merged by the formula of
@@ -96,7 +128,8 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
 
     Examples
     --------
-    Voxels in columns: one varies around 2, one around -2, one hardly at all.
+    Voxels in columns: one varies around 2, one around -2, one hardly at all. `fit` warns that the
+    second is not centred.
 
     >>> import numpy as np
     >>> from skfmri import VoxelZScorer
@@ -128,16 +161,30 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         -------
         self : VoxelZScorer
         """
-        _check_threshold("std_threshold", self.std_threshold, minimum=0)
+        _check_threshold("std_threshold", self.std_threshold, minimum=0, allowed=("auto",))
         _check_threshold("mean_threshold", self.mean_threshold, minimum=-np.inf)
         task = self._init_callback_context().call_on_fit_task_begin(estimator=self, X=X, y=y)
         data = _as_volumes(X, self)
         validate_data(self, X, skip_check_array=True)
         self.n_features_in_ = int(np.prod(data.shape[1:]))
-        mean, std = _moments(data)
-        self.mean_, self.scale_, self.mask_ = _apply_thresholds(
-            mean, std, _output_dtype(data), self.std_threshold, self.mean_threshold
+        mean, std, n_bad_values, n_bad_samples = _moments(data)
+        varying = varying_voxels(mean, std, _output_dtype(data))
+        std_threshold = self.std_threshold
+        if isinstance(std_threshold, str):
+            std_threshold = QUIET * _median(std[varying])
+        subtracted, scale, mask = _apply_thresholds(
+            mean, std, _output_dtype(data), std_threshold, self.mean_threshold
         )
+        messages = (
+            _nonfinite_message(n_bad_values, n_bad_samples, varying.any()),
+            _silenced_message(std[varying], scale[varying], std_threshold),
+            _uncentred_message(mean, std, scale > 0, len(data), self.mean_threshold),
+        )
+        for message in filter(None, messages):
+            # Between this frame and the caller's is the one of with_callbacks.
+            warnings.warn(message, UserWarning, stacklevel=3)
+        self.mean_, self.scale_, self.mask_ = subtracted, scale, mask
+        self.std_threshold_ = std_threshold
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
@@ -211,14 +258,15 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         return tags
 
 
-def _check_threshold(name, value, minimum):
-    if value is None:
+def _check_threshold(name, value, minimum, allowed=()):
+    if value is None or (isinstance(value, str) and value in allowed):
         return
     is_number = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
     if not is_number or not value >= minimum:
         at_least = "" if np.isinf(minimum) else f" of at least {minimum}"
+        words = "".join(f', "{word}"' for word in allowed)
         raise ValueError(
-            f"{name} must be a number{at_least}, or None to turn it off, but is {value!r}."
+            f"{name} must be a number{at_least}{words}, or None to turn it off, but is {value!r}."
         )
 
 
@@ -254,20 +302,29 @@ def _batches(data, n_bytes):
 
 
 def _moments(data):
-    """Return mean and standard deviation (divisor n) over the first axis, in float64."""
+    """Return mean and standard deviation (divisor n) over the first axis, and what is damaged.
+
+    Statistics are in float64. Damage is the number of values that are not finite in each sample,
+    and the number of samples that are not finite at each voxel.
+    """
     shift, n_seen = None, 0
+    n_bad_values, n_bad_samples = np.zeros(len(data), int), np.zeros(data.shape[1:], int)
     with np.errstate(all="ignore"):
         for batch in _batches(data, BATCH_BYTES):
             if shift is None:
                 shift = np.array(batch[0], dtype=np.float64)
                 mean, squares = np.zeros_like(shift), np.zeros_like(shift)
             batch_mean, batch_squares = _batch_moments(batch, shift)
+            if not np.isfinite(batch_mean).all():
+                is_bad = ~np.isfinite(batch)
+                n_bad_samples += is_bad.sum(axis=0)
+                n_bad_values[n_seen : n_seen + len(batch)] = is_bad.reshape(len(batch), -1).sum(1)
             n_total = n_seen + len(batch)
             delta = batch_mean - mean
             mean += delta * (len(batch) / n_total)
             squares += batch_squares + delta**2 * (n_seen * len(batch) / n_total)
             n_seen = n_total
-        return mean + shift, np.sqrt(squares / n_seen)
+        return mean + shift, np.sqrt(squares / n_seen), n_bad_values, n_bad_samples
 
 
 def _batch_moments(batch, shift):
@@ -294,6 +351,107 @@ def _apply_thresholds(mean, std, dtype, std_threshold, mean_threshold):
     mean[~keeps_mean] = 0
     std[~keeps_std] = 0
     return mean, std, keeps_mean & keeps_std
+
+
+def varying_voxels(mean, std, dtype):
+    """Return which voxels vary more than by rounding and the ringing of splines.
+
+    Parameters
+    ----------
+    mean, std : ndarray of float64
+        Statistics of voxels over samples; voxels where they are not finite do not vary.
+    dtype : dtype
+        Type of the values, which limits how exact they can be.
+
+    Returns
+    -------
+    varying : ndarray of bool
+        Of the same shape.
+    """
+    rounding = 8 * np.finfo(dtype).eps
+    finite = np.isfinite(mean) & np.isfinite(std)
+    spread = np.where(finite, std, 0)
+    spread[spread <= rounding * np.abs(np.where(finite, mean, 0))] = 0
+    if not spread.any():
+        return spread > 0
+    # Weighted by itself, the typical spread stays the same however many empty voxels there are.
+    descending = np.sort(spread, axis=None)[::-1]
+    with np.errstate(over="ignore"):
+        total = np.cumsum(descending)
+    typical = descending[np.searchsorted(total, total[-1] / 2)]
+    return (spread > 0) & (spread >= QUIET * typical)
+
+
+def _median(spread):
+    return float(np.median(spread)) if spread.size else 0.0
+
+
+def _nonfinite_message(n_bad_values, n_bad_samples, something_varies):
+    """Return which voxels samples with values that are not finite cost, or None.
+
+    Raise ValueError if nothing varies without them, because a sample lacks all of them.
+    """
+    if not n_bad_values.any():
+        return None
+    n_samples = len(n_bad_values)
+    # NaN in all samples marks voxels without data, often those around the head.
+    n_without_data = np.count_nonzero(n_bad_samples == n_samples)
+    n_with_data = n_bad_samples.size - n_without_data
+    if not n_with_data:
+        return "No training sample holds a finite value, so all voxels become 0."
+    n_lost = np.count_nonzero(n_bad_samples) - n_without_data
+    if not n_lost:
+        return None
+    damaged = np.flatnonzero(n_bad_values > n_without_data)
+    worst = np.flatnonzero(n_bad_values == n_without_data + n_lost)
+    details = (
+        f"{len(damaged)} of {n_samples} training samples hold NaN or infinite values, which makes "
+        f"{n_lost} of {n_with_data} voxels ({100 * n_lost / n_with_data:.1f} %) 0 for every "
+        f"sample. Counted from 0, these samples are {_listed(damaged)}. "
+    )
+    if len(worst) and len(damaged) > 1:
+        details += f"Not finite at all of these voxels: {_listed(worst)}. "
+    details += "Leave such samples out of the training data, or repair their values."
+    if len(worst) and not something_varies and n_samples - len(damaged) > 1:
+        raise ValueError(f"No voxel is left that varies. {details}")
+    return details
+
+
+def _listed(positions):
+    shown = ", ".join(str(i) for i in positions[:MOST_POSITIONS])
+    n_more = len(positions) - MOST_POSITIONS
+    return f"{shown} and {n_more} more" if n_more > 0 else shown
+
+
+def _silenced_message(spread, scale, threshold):
+    """Return how many varying voxels the threshold set to 0, or None; raise if it is all."""
+    n_silenced = np.count_nonzero(scale == 0)
+    if n_silenced <= TOLERATED_SHARE * spread.size:
+        return None
+    found = (
+        f"std_threshold={threshold!r} sets {n_silenced} of {spread.size} voxels that vary "
+        f"({100 * n_silenced / spread.size:.1f} %) to 0. The median standard deviation of the "
+        f'voxels that vary is {_median(spread):.3g}. Set std_threshold="auto" for a threshold '
+        "that adapts to the units of the data, or None for none."
+    )
+    if n_silenced == spread.size:
+        raise ValueError(f"No voxel is left that varies. {found}")
+    return found
+
+
+def _uncentred_message(mean, std, is_kept, n_samples, threshold):
+    """Return how many voxels the threshold leaves with a clearly negative mean, or None."""
+    if threshold is None:
+        return None
+    limit = np.minimum(-abs(threshold), -STANDARD_ERRORS * std[is_kept] / np.sqrt(n_samples))
+    n_kept, n_uncentred = np.count_nonzero(is_kept), np.count_nonzero(mean[is_kept] < limit)
+    if n_uncentred <= TOLERATED_SHARE * n_kept:
+        return None
+    return (
+        f"mean_threshold={threshold!r} leaves {n_uncentred} of {n_kept} voxels "
+        f"({100 * n_uncentred / n_kept:.1f} %) uncentred, because it takes their means, which are "
+        f"below {-abs(threshold)}, for 0. Set mean_threshold=None to subtract every mean."
+    )
 
 
 def _standardize(data, mean, scale):
