@@ -60,12 +60,15 @@ class PermutationTest(NamedTuple):
         Whether enough of them scored as well that the rest was not needed.
     scores : ndarray of shape (n_permutations,)
         Their scores.
+    scheme : {"within", "groups"} or None
+        How labels were permuted, as in `permute_labels`; None if that is not known.
     """
 
     pvalue: float
     n_permutations: int
     stopped_early: bool
     scores: np.ndarray
+    scheme: str | None = None
 
 
 def bootstrap_interval(
@@ -236,12 +239,49 @@ def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95)
     )
 
 
-def permute_labels(y, groups, *, blocks=None, random_state=None):
-    """Return labels shuffled within each group.
+def permutation_scheme(y, groups):
+    """Return the scheme by which labels can be permuted.
 
-    Exchanging labels across groups would also test whether groups differ. If neighbours in time
-    are alike, exchanging single volumes makes the distribution under chance too narrow, so volumes
-    of one stimulation block should move together.
+    Parameters
+    ----------
+    y, groups : array-like of shape (n_samples,)
+        Labels and groups.
+
+    Returns
+    -------
+    scheme : {"within", "groups"}
+        "within" if any group holds two labels, otherwise "groups".
+
+    Raises
+    ------
+    ValueError
+        If all labels are equal, so that no permutation changes anything.
+
+    Examples
+    --------
+    >>> from skfmri.statistics import permutation_scheme
+    >>> permutation_scheme(["face", "house", "face", "house"], [1, 1, 2, 2])
+    'within'
+    >>> permutation_scheme(["patient", "patient", "control", "control"], [1, 1, 2, 2])
+    'groups'
+    """
+    y = np.asarray(y)
+    groups = check_per_volume(groups, len(y), "group label")
+    if not (y != y[:1]).any():
+        raise ValueError(
+            f"All {len(y)} samples share one label, so there is nothing to permute. Pass samples "
+            "of two classes or more."
+        )
+    return "groups" if _mixed_group(y, groups) is None else "within"
+
+
+def permute_labels(y, groups, *, blocks=None, scheme="auto", random_state=None):
+    """Return labels shuffled within each group, or among groups that hold one label each.
+
+    If groups hold several labels, exchanging labels across groups would also test whether groups
+    differ. If neighbours in time are alike, exchanging single volumes makes the distribution under
+    chance too narrow, so volumes of one stimulation block should move together. If each group has
+    one label, such as a diagnosis per subject, groups are what can be exchanged.
 
     Parameters
     ----------
@@ -250,6 +290,10 @@ def permute_labels(y, groups, *, blocks=None, random_state=None):
     blocks : array-like of shape (n_samples,), default=None
         Stretches of samples of one group that share a label; the labels of the blocks of a group
         are shuffled among its blocks. Names only need to be unique within a group.
+    scheme : {"auto", "within", "groups"}, default="auto"
+        "within" shuffles the labels within each group; groups of a single label keep it. "groups"
+        shuffles the labels of whole groups among the groups, each of which must have a single
+        label. "auto" is "within" if any group holds two labels, otherwise "groups".
     random_state : int, numpy.random.Generator or None, default=None
         Draws the permutation.
 
@@ -260,8 +304,14 @@ def permute_labels(y, groups, *, blocks=None, random_state=None):
     Raises
     ------
     ValueError
-        If a block holds two labels, or if no group holds two labels, so that there is nothing to
-        exchange.
+        If a block holds two labels, if all labels are equal, or if the scheme does not suit the
+        groups: "within" needs a group of two labels, "groups" needs groups of one label each.
+
+    Notes
+    -----
+    Shuffling whole groups assumes that, if labels mean nothing, any group could have had the label
+    of any other: groups must not come in matched pairs or from several sites. If they do, pass the
+    pairs or sites as `groups`, and the subjects as `blocks`.
 
     Examples
     --------
@@ -269,12 +319,19 @@ def permute_labels(y, groups, *, blocks=None, random_state=None):
     >>> shuffled = permute_labels(list("aabb"), [0, 0, 0, 0], blocks=[1, 1, 2, 2], random_state=0)
     >>> "".join(shuffled) in ("aabb", "bbaa")
     True
+    >>> shuffled = permute_labels(list("aabb"), [1, 1, 2, 2], random_state=0)
+    >>> "".join(shuffled) in ("aabb", "bbaa")
+    True
     """
     y = np.asarray(y)
     groups = check_per_volume(groups, len(y), "group label")
     blocks = np.arange(len(y)) if blocks is None else check_per_volume(blocks, len(y), "block")
+    scheme = _check_scheme(scheme, y, groups)
     rng = np.random.default_rng(random_state)
-    shuffled, movable = y.copy(), False
+    if scheme == "groups":
+        _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+        return rng.permutation(y[first])[group]
+    shuffled = y.copy()
     for group in np.unique(groups):
         inside = np.flatnonzero(groups == group)
         names, first, block = np.unique(blocks[inside], return_index=True, return_inverse=True)
@@ -286,15 +343,38 @@ def permute_labels(y, groups, *, blocks=None, random_state=None):
                 f"{labels[block[torn[0]]]} and {y[inside][torn[0]]}. Samples of one block must "
                 "share a label."
             )
-        movable |= bool((labels != labels[0]).any())
         shuffled[inside] = rng.permutation(labels)[block]
-    if not movable:
-        raise ValueError(
-            "Every group holds one label only, so shuffling within groups changes nothing. If "
-            "labels differ only between groups, pass larger groups whose members can be "
-            "exchanged, such as sites or pairs of subjects."
-        )
     return shuffled
+
+
+def _check_scheme(scheme, y, groups):
+    """Return "within" or "groups", or raise ValueError if the groups do not allow the scheme."""
+    if scheme not in ("auto", "within", "groups"):
+        raise ValueError(f"scheme must be 'auto', 'within' or 'groups', but is {scheme!r}.")
+    possible = permutation_scheme(y, groups)
+    if scheme == "within" and possible == "groups":
+        raise ValueError(
+            "Every group holds one label only, so labels cannot be exchanged within groups. Pass "
+            "scheme='groups' to shuffle the labels of whole groups, or groups within which labels "
+            "can be exchanged, such as sites or pairs of subjects."
+        )
+    if scheme == "groups" and possible == "within":
+        group, one, other = _mixed_group(y, groups)
+        raise ValueError(
+            f"Group {group} holds the labels {one} and {other}, so the labels of whole groups "
+            "cannot be shuffled. Pass scheme='within' to shuffle labels within groups."
+        )
+    return possible
+
+
+def _mixed_group(y, groups):
+    """Return a group that holds two labels, with both, or None if there is none."""
+    names, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    other = np.flatnonzero(y != y[first][group])
+    if not len(other):
+        return None
+    found = group[other[0]]
+    return names[found], y[first[found]], y[other[0]]
 
 
 def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, n_exceedances=10):
@@ -308,7 +388,8 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     score : float
         Score with the true labels.
     permuted_scores : iterable of float
-        Score of one permutation after another; read only as far as needed.
+        Score of one permutation after another; read only as far as needed. NaN counts as having
+        reached the score, so that permutations without a score never make p smaller.
     n_permutations : int, default=1000
         Largest number of permutations.
     n_exceedances : int, default=10
@@ -318,6 +399,11 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     -------
     result : PermutationTest
         ``pvalue``, ``n_permutations`` used, ``stopped_early``, and their ``scores``.
+
+    Raises
+    ------
+    ValueError
+        If the score is NaN.
 
     Notes
     -----
@@ -342,12 +428,14 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     """
     check_number(n_permutations, "n_permutations", least=1)
     check_number(n_exceedances, "n_exceedances", least=1)
+    if np.isnan(score):
+        raise ValueError("score is NaN, so no permutation can be compared with it.")
     scores, reached = [], 0
     # Scores that are equal but were summed in a different order must count as equal.
     least = score - 1e-9 * max(1.0, abs(score))
     for permuted in islice(permuted_scores, n_permutations):
         scores.append(float(permuted))
-        reached += permuted >= least
+        reached += not permuted < least
         if reached == n_exceedances:
             break
     n_used = len(scores)

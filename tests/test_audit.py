@@ -167,6 +167,27 @@ class TestClasses:
         assert audit_leakage(None, volumes, y, groups=runs, checks=["classes"]).ok
 
 
+class TestNotes:
+    def test_splits_that_test_one_class_are_named_without_being_a_leak(self, volumes, runs):
+        y = np.array(["face", "house"])[runs % 2]
+        report = audit_leakage(None, volumes, y, groups=runs, checks=["classes"])
+        assert report.ok
+        assert report.passed == ("classes",)
+        (note,) = report.notes
+        assert note.startswith("Splits 0, 1, 2, 3, 4 of 5 test one class only.")
+        assert f"note: {note}" in str(report)
+
+    def test_a_single_split_is_named(self, volumes, y, runs):
+        y = np.where(runs == 3, "face", y)
+        (note,) = audit_leakage(None, volumes, y, groups=runs, checks=["classes"]).notes
+        assert note.startswith("Split 3 of 5 tests one class only.")
+
+    def test_splits_that_test_all_classes_are_not_worth_a_note(self, volumes, y, runs):
+        assert audit_leakage(None, volumes, y, groups=runs, checks=["classes"]).notes == ()
+        one_class = np.full(len(y), "face")
+        assert audit_leakage(None, volumes, one_class, groups=runs, checks=["classes"]).notes == ()
+
+
 class TestStandardised:
     def audit(self, X, y, runs):
         return audit_leakage(None, X, y, groups=runs, checks=["standardised"])

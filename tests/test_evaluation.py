@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy import stats
 from sklearn import config_context
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import (
@@ -20,6 +22,7 @@ from sklearn.model_selection import (
     GroupShuffleSplit,
     KFold,
     LeaveOneGroupOut,
+    StratifiedGroupKFold,
     cross_val_predict,
     cross_val_score,
     cross_validate,
@@ -32,6 +35,7 @@ from sklearn.tree import ExtraTreeClassifier
 
 from skfmri import SlabCNNClassifier
 from skfmri.evaluation import chance_level, evaluate_decoder, linear_baseline
+from skfmri.evaluation.result import describe_result
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
@@ -276,12 +280,73 @@ class TestComparisons:
             and sentence.endswith("Prefer linear here.")
             for sentence in result.sentences()
         )
-        assert "No clear difference to dummy" in str(result)
 
     def test_a_better_decoder_is_told_so(self, problem):
         X, y, groups = problem
-        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, baseline=None)
-        assert "The decoder is better than dummy by 0." in repr(result)
+        baseline = {"constant": DummyClassifier(strategy="constant", constant="a")}
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, baseline=baseline)
+        assert "The decoder is better than constant by 0." in repr(result)
+
+    @pytest.mark.parametrize("design", ["one label per group", "unbalanced within groups"])
+    def test_noise_is_never_said_to_beat_chance_or_the_dummy(self, design):
+        rng, groups = np.random.default_rng(0), np.repeat(range(8), 6)
+        y = groups % 2 if design == "one label per group" else rng.permutation(np.arange(48) % 2)
+        for _ in range(5):
+            X = rng.normal(size=(48, 3))
+            result = evaluate_decoder(
+                LogisticRegression(), X, y, groups=groups, baseline=None, n_bootstraps=100
+            )
+            (sentence,) = result.sentences()
+            assert sentence.startswith("accuracy 0.")
+            assert sentence.endswith("; chance 0.500.")
+            assert (result.comparisons["baseline"] == "dummy").all()
+            assert "dummy" in result.summary["model"].to_numpy()
+
+    def test_a_metric_that_is_not_defined_is_not_compared(self):
+        groups = np.repeat(range(6), 4)
+        X, y = np.random.default_rng(0).normal(size=(24, 3)), groups % 2
+        with pytest.warns(UndefinedMetricWarning):
+            result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, scoring="roc_auc")
+        assert "No difference to linear: roc_auc is not defined in every fold." in str(result)
+
+
+class TestWarnings:
+    @pytest.fixture
+    def one_label_per_group(self):
+        groups = np.repeat(range(12), 4)
+        return np.random.default_rng(0).normal(size=(48, 3)), groups % 2, groups
+
+    def warnings_of(self, problem, **options):
+        X, y, groups = problem
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            evaluate_decoder(
+                LogisticRegression(), X, y, groups=groups, on_fold=lambda row: None, **options
+            )
+        return [str(item.message) for item in caught]
+
+    def test_one_class_per_group_is_silent_for_metrics_that_have_a_value(self, one_label_per_group):
+        metrics = ["accuracy", "balanced_accuracy", "f1_macro", "precision_macro"]
+        assert self.warnings_of(one_label_per_group, scoring=metrics, n_permutations=2) == []
+
+    def test_an_undefined_metric_is_warned_of_once(self, one_label_per_group):
+        options = {"scoring": ["roc_auc", "accuracy"], "n_permutations": 3}
+        (message,) = self.warnings_of(one_label_per_group, **options)
+        assert message.startswith("roc_auc is not defined in 12 of 12 folds, so it cannot be")
+        assert "lack a class" in message
+
+    def test_the_reason_of_scikit_learn_is_kept(self, problem):
+        (message,) = self.warnings_of(problem, scoring="roc_auc")
+        assert message.startswith("roc_auc is not defined in 5 of 5 folds")
+        assert "multi_class must be in ('ovo', 'ovr')" in message
+
+    def test_an_undefined_metric_is_not_tested(self, one_label_per_group):
+        X, y, groups = one_label_per_group
+        with pytest.warns(UndefinedMetricWarning, match="so it cannot be tested"):
+            result = evaluate_decoder(
+                LogisticRegression(), X, y, groups=groups, scoring="roc_auc", n_permutations=9
+            )
+        assert result.permutation_test is None
 
     def test_the_linear_baseline_sees_the_same_slab(self):
         rotator, zscorer = NiftiSlabRotator(0.1, slab=(2, 5)), VoxelZScorer(std_threshold=0.2)
@@ -353,16 +418,99 @@ class TestOnFitted:
 
 class TestPermutations:
     def test_labels_that_cannot_be_exchanged_are_refused_before_any_fit(self, problem):
-        X, _, groups = problem
-        with pytest.raises(ValueError, match="Every group holds one label only"):
+        X, y, groups = problem
+        with pytest.raises(ValueError, match="All 90 samples share one label"):
             evaluate_decoder(
                 LogisticRegression(),
                 X,
-                groups,
+                np.full(len(y), "a"),
                 groups=groups,
                 n_permutations=1,
                 on_fold=pytest.fail,
             )
+
+    def test_labels_of_whole_groups_are_shuffled_if_each_group_has_one(self):
+        groups = np.repeat(range(8), 4)
+        X, y = np.random.default_rng(0).normal(size=(32, 3)), groups % 2
+        result = evaluate_decoder(
+            LogisticRegression(),
+            X + 3 * y[:, np.newaxis],
+            y,
+            groups=groups,
+            baseline=None,
+            n_permutations=4,
+            random_state=7,
+        )
+        test = result.permutation_test
+        for number, score in enumerate(test.scores):
+            rng = np.random.default_rng([7, number])
+            shuffled = permute_labels(y, groups, scheme="groups", random_state=rng)
+            expected = cross_val_score(
+                LogisticRegression(),
+                X + 3 * y[:, np.newaxis],
+                shuffled,
+                groups=groups,
+                cv=LeaveOneGroupOut(),
+            )
+            assert score == pytest.approx(expected.mean())
+        assert test.scheme == "groups"
+        assert "Labels of whole groups shuffled: p = " in str(result)
+        assert describe_result(result)["permutation_test"] == {
+            "p_value": test.pvalue,
+            "n_permutations": test.n_permutations,
+            "scheme": "groups",
+        }
+
+    def test_splits_balanced_by_label_are_balanced_for_shuffled_labels_too(self):
+        groups = np.repeat(range(8), 3)
+        X, y = np.random.default_rng(0).normal(size=(24, 3)), groups % 2
+        seen = []
+
+        class Spy(LogisticRegression):
+            def fit(self, X, y):
+                seen.append(y)
+                return super().fit(X, y)
+
+        evaluate_decoder(
+            Spy(),
+            X,
+            y,
+            groups=groups,
+            cv=StratifiedGroupKFold(4, shuffle=True, random_state=0),
+            baseline=None,
+            n_permutations=3,
+        )
+        assert len(seen) == 4 * 4
+        assert all(labels.mean() == 0.5 for labels in seen)
+
+    def test_permuted_labels_leave_every_fold_all_classes_if_the_true_ones_do(self):
+        # A third of all permutations would leave a fold of two groups with one class.
+        groups = np.repeat(range(4), 3)
+        X, y = np.random.default_rng(0).normal(size=(12, 3)), groups % 2
+        cv = iter([(np.arange(6), np.arange(6, 12)), (np.arange(6, 12), np.arange(6))])
+        result = evaluate_decoder(
+            LogisticRegression(), X, y, groups=groups, cv=cv, baseline=None, n_permutations=20
+        )
+        assert result.permutation_test.n_permutations >= 10
+
+    def test_shuffled_groups_resume_from_the_ledger(self, tmp_path):
+        groups = np.repeat(range(6), 4)
+        X, y = np.random.default_rng(0).normal(size=(24, 3)), groups % 2
+        fits = []
+
+        class Counted(LogisticRegression):
+            def fit(self, X, y):
+                fits.append(1)
+                return super().fit(X, y)
+
+        options = {"groups": groups, "baseline": None, "random_state": 0}
+        options |= {"n_permutations": 3, "ledger": tmp_path / "run.jsonl"}
+        first = evaluate_decoder(Counted(), X, y, **options)
+        n_fits = len(fits)
+        assert n_fits >= 6 * 2
+        again = evaluate_decoder(Counted(), X, y, **options)
+        assert len(fits) == n_fits
+        assert_same(again, first)
 
     def test_each_permuted_score_is_a_cross_validation_of_shuffled_labels(self, problem):
         X, y, groups = problem
@@ -410,7 +558,9 @@ class TestPermutations:
         assert test.stopped_early
         assert test.n_permutations == 10
         assert test.pvalue == 1
-        assert "p = 1 after 10 permutations, stopped early" in str(result)
+        assert test.scheme == "within"
+        text = "Labels shuffled within groups: p = 1 after 10 permutations, stopped early"
+        assert text in str(result)
 
     def test_blocks_stay_together(self, null_problem):
         X, y, groups = null_problem
@@ -509,6 +659,47 @@ class TestNetworks:
         np.testing.assert_allclose(normalized.sum(axis=1), 1)
         with pytest.raises(ValueError, match="no model 'svm', only 'decoder', 'linear', 'dummy'"):
             stopped_early.confusion("svm")
+
+
+class TestDivergence:
+    def evaluate(self, slabs, tiny, tmp_path, learning_rate=0.001, **options):
+        X, y = slabs
+        network = SlabCNNClassifier(**tiny | {"learning_rate": learning_rate, "epochs": 3})
+        pipeline = Pipeline([("zscore", VoxelZScorer()), ("cnn", network)])
+        return evaluate_decoder(
+            pipeline.set_params(**options),
+            X,
+            y,
+            groups=np.arange(20) // 10,
+            ledger=tmp_path / "run.jsonl",
+            random_state=0,
+        )
+
+    @pytest.mark.filterwarnings("ignore:The loss was")
+    @pytest.mark.parametrize("n_members", [1, 2])
+    def test_a_diverged_network_is_the_first_thing_said(self, slabs, tiny, tmp_path, n_members):
+        options = {"learning_rate": 1e30, "cnn__n_members": n_members}
+        for _ in ("new", "from the ledger"):
+            result = self.evaluate(slabs, tiny, tmp_path, **options)
+            assert result.folds["diverged"].dtype == bool
+            assert result.folds.groupby("model")["diverged"].sum().to_dict() == {
+                "decoder": 2,
+                "linear": 0,
+                "dummy": 0,
+            }
+            assert result.sentences()[0] == (
+                "The network diverged in 2 of 2 folds: its loss was not finite, so these scores "
+                "mean nothing. Lower learning_rate."
+            )
+
+    def test_a_sound_network_has_not_diverged(self, slabs, tiny, tmp_path):
+        result = self.evaluate(slabs, tiny, tmp_path)
+        assert not result.folds["diverged"].any()
+        assert "diverged" not in str(result)
+
+    def test_models_without_a_loss_per_epoch_have_no_such_column(self, problem):
+        X, y, groups = problem
+        assert "diverged" not in evaluate_decoder(LogisticRegression(), X, y, groups=groups).folds
 
 
 class TestLedger:

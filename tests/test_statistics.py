@@ -10,6 +10,7 @@ from sklearn.model_selection import GroupKFold, permutation_test_score
 from skfmri.statistics import (
     bootstrap_interval,
     corrected_resampled_t_test,
+    permutation_scheme,
     permute_labels,
     sequential_permutation_test,
 )
@@ -193,13 +194,78 @@ class TestPermuteLabels:
         with pytest.raises(ValueError, match=message):
             permute_labels(list("aab"), ["r1"] * 3, blocks=[4, 5, 5])
 
-    def test_labels_that_differ_between_groups_alone_are_refused(self):
-        with pytest.raises(ValueError, match="Every group holds one label only"):
-            permute_labels(list("aabb"), [1, 1, 2, 2])
+    def test_labels_of_whole_groups_move_if_each_group_has_one(self):
+        groups, seen = np.array([3, 1, 3, 2, 2, 2]), set()
+        y = np.array(list("babccc"))
+        assert permutation_scheme(y, groups) == "groups"
+        for seed in range(60):
+            shuffled = permute_labels(y, groups, random_state=seed)
+            of_group = [shuffled[groups == group] for group in (1, 2, 3)]
+            assert all(len(set(labels)) == 1 for labels in of_group)
+            seen.add("".join(labels[0] for labels in of_group))
+            same = permute_labels(y, groups, scheme="groups", random_state=seed)
+            assert (shuffled == same).all()
+        assert seen == {"abc", "acb", "bac", "bca", "cab", "cba"}
+
+    def test_all_orders_of_whole_groups_are_alike(self):
+        rng, groups = np.random.default_rng(0), np.array([1, 2, 2, 2, 3, 4, 4])
+        y, seen = np.array([0, 0, 0, 0, 1, 1, 1]), {}
+        for _ in range(6000):
+            shuffled = permute_labels(y, groups, random_state=rng)
+            key = tuple(shuffled[[0, 1, 4, 5]].tolist())
+            seen[key] = seen.get(key, 0) + 1
+        assert len(seen) == 6
+        assert stats.chisquare(list(seen.values())).pvalue > 0.001
+
+    def test_one_group_of_two_labels_is_enough_to_stay_within_groups(self):
+        y, groups = np.array(list("aabbab")), np.array([1, 1, 2, 2, 3, 3])
+        assert permutation_scheme(y, groups) == "within"
+        for seed in range(20):
+            shuffled = permute_labels(y, groups, random_state=seed)
+            assert shuffled[:4].tolist() == list("aabb")
+            assert sorted(shuffled[4:]) == ["a", "b"]
+
+    def test_a_scheme_that_does_not_suit_the_groups_is_refused_with_the_reason(self):
+        with pytest.raises(ValueError, match="Every group holds one label only, so labels cannot"):
+            permute_labels(list("aabb"), [1, 1, 2, 2], scheme="within")
+        message = "Group r2 holds the labels b and a, so the labels of whole groups cannot"
+        with pytest.raises(ValueError, match=message):
+            permute_labels(list("aaba"), ["r1", "r1", "r2", "r2"], scheme="groups")
+        with pytest.raises(ValueError, match="must be 'auto', 'within' or 'groups', but is 'all'"):
+            permute_labels(list("abab"), [1, 1, 2, 2], scheme="all")
+
+    @pytest.mark.parametrize("scheme", ["auto", "within", "groups"])
+    def test_equal_labels_are_refused(self, scheme):
+        with pytest.raises(ValueError, match="All 3 samples share one label, so there is nothing"):
+            permute_labels([7, 7, 7], [1, 1, 2], scheme=scheme)
 
     def test_lengths_must_fit(self):
         with pytest.raises(ValueError, match="Found 3 group labels for 4 volumes"):
             permute_labels(list("abab"), [1, 1, 1])
+
+
+def pvalue_of_study(design, effect, seed):
+    """Return p of a nearest-mean classifier on ten groups, each held out once."""
+    rng, groups = np.random.default_rng([seed, 0]), np.repeat(np.arange(10), 4)
+    y = {
+        "one label per group": groups % 2,
+        "unbalanced": groups // 7,
+        "within groups": np.arange(40) % 4 // 2,
+    }[design]
+    X = rng.normal(size=(40, 8)) + 2 * rng.normal(size=(10, 8))[groups] + effect * y[:, None]
+
+    def score(labels):
+        # Sums over all samples minus those of the held-out group, for all folds at once.
+        held_out = groups == np.arange(10)[:, None]
+        distances = []
+        for label in (0, 1):
+            weights = ~held_out & (labels == label)
+            means = weights @ X / weights.sum(axis=1, keepdims=True)
+            distances.append(((X - means[groups]) ** 2).sum(axis=1))
+        return np.mean((distances[1] < distances[0]) == labels)
+
+    permuted = (score(permute_labels(y, groups, random_state=[seed, n])) for n in count(1))
+    return sequential_permutation_test(score(y), permuted, n_permutations=39).pvalue
 
 
 class TestSequentialTest:
@@ -255,6 +321,25 @@ class TestSequentialTest:
         for level in (0.01, 0.05, 0.1, 0.25, 0.5):
             share = (pvalues <= level).mean()
             assert abs(share - level) < 3.5 * np.sqrt(level * (1 - level) / 2000) + 0.005
+
+    @pytest.mark.parametrize("design", ["one label per group", "unbalanced", "within groups"])
+    def test_claims_on_noise_with_strong_group_patterns_stay_at_5_percent(self, design):
+        claims = sum(pvalue_of_study(design, 0, seed) <= 0.05 for seed in range(200))
+        # At 5 % more than 18 of 200 have a probability of 0.4 %.
+        assert claims <= 18
+
+    @pytest.mark.parametrize("design", ["one label per group", "unbalanced", "within groups"])
+    def test_a_clear_effect_is_claimed(self, design):
+        claims = sum(pvalue_of_study(design, 4, seed) <= 0.05 for seed in range(20))
+        assert claims >= 18
+
+    def test_permutations_without_a_score_never_lower_p(self):
+        result = sequential_permutation_test(0.9, [np.nan, 0.5, np.nan], n_permutations=3)
+        assert result.pvalue == 3 / 4
+
+    def test_a_score_that_is_nan_is_refused(self):
+        with pytest.raises(ValueError, match="score is NaN"):
+            sequential_permutation_test(np.nan, [0.5], n_permutations=1)
 
     def test_a_null_result_costs_little(self):
         rng = np.random.default_rng(0)

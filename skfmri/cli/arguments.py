@@ -222,9 +222,7 @@ def _add_slab_arguments(slab):
         help="keep planes without data",
     )
     add("interpolation", "how volumes are resampled", choices=("continuous", "linear", "nearest"))
-    add(
-        "std_threshold", "spread below which voxels become 0, 'auto' or 'none'", type=parse_spread
-    )
+    add("std_threshold", "spread below which voxels become 0, 'auto' or 'none'", type=parse_spread)
     add("mean_threshold", "mean below which none is subtracted, or 'none'", type=parse_threshold)
 
 
@@ -303,7 +301,8 @@ def _add_run_arguments(run):
         type=int,
         default=0,
         metavar="N",
-        help="test against labels shuffled within groups, at most N times (default: 0)",
+        help="test against shuffled labels at most N times: within groups, or of whole groups if "
+        "each has one label (default: 0)",
     )
     run.add_argument("--resume", action="store_true", help="continue an interrupted run in --out")
     run.add_argument(

@@ -13,7 +13,7 @@ COMMANDS = {
     "report": ("skfmri.cli.rebuild", "run_report"),
     "predict": ("skfmri.cli.predict", "run_predict"),
 }
-USER_MISTAKE, INTERRUPTED = 2, 130
+OK, USER_MISTAKE, DIVERGED, INTERRUPTED = 0, 2, 3, 130
 
 
 def main(argv=None):
@@ -27,7 +27,8 @@ def main(argv=None):
     Returns
     -------
     status : int
-        0 if all went well, 2 after a mistake in the input, 130 after an interrupt.
+        0 if all went well, 2 after a mistake in the input, 3 if the network diverged, 130 after an
+        interrupt.
     """
     # Before TensorFlow loads, here and in workers: its start-up messages are no news to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,7 +36,7 @@ def main(argv=None):
     try:
         args = make_parser().parse_args(argv)
         module, function = COMMANDS[args.command]
-        getattr(importlib.import_module(module), function)(args)
+        return getattr(importlib.import_module(module), function)(args)
     except (KeyboardInterrupt, ImportError, SystemError) as error:
         if not _is_interrupt(error):
             raise
@@ -47,7 +48,6 @@ def main(argv=None):
             raise
         print(f"skfmri: error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_MISTAKE
-    return 0
 
 
 def _is_interrupt(error):

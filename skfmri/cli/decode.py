@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from skfmri.cli.arguments import DEMO_DIRECTORY
+from skfmri.cli.commands import DIVERGED, OK
 from skfmri.cli.inputs import check_options, read_inputs, simulate_inputs
 from skfmri.cli.method import build_pipeline, choose_splits
 from skfmri.cli.rebuild import build_report, check_anatomy
@@ -48,6 +49,7 @@ def run_decode(args):
         result = _decode(args, inputs, directory)
         if args.model is not None:
             _save_model(args, inputs.samples, result)
+    return _status(result)
 
 
 def run_demo(args):
@@ -56,7 +58,14 @@ def run_demo(args):
     with ResultDirectory(args.out) as directory:
         # A demo can be made again at any time, unlike the scores of somebody's data.
         _claim(args, directory, args.out == DEMO_DIRECTORY and directory.command == "demo")
-        _decode(args, simulate_inputs(args.seed), directory)
+        result = _decode(args, simulate_inputs(args.seed), directory)
+    return _status(result)
+
+
+def _status(result):
+    """Return the exit status: scores of a network that diverged mean nothing."""
+    has_diverged = "diverged" in result.folds and result.folds["diverged"].eq(True).any()
+    return DIVERGED if has_diverged else OK
 
 
 def _claim(args, directory, replace=False):
@@ -71,9 +80,11 @@ def _decode(args, inputs, directory):
     start = time.perf_counter()
     cv = choose_splits(args, len(np.unique(samples.groups)))
     pipeline = build_pipeline(args)
-    leaks = _look_for_leaks(pipeline, samples, cv.splitter, args.ignore_leaks)
+    leaks, notes = _look_for_leaks(pipeline, samples, cv.splitter, args.ignore_leaks)
     for leak in leaks:
         console.print(f"leak ignored: {leak}")
+    for note in notes:
+        console.print(f"note: {note}")
     # Mistakes in settings show here, before earlier results are deleted.
     rotator = pipeline["slab"].fit(samples)
     network = pipeline["cnn"].build_network(rotator.slab_shape_, len(np.unique(samples.y)))
@@ -118,7 +129,7 @@ def _decode(args, inputs, directory):
 
 
 def _look_for_leaks(pipeline, samples, splitter, are_accepted):
-    """Return what looks like a leak, as text; raise ValueError unless the user accepts it."""
+    """Return leaks and notes as text; raise ValueError for a leak that the user does not accept."""
     report = audit_leakage(pipeline, samples, cv=splitter, checks=CHEAP_CHECKS)
     found = [finding.message for finding in report.findings]
     if found and not are_accepted:
@@ -126,7 +137,7 @@ def _look_for_leaks(pipeline, samples, splitter, are_accepted):
             f"The scores could not be trusted. {' '.join(found)} Fix the data, groups or runs, or "
             "pass --ignore-leaks to continue anyway; the results then say what was found."
         )
-    return found
+    return found, list(report.notes)
 
 
 def _evaluate(args, inputs, pipeline, cv, console, path):

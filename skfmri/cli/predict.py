@@ -7,6 +7,7 @@ import pandas as pd
 
 from skfmri._files import write_text
 from skfmri._validation import check_same_grid
+from skfmri.cli.commands import OK
 from skfmri.persistence import find_training_volumes, load, training_record
 from skfmri.persistence.card import describe_cleaning
 from skfmri.preprocessing import clean_runs
@@ -40,6 +41,7 @@ def run_predict(args):
     else:
         write_text(args.out, text)
         print(f"Written: {args.out}")
+    return OK
 
 
 def prediction_table(decoder, samples, names):

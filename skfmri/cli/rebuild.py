@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from skfmri.cli.commands import OK
 from skfmri.cli.terminal import make_console
 from skfmri.report.directory import REPORT, ResultDirectory, claim_file
 from skfmri.samples import NiftiSamples
@@ -21,6 +22,7 @@ def run_report(args):
             path = build_report(args.results, anatomy=args.anatomy)
             directory.register([REPORT])
     make_console(args.quiet).print(f"Written: {path}")
+    return OK
 
 
 def build_report(directory, **options):

@@ -9,7 +9,15 @@ from nibabel.spatialimages import SpatialImage
 from sklearn.model_selection import LeaveOneGroupOut, check_cv
 
 from skfmri._validation import find_labels_and_groups
-from skfmri.evaluation.leaks import CHEAP_CHECKS, CHECKS, Context, Finding, Skip
+from skfmri.evaluation.leaks import (
+    CHEAP_CHECKS,
+    CHECKS,
+    Context,
+    Finding,
+    Skip,
+    named,
+    splits_of_one_class,
+)
 from skfmri.samples import NiftiSamples
 
 __all__ = ["CHEAP_CHECKS", "Finding", "LeakageReport", "audit_leakage"]
@@ -32,11 +40,14 @@ class LeakageReport:
         Checks that found nothing.
     skipped : dict of str to str
         Checks that could not be run, and why.
+    notes : tuple of str
+        What is not a leak but makes scores hard to interpret, such as splits that test one class.
     """
 
     findings: tuple
     passed: tuple
     skipped: dict
+    notes: tuple = ()
 
     @property
     def ok(self):
@@ -71,6 +82,7 @@ class LeakageReport:
             lines += [f"  {message}" for message in messages[:MOST_SHOWN]]
             if len(messages) > MOST_SHOWN:
                 lines.append(f"  and {len(messages) - MOST_SHOWN} more")
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
     def __repr__(self):
@@ -124,7 +136,8 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
         Volumes of one run on both sides, within 5 volumes of each other, which is about the
         haemodynamic response. Needs `NiftiSamples`, which know the runs.
     classes
-        A split that trains without one of the classes.
+        A split that trains without one of the classes. A note in ``report.notes``, which is not a
+        finding, names splits that test one class only.
     standardised
         Data that were z-scored over all samples beforehand. Z-scoring each run separately is not a
         leak, as long as each run is on one side only.
@@ -172,4 +185,19 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
         findings += found
         if not found:
             passed.append(name)
-    return LeakageReport(tuple(findings), tuple(passed), skipped)
+    notes = _notes(context) if checks is None or "classes" in checks else ()
+    return LeakageReport(tuple(findings), tuple(passed), skipped, notes)
+
+
+def _notes(context):
+    """Return what the classes of the test samples mean for scores."""
+    one_class = splits_of_one_class(context)
+    if not one_class:
+        return ()
+    verb = "tests" if len(one_class) == 1 else "test"
+    return (
+        f"{named('Split', 'Splits', one_class)} of {len(context.splits)} {verb} one class only. "
+        "ROC AUC is not defined for one class, and to predict the most frequent class of the "
+        "training samples may score far below chance, so compare scores with shuffled labels: "
+        "n_permutations of evaluate_decoder.",
+    )

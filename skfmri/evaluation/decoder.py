@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from joblib import hash as content_hash
 from sklearn.dummy import DummyClassifier
+from sklearn.model_selection import LeaveOneGroupOut, check_cv
 
 from skfmri._validation import check_number, find_labels_and_groups
 from skfmri.evaluation.baseline import baselines_by_name
@@ -22,9 +23,15 @@ from skfmri.evaluation.tables import (
     learning_curve_table,
     prediction_table,
     summary_table,
+    warn_of_undefined,
 )
 from skfmri.evaluation.units import Units
-from skfmri.statistics import FEWEST_BOOTSTRAPS, permute_labels, sequential_permutation_test
+from skfmri.statistics import (
+    FEWEST_BOOTSTRAPS,
+    permutation_scheme,
+    permute_labels,
+    sequential_permutation_test,
+)
 
 
 def evaluate_decoder(
@@ -78,8 +85,10 @@ def evaluate_decoder(
         permutations keep together. Without them volumes are exchanged one by one, which makes p
         too small if neighbours in time are alike.
     n_permutations : int, default=0
-        Largest number of label permutations within groups; each costs as much as the
-        cross-validation. They stop earlier if the result is clearly null.
+        Largest number of label permutations; each costs as much as the cross-validation. They stop
+        earlier if the result is clearly null. Labels are shuffled within groups or, if each group
+        has a single label, among whole groups, for which the splits are drawn anew. A list of
+        splits cannot be, so make it without regard to the labels.
     n_bootstraps : int, default=10000
         Number of times the groups are drawn for the intervals; at least 100.
     confidence : float, default=0.95
@@ -110,8 +119,8 @@ def evaluate_decoder(
     Raises
     ------
     ValueError
-        If there are no labels or groups, if a group is on both sides of a split, or if the ledger
-        belongs to another computation.
+        If there are no labels or groups, if a group is on both sides of a split, if labels are to
+        be permuted but are all equal, or if the ledger belongs to another computation.
 
     See Also
     --------
@@ -126,7 +135,9 @@ def evaluate_decoder(
     - The difference to a baseline is tested over folds with
       :func:`skfmri.statistics.corrected_resampled_t_test`, since folds share training samples.
     - Labels are permuted by :func:`skfmri.statistics.permute_labels`;
-      :func:`skfmri.statistics.sequential_permutation_test` decides when to stop.
+      :func:`skfmri.statistics.sequential_permutation_test` decides when to stop. Only its p-value
+      says whether a decoder is better than chance. The dummy does not: if groups differ in their
+      labels, it predicts the wrong class for those held out, and anything is better than that.
 
     Examples
     --------
@@ -144,6 +155,8 @@ def evaluate_decoder(
         # So that labels that cannot be exchanged are noticed before hours of work.
         permute_labels(y, groups, blocks=blocks)
     check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
+    # An iterator of splits becomes a list, since permutations may ask again.
+    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
     splits = grouped_splits(X, y, groups, cv)
     score, metrics = make_scorer_of(scoring)
     models = {
@@ -154,12 +167,8 @@ def evaluate_decoder(
     free = ("random_state",) if random_state is None else ()
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0] >> 1)
-    if ledger is None:
-        opened = nullcontext()
-    else:
-        identity = _identity(estimator, X, y, groups, splits, random_state)
-        opened = Ledger(ledger, identity, free=free)
-    with opened as book:
+    begun_with = estimator, X, y, groups, splits, random_state
+    with _opened(ledger, begun_with, free) as book:
         if book is not None:
             random_state = book.identity["random_state"]
         units = Units(
@@ -169,15 +178,16 @@ def evaluate_decoder(
             n_jobs=n_jobs,
             on_fitted=on_fitted,
         )
-        row_of = partial(fold_row, splits=splits, y=y, groups=groups, score=score)
+        reasons = {}
+        score_fold = partial(score, reasons=reasons)
+        row_of = partial(fold_row, splits=splits, y=y, groups=groups, score=score_fold)
         outcomes = _all_outcomes(units, models, y, row_of, on_fold)
         folds = fold_table(outcomes, row_of)
+        warn_of_undefined(folds, metrics, reasons)
         permutation_test = None
         if n_permutations:
-            permutation_test = sequential_permutation_test(
-                folds.loc[folds["model"] == DECODER, metrics[0]].mean(),
-                units.permuted_scores(estimator, y, blocks, score, metrics[0]),
-                n_permutations=n_permutations,
+            permutation_test = _test_by_permutation(
+                units, estimator, y, folds, score, metrics[0], blocks, cv, n_permutations
             )
     group_scores = group_table(outcomes, splits, y, groups, score, metrics)
     bootstrap = {
@@ -208,6 +218,27 @@ def _all_outcomes(units, models, y, row_of, on_fold):
         if on_fold is not None:
             on_fold(row_of(name, fold, outcome))
     return outcomes
+
+
+def _test_by_permutation(units, estimator, y, folds, score, metric, blocks, cv, n_permutations):
+    """Return the test of the decoder's mean score, or None if it has none."""
+    scores = folds.loc[folds["model"] == DECODER, metric]
+    if scores.isna().any():
+        return None
+    scheme = permutation_scheme(y, units.groups)
+    permuted = units.permuted_scores(
+        *(estimator, y, score, metric),
+        blocks=blocks,
+        scheme=scheme,
+        splits_of=lambda shuffled: grouped_splits(units.X, shuffled, units.groups, cv),
+    )
+    test = sequential_permutation_test(scores.mean(), permuted, n_permutations=n_permutations)
+    return test._replace(scheme=scheme)
+
+
+def _opened(path, begun_with, free):
+    """Return a context manager that gives the ledger at a path, or None without a path."""
+    return nullcontext() if path is None else Ledger(path, _identity(*begun_with), free=free)
 
 
 def _identity(estimator, X, y, groups, splits, random_state):

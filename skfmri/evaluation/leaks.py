@@ -100,7 +100,7 @@ def find_shared_groups(context):
         if len(shared):
             yield Finding(
                 "groups",
-                f"Split {number} has {_named('group', 'groups', shared)} on both sides.",
+                f"Split {number} has {named('group', 'groups', shared)} on both sides.",
                 number,
                 train[np.isin(context.groups[train], shared)],
                 test[np.isin(context.groups[test], shared)],
@@ -166,10 +166,18 @@ def find_missing_classes(context):
         if len(missing):
             yield Finding(
                 "classes",
-                f"Split {number} trains without {_named('class', 'classes', missing)}.",
+                f"Split {number} trains without {named('class', 'classes', missing)}.",
                 number,
                 test=test[np.isin(context.y[test], missing)],
             )
+
+
+def splits_of_one_class(context):
+    """Return the positions of splits that test one of several classes only."""
+    if len(np.unique(context.y)) < 2:
+        return []
+    tested = [np.unique(context.y[test]) for _, test in context.splits]
+    return [number for number, classes in enumerate(tested) if len(classes) == 1]
 
 
 def find_standardised(context):
@@ -224,7 +232,7 @@ def find_inner_leaks(context):
                     yield Finding(
                         "inner",
                         f"In split {number} the {role} of {name} puts "
-                        f"{_named('group', 'groups', shared)} on both its training and its "
+                        f"{named('group', 'groups', shared)} on both its training and its "
                         "validation side.",
                         number,
                         train[fitted[np.isin(groups[fitted], shared)]],
@@ -362,7 +370,8 @@ def _differ(values, others):
     return not np.allclose(values, others, rtol=0, atol=1e-4 * size, equal_nan=True)
 
 
-def _named(singular, plural, names, most=5):
+def named(singular, plural, names, most=5):
+    """Return names after the word for them, abridged if there are many."""
     text = ", ".join(map(str, names[:most]))
     if len(names) > most:
         text += f" and {len(names) - most} more"

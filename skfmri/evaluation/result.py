@@ -9,6 +9,11 @@ from sklearn.metrics import confusion_matrix
 from skfmri.statistics import PermutationTest
 
 DECODER, DUMMY = "decoder", "dummy"
+SHUFFLED = {
+    "within": "Labels shuffled within groups",
+    "groups": "Labels of whole groups shuffled",
+    None: "Shuffled labels",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,7 +28,8 @@ class DecodingResult:
     folds : pandas.DataFrame
         One row per model and fold: ``model``, ``repeat``, ``fold``, ``groups_held_out``,
         ``n_train``, ``n_test``, one column per metric, ``seconds_fit``, ``seconds_predict`` and, if
-        they apply, ``n_epochs`` of early stopping and ``best_params`` of a search.
+        they apply, ``n_epochs`` of early stopping, ``best_params`` of a search, and ``diverged``:
+        whether the loss of a network, or of one of its members, was not finite in any epoch.
     predictions : pandas.DataFrame
         One row per model and prediction for a held-out sample: ``model``, ``repeat``, ``fold``,
         ``sample``, ``group``, ``label``, ``predicted`` and, if there are probabilities,
@@ -42,7 +48,8 @@ class DecodingResult:
         ``high``, ``t``, ``df`` and ``p_value`` of the corrected resampled t-test, and
         ``group_low`` and ``group_high`` from the bootstrap over groups.
     permutation_test : PermutationTest or None
-        Test of the first metric against shuffled labels.
+        Test of the first metric against shuffled labels; the only one that says whether the decoder
+        is better than chance. None without permutations, or if a fold leaves the metric undefined.
     metrics : list of str
         Names of the metrics.
     classes : list
@@ -111,6 +118,9 @@ class DecodingResult:
     def sentences(self):
         """Return the result in words: the score, the comparisons, the permutation test.
 
+        A network that diverged comes first. The dummy is not compared with: if groups differ in
+        their labels, it predicts the wrong class for those held out, and any decoder beats it.
+
         Returns
         -------
         sentences : list of str
@@ -126,14 +136,16 @@ class DecodingResult:
             text += f" over {n_groups} groups"
         if np.isfinite(row["chance"]):
             text += f"; chance {row['chance']:.3f}"
-        sentences = [text + "."]
-        comparisons = self.comparisons[self.comparisons["metric"] == metric]
+        sentences = [*_divergence(self.folds), text + "."]
+        comparisons = self.comparisons[
+            (self.comparisons["metric"] == metric) & (self.comparisons["baseline"] != DUMMY)
+        ]
         sentences += [_compare(row, percent) for row in comparisons.to_dict("records")]
         if self.permutation_test is not None:
             test = self.permutation_test
             end = ", stopped early because the result is clear" if test.stopped_early else ""
             sentences.append(
-                f"Shuffled labels: p = {test.pvalue:.3g} after {test.n_permutations} "
+                f"{SHUFFLED[test.scheme]}: p = {test.pvalue:.3g} after {test.n_permutations} "
                 f"permutations{end}."
             )
         return sentences
@@ -146,9 +158,26 @@ class DecodingResult:
     __repr__ = __str__
 
 
+def _divergence(folds):
+    """Return a sentence for each model whose network diverged."""
+    if "diverged" not in folds:
+        return []
+    sentences = []
+    for model, of_model in folds.groupby("model", sort=False)["diverged"]:
+        if of_model.any():
+            network = "The network" if model == DECODER else f"The network of {model}"
+            sentences.append(
+                f"{network} diverged in {of_model.sum()} of {len(of_model)} folds: its loss was "
+                "not finite, so these scores mean nothing. Lower learning_rate."
+            )
+    return sentences
+
+
 def _compare(row, percent):
     gap = abs(row["difference"])
     numbers = f"{row['low']:+.3f} to {row['high']:+.3f}, p = {row['p_value']:.3g}"
+    if not np.isfinite(row["difference"]):
+        return f"No difference to {row['baseline']}: {row['metric']} is not defined in every fold."
     if not np.isfinite(row["p_value"]):
         return f"One fold says nothing about the difference to {row['baseline']}."
     if row["low"] <= 0 <= row["high"]:
@@ -156,10 +185,9 @@ def _compare(row, percent):
             f"No clear difference to {row['baseline']}: {row['difference']:+.3f}, {percent} "
             f"interval {numbers}."
         )
-    word = "better" if row["difference"] > 0 else "worse"
-    advice = ""
-    if word == "worse" and row["baseline"] != DUMMY:
-        advice = f" Prefer {row['baseline']} here."
+    word, advice = "better", ""
+    if row["difference"] < 0:
+        word, advice = "worse", f" Prefer {row['baseline']} here."
     return (
         f"The decoder is {word} than {row['baseline']} by {gap:.3f}, {percent} interval of the "
         f"difference {numbers}.{advice}"
@@ -179,12 +207,16 @@ def describe_result(result):
     description : dict
         ``summary``, the rows of that table with None for NaN; ``sentences``; ``n_folds``,
         ``n_groups``, ``confidence``, ``random_state``; ``permutation_test``, which is None or has
-        ``p_value`` and ``n_permutations``.
+        ``p_value``, ``n_permutations`` and ``scheme``, "within" or "groups".
     """
     test = result.permutation_test
     permutation_test = None
     if test is not None:
-        permutation_test = {"p_value": test.pvalue, "n_permutations": test.n_permutations}
+        permutation_test = {
+            "p_value": test.pvalue,
+            "n_permutations": test.n_permutations,
+            "scheme": test.scheme,
+        }
     return {
         "summary": result.summary.astype(object).replace(np.nan, None).to_dict("records"),
         "sentences": result.sentences(),

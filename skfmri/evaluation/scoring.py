@@ -55,7 +55,9 @@ def make_scorer_of(scoring):
     Returns
     -------
     score : callable
-        ``score(outcome, y, positions)``, where y holds the labels of all test samples.
+        ``score(outcome, y, positions, reasons=None)``, where y holds the labels of all test
+        samples. A score that is not defined for them is NaN; the dict `reasons` then gets the
+        message of the error, if there was one, under the name of the metric.
     names : list of str
         The metrics in order.
     """
@@ -67,28 +69,28 @@ def make_scorer_of(scoring):
     scoring = dict(scoring) if isinstance(scoring, dict) else {name: name for name in scoring}
     scorers = {name: get_scorer(metric) for name, metric in scoring.items()}
 
-    def score(outcome, y, positions):
-        recorded = RecordedOutputs(outcome)
-        return {
-            name: _score(name, scorer, recorded, y, positions) for name, scorer in scorers.items()
-        }
+    def score(outcome, y, positions, reasons=None):
+        recorded, scores = RecordedOutputs(outcome), {}
+        for name, scorer in scorers.items():
+            try:
+                scores[name] = _score(scorer, recorded, y, positions)
+            except ValueError as error:
+                scores[name] = float("nan")
+                if reasons is not None:
+                    reasons.setdefault(name, str(error))
+        return scores
 
     return score, list(scorers)
 
 
-def _score(name, scorer, recorded, y, positions):
+def _score(scorer, recorded, y, positions):
     with warnings.catch_warnings():
-        # The samples may hold only some of the classes.
+        # The samples may hold only some of the classes. Each fold and group would warn of it; the
+        # evaluation warns once of all that is NaN.
         warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
-        try:
-            return float(scorer(recorded, positions, y[positions]))
-        except ValueError as error:
-            warnings.warn(
-                f"{name} is not defined for some of the test samples and is NaN there: {error}",
-                UndefinedMetricWarning,
-                stacklevel=4,
-            )
-            return float("nan")
+        warnings.filterwarnings("ignore", "A single label was found in 'y_true' and 'y_pred'")
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        return float(scorer(recorded, positions, y[positions]))
 
 
 def score_groups(score, names, outcomes, splits, y, groups):
@@ -118,10 +120,7 @@ def score_groups(score, names, outcomes, splits, y, groups):
         for group in np.unique(groups[test]).tolist():
             positions = np.flatnonzero(groups[test] == group)
             share = len(positions) / len(test) / len(splits)
-            with warnings.catch_warnings():
-                # A single group often lacks a class; NaN says so without a warning.
-                warnings.simplefilter("ignore", UndefinedMetricWarning)
-                scores = score(outcome, y[test], positions)
+            scores = score(outcome, y[test], positions)
             row = share * np.array([1, *(scores[name] for name in names)])
             totals[group] = totals.get(group, 0) + row
     table = pd.DataFrame(list(totals.values()), columns=["weight", *names])

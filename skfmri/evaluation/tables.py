@@ -1,7 +1,10 @@
 """Tables of an evaluation, built from the outcomes of its folds."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
+from sklearn.exceptions import UndefinedMetricWarning
 
 from skfmri.evaluation.scoring import chance_level, score_groups
 from skfmri.statistics import bootstrap_interval, corrected_resampled_t_test
@@ -42,6 +45,9 @@ def fold_row(model, fold, outcome, *, splits, y, groups, score):
         "seconds_predict": outcome["seconds_predict"],
     }
     extra = {name: outcome.get(name) for name in ("n_epochs", "best_params")}
+    losses = (outcome.get("history") or {}).get("loss")
+    if losses is not None:
+        extra["diverged"] = not np.isfinite(losses).all()
     return row | {name: value for name, value in extra.items() if value is not None}
 
 
@@ -59,11 +65,41 @@ def fold_table(outcomes, row_of):
     -------
     table : pandas.DataFrame
     """
-    return pd.DataFrame(
+    table = pd.DataFrame(
         row_of(name, fold, outcome)
         for name, of_fold in outcomes.items()
         for fold, outcome in enumerate(of_fold)
     )
+    if "diverged" in table:
+        # Models without a loss per epoch cannot diverge.
+        table["diverged"] = table["diverged"].eq(True)
+    return table
+
+
+def warn_of_undefined(folds, metrics, reasons):
+    """Warn once of each metric that some folds leave undefined.
+
+    Parameters
+    ----------
+    folds : pandas.DataFrame
+        From `fold_table`.
+    metrics : list of str
+        Names of the metrics.
+    reasons : dict of str to str
+        Messages of errors by metric, as the scorer left them.
+    """
+    folds = folds[folds["model"] == folds["model"].iloc[0]]
+    for metric in metrics:
+        n_undefined = int(folds[metric].isna().sum())
+        if n_undefined:
+            reason = reasons.get(metric, "their test samples lack a class.")
+            warnings.warn(
+                f"{metric} is not defined in {n_undefined} of {len(folds)} folds, so it cannot be "
+                f"tested: {reason} If a class is missing, hold out groups that have all classes, "
+                "or choose another metric, such as accuracy.",
+                UndefinedMetricWarning,
+                stacklevel=3,
+            )
 
 
 def repeat_of_split(splits):

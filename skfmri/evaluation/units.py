@@ -11,6 +11,10 @@ from skfmri.evaluation.folds import fit_and_predict, with_seed
 from skfmri.evaluation.result import DECODER
 from skfmri.statistics import permute_labels
 
+# Far more than it takes to find labels that leave each class in each training set, if there are any
+# to speak of.
+MOST_DRAWS = 1000
+
 
 class Units:
     """The units of one evaluation: a model, a fold, and labels.
@@ -40,16 +44,17 @@ class Units:
         seeds = np.random.SeedSequence(random_state).generate_state(len(splits)) >> 1
         self.seeds = seeds.tolist()
 
-    def outcomes(self, models, y, *tag, reduce=None):
+    def outcomes(self, models, y, *tag, splits=None, reduce=None):
         """Yield the model's name, fold and outcome: first from the ledger, then newly computed.
 
-        `tag` distinguishes units of permuted labels; `reduce` makes an outcome smaller before it is
-        kept.
+        `tag` distinguishes units of permuted labels; `splits` replaces those of the evaluation;
+        `reduce` makes an outcome smaller before it is kept.
         """
+        splits = self.splits if splits is None else splits
         missing = []
         # The decoder comes first: if a worker loads TensorFlow after its first task, joblib takes
         # that for a memory leak and replaces the worker.
-        for (name, model), fold in product(models.items(), range(len(self.splits))):
+        for (name, model), fold in product(models.items(), range(len(splits))):
             key = fingerprint([parameters_of(model), fold, *tag])
             known = None if self.ledger is None else self.ledger.get(key)
             if known is None:
@@ -60,7 +65,7 @@ class Units:
             delayed(_unit)(
                 number,
                 with_seed(models[name], self.seeds[fold]),
-                *(self.X, y, self.groups, *self.splits[fold], self.ledger),
+                *(self.X, y, self.groups, *splits[fold], self.ledger),
                 on_fitted=None if tag or name != DECODER else self._on_fitted(fold),
             )
             for number, (name, fold, _) in enumerate(missing)
@@ -73,24 +78,62 @@ class Units:
                 self.ledger.add(key, outcome)
             yield name, fold, outcome
 
-    def permuted_scores(self, model, y, blocks, score, metric):
-        """Yield the mean score over the folds for one permutation of the labels after another."""
+    def permuted_scores(self, model, y, score, metric, *, blocks, scheme, splits_of):
+        """Yield the mean score over the folds for one permutation of the labels after another.
+
+        `splits_of` returns the splits for given labels. It is asked if labels of whole groups are
+        shuffled: splits that were balanced for the true labels would not be so for others, and
+        would make the true labels look better than they are.
+        """
         for number in count():
             rng = np.random.default_rng([self.random_state, number])
-            shuffled = permute_labels(y, self.groups, blocks=blocks, random_state=rng)
+            if scheme == "groups":
+                shuffled, splits = self._shuffled_groups(y, splits_of, rng)
+                tag = shuffled, metric, splits
+            else:
+                shuffled = permute_labels(y, self.groups, blocks=blocks, random_state=rng)
+                splits, tag = self.splits, (shuffled, metric)
 
-            def reduce(fold, outcome, shuffled=shuffled):
-                test = self.splits[fold][1]
+            def reduce(fold, outcome, shuffled=shuffled, splits=splits):
+                test = splits[fold][1]
                 return {"score": score(outcome, shuffled[test], np.arange(len(test)))[metric]}
 
-            scores = np.empty(len(self.splits))
-            units = self.outcomes({DECODER: model}, shuffled, shuffled, metric, reduce=reduce)
+            scores = np.empty(len(splits))
+            units = self.outcomes({DECODER: model}, shuffled, *tag, splits=splits, reduce=reduce)
             for _, fold, outcome in units:
                 scores[fold] = outcome["score"]
             yield scores.mean()
 
+    def _shuffled_groups(self, y, splits_of, rng):
+        """Return labels shuffled among whole groups, with splits of theirs.
+
+        Labels for which the splitter finds no splits are drawn again. If the true labels leave each
+        class in each training set, so must the permuted ones, since most classifiers fail
+        otherwise. Under the null hypothesis the true labels are as likely as any others of this
+        kind, so the test stays valid.
+        """
+        are_complete = _train_on_all_classes(self.splits, y)
+        for _ in range(MOST_DRAWS):
+            shuffled = permute_labels(y, self.groups, scheme="groups", random_state=rng)
+            try:
+                splits = splits_of(shuffled)
+            except ValueError:
+                continue
+            if not are_complete or _train_on_all_classes(splits, shuffled):
+                return shuffled, splits
+        raise ValueError(
+            f"None of {MOST_DRAWS} permutations of the labels of whole groups could be split so "
+            "that each fold trains on all classes. Use more groups per class, larger training "
+            "sets, or n_permutations=0."
+        )
+
     def _on_fitted(self, fold):
         return None if self.on_fitted is None else partial(self.on_fitted, fold)
+
+
+def _train_on_all_classes(splits, y):
+    n_classes = len(np.unique(y))
+    return all(len(np.unique(y[train])) == n_classes for train, _ in splits)
 
 
 def _unit(number, *arguments, on_fitted):

@@ -158,7 +158,7 @@ def _statistics(results):
         "1987), expanded for few groups (Hesterberg 2015). Variation with other training volumes "
         "is not in them."
     ]
-    if len(results.comparisons):
+    if _are_models(results).any():
         sentences.append(
             "Differences between models were tested over folds by the corrected resampled t-test "
             "(Nadeau and Bengio 2003), two-sided, which allows for training volumes shared by "
@@ -172,6 +172,13 @@ def _permutations(results):
     if not n_permutations:
         return []
     source = results.source
+    test = results.record.get("permutation_test") or {}
+    if test.get("scheme") == "groups":
+        return [
+            "Chance was tested with the labels of whole groups shuffled among groups, at most "
+            f"{n_permutations:,} times, ending when {N_EXCEEDANCES} of them reached the score "
+            "(Besag and Clifford 1991)."
+        ]
     unit = "volumes one by one"
     if source["kind"] == "bids":
         unit = "events as a whole"
@@ -246,7 +253,8 @@ def _scores(results):
     if not math.isfinite(own["score"]):
         text = f"{name} has no mean, since it is not defined in every fold"
     sentences = [f"{text}."]
-    comparisons = results.comparisons[results.comparisons["metric"] == metric]
+    is_shown = (results.comparisons["metric"] == metric) & _are_models(results)
+    comparisons = results.comparisons[is_shown]
     for row in comparisons.to_dict("records"):
         other = results.score(row["baseline"])
         if not math.isfinite(row["difference"]):
@@ -267,6 +275,11 @@ def _scores(results):
             f"{counted(test['n_permutations'], 'permutation')}."
         )
     return sentences
+
+
+def _are_models(results):
+    """Return which comparisons say something; a dummy can be worse than chance."""
+    return results.comparisons["baseline"] != DUMMY
 
 
 def _interval(row):

@@ -5,6 +5,7 @@ from statistics import median
 
 from skfmri.evaluation.result import DECODER
 from skfmri.report.words import by, counted, exact, joined, number, percent, ranged
+from skfmri.spatial import angle_in_radians
 
 INTERPOLATION = {
     "continuous": "cubic splines (Unser 1999)",
@@ -108,11 +109,12 @@ def slab_sentences(results):
     """Return how the slab was cut out of the volumes."""
     _, rotator = results.step(0)
     steps = []
-    if rotator["angle"]:
+    angle = angle_in_radians(rotator["angle"])
+    if angle:
         steps.append(
-            f"rotated by {exact(rotator['angle'])} rad "
-            f"({number(math.degrees(rotator['angle']), 1)} degrees) about the world "
-            f"{rotator['axis']} axis, resampled with {INTERPOLATION[rotator['interpolation']]}"
+            f"rotated by {exact(angle)} rad ({number(math.degrees(angle), 1)} degrees) about the "
+            f"world {rotator['axis']} axis, resampled with "
+            f"{INTERPOLATION[rotator['interpolation']]}"
         )
     if rotator["crop"]:
         steps.append(
@@ -144,8 +146,7 @@ def zscore_sentences(results):
     _, scorer = results.step(1)
     rules = []
     if scorer["std_threshold"] is not None:
-        least = exact(scorer["std_threshold"])
-        rules.append(f"voxels with a standard deviation below {least} were set to 0")
+        rules.append(f"voxels with a standard deviation below {_least(scorer)} were set to 0")
     if scorer["mean_threshold"] is not None:
         rules.append(f"means below {exact(scorer['mean_threshold'])} were not subtracted")
     exceptions = f"; {joined(rules)}" if rules else ""
@@ -153,6 +154,13 @@ def zscore_sentences(results):
         "Each voxel was z-scored with the mean and standard deviation of the training volumes of "
         f"the fold{exceptions}."
     ]
+
+
+def _least(scorer):
+    """Return in words the spread that a voxel needs."""
+    if scorer["std_threshold"] == "auto":
+        return "0.05 of the median standard deviation of the voxels that vary"
+    return exact(scorer["std_threshold"])
 
 
 def network_sentences(results):

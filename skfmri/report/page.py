@@ -11,6 +11,7 @@ from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
 from skfmri.report.references import cited
 from skfmri.report.results import IMAGES, read_image, read_results
 from skfmri.report.words import by, counted, exact, joined, number, ranged, upper, words_of
+from skfmri.spatial import angle_in_radians
 
 MOST_NAMED = 3
 
@@ -176,7 +177,7 @@ def _slab(results, anatomy, shown_on):
     if about.get("shape"):
         caption += f" It has {by(about['shape'])} voxels"
         if about.get("first_slice") is not None:
-            grid = "rotated grid" if results.step(0)[1]["angle"] else "grid"
+            grid = "rotated grid" if angle_in_radians(results.step(0)[1]["angle"]) else "grid"
             caption += f" and begins at slice {about['first_slice']} of the {grid}"
         caption += "."
     return {"picture": pictures.slab_picture(results, anatomy), "caption": caption}
@@ -186,9 +187,12 @@ def _permutations(results):
     test = results.record.get("permutation_test")
     if not test:
         return None
+    shuffled = "of the labels within groups"
+    if test.get("scheme") == "groups":
+        shuffled = "of the labels of whole groups"
     return (
         f"Permutation test: {tables.p_value(test['p_value'])} after "
-        f"{counted(test['n_permutations'], 'permutation')} of the labels within groups, for "
+        f"{counted(test['n_permutations'], 'permutation')} {shuffled}, for "
         f"{words_of(results.metrics[0])}."
     )
 

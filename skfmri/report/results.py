@@ -232,7 +232,8 @@ def _read_table(path, columns):
         if names and (table[names].isna() | (table[names] == "")).any(axis=None):
             raise ValueError("a row ends before its last field")
         numbers = [name for name in table if name not in TEXT_COLUMNS]
-        table[numbers] = table[numbers].replace("", np.nan).apply(pd.to_numeric)
+        values = table[numbers].replace({"": np.nan, "True": "1", "False": "0"})
+        table[numbers] = values.apply(pd.to_numeric)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is damaged: {error}. {DAMAGED}") from error
     return table

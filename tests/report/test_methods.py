@@ -119,6 +119,11 @@ class TestMethods:
         assert "uncropped grid" in text
         assert "linear interpolation" in text
 
+    def test_an_angle_in_degrees_and_a_spread_of_its_own_are_described(self, say):
+        text = say("--angle", "20deg", "--std-threshold", "auto")["Preprocessing"]
+        assert "rotated by 0.349065850399 rad (20.0 degrees)" in text
+        assert "below 0.05 of the median standard deviation of the voxels that vary" in text
+
     def test_thresholds_that_are_off_are_not_told(self, say):
         assert "below 0.05 were set to 0 and means below 0.05" in say()["Preprocessing"]
         text = say("--std-threshold", "none", "--mean-threshold", "none")["Preprocessing"]
