@@ -30,7 +30,8 @@ class NiftiSamples:
         3-D or 4-D NIfTI images or paths to them, all on one grid. A sequence is a list, a pandas
         Series or array of paths, taken by position, or a generator, whose order is kept. A string
         such as ``"sub-01/*_bold.nii.gz"`` that is not an existing path names all files that match,
-        in natural order: run-2 before run-10. `pathlib.Path.glob` has no order to rely on, so pass ``sorted(folder.glob(...))``, and make sure that `y` has the same order.
+        in natural order: run-2 before run-10. `pathlib.Path.glob` has no order to rely on, so pass
+        ``sorted(folder.glob(...))``, and make sure that `y` has the same order.
     y : array-like of shape (n_samples,), default=None
         One label per volume, by position. The empty string stands for volumes without a label, such
         as rest, that are selected away later: ``samples[samples.y != ""]``.
