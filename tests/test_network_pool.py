@@ -1,10 +1,14 @@
 """Compiled networks that several fits share."""
 
+import multiprocessing
+import subprocess
+import sys
 from functools import partial
 
 import joblib
 import keras
 import numpy as np
+import pytest
 from sklearn.base import clone
 
 from skfmri import SlabCNNClassifier
@@ -104,3 +108,89 @@ def test_equal_losses_share_a_network_and_others_do_not(slabs, tiny):
         loss = partial(keras.losses.categorical_crossentropy, label_smoothing=smoothing)
         clone(SlabCNNClassifier(**tiny, loss=loss)).fit(*slabs)
     assert len(POOL) == 2
+
+
+# Takes a sequence of steps, such as "fit" or "fork fit". A child that hangs is killed.
+FORKS = """
+import multiprocessing
+import sys
+
+import keras
+import numpy as np
+import tensorflow
+
+from skfmri import SlabCNNClassifier
+
+X = np.random.default_rng(0).normal(size=(20, 6, 7, 3)).astype("float32")
+y = np.arange(20) % 2
+decoder = SlabCNNClassifier(filters=2, n_blocks=1, dense_units=(4,), epochs=1)
+fork = multiprocessing.get_context("fork")
+
+
+def do(step):
+    if step.startswith("fork "):
+        return do_in_child(step.removeprefix("fork "))
+    try:
+        if step == "fit":
+            decoder.fit(X, y)
+        elif step == "predict":
+            decoder.predict(X)
+        elif step == "look at the model":
+            decoder.model_
+        elif step == "use Keras":
+            keras.optimizers.Adam()
+        elif step == "search for GPUs":
+            tensorflow.config.list_physical_devices()
+        elif step == "fit, then fork fit":
+            decoder.fit(X, y)
+            return do("fork fit")
+        return "done"
+    except RuntimeError as error:
+        return str(error)
+
+
+def do_in_child(step):
+    answers = fork.SimpleQueue()
+    child = fork.Process(target=lambda: answers.put(do(step)))
+    child.start()
+    # A grandchild that hangs is killed by its parent, before that is taken to hang too.
+    child.join(20 if multiprocessing.parent_process() else 40)
+    if child.exitcode is None:
+        child.kill()
+        return "hangs"
+    return answers.get() if child.exitcode == 0 else f"exit code {child.exitcode}"
+
+
+for step in sys.argv[1:]:
+    print(do(step))
+"""
+
+
+def outcomes(*steps):
+    """Return what each step gave, all in one new process."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system cannot fork")
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, *steps]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180)
+    return run.stdout.splitlines()
+
+
+def test_a_child_forked_after_a_fit_raises_instead_of_hanging():
+    found = outcomes("fit", "fork fit", "fork predict", "fork look at the model", "fit")
+    assert [found[0], found[-1]] == ["done", "done"]
+    for message in found[1:-1]:
+        assert message.startswith("This process was forked after TensorFlow had been used")
+        assert 'multiprocessing.get_context("spawn") or "forkserver"' in message
+        assert message.endswith('joblib with its default backend, "loky".')
+
+
+def test_a_child_forked_after_keras_was_used_raises_instead_of_hanging():
+    done, message = outcomes("use Keras", "fork fit")
+    assert done == "done"
+    assert message.startswith("This process was forked after")
+
+
+def test_children_forked_before_tensorflow_was_used_train_but_theirs_do_not():
+    *done, message = outcomes("fork fit", "search for GPUs", "fork fit", "fork fit, then fork fit")
+    assert done == ["done"] * 3
+    assert message.startswith("This process was forked after")

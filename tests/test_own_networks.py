@@ -1,4 +1,5 @@
 import pickle
+import random
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ from sklearn.model_selection import GridSearchCV
 from skfmri import SlabCNNClassifier
 from skfmri.inspection import layer_activations, saliency
 from skfmri.networks import convolutional_network
+from skfmri.networks.compiled import CompiledNetwork, check_probabilities
+from skfmri.networks.pool import POOL
 
 layers = keras.layers
 
@@ -33,6 +36,75 @@ def attention_network(input_shape, n_classes):
 def network_of_one_output(input_shape, n_classes):
     inputs = keras.Input(input_shape)
     return keras.Model(inputs, layers.Dense(1, "sigmoid")(layers.Flatten()(inputs)))
+
+
+def mean_of_softmaxes(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(inputs)
+    heads = [layers.Dense(n_classes, "softmax")(x) for _ in range(2)]
+    return keras.Model(inputs, layers.Average()(heads))
+
+
+def divided_by_its_sum(input_shape, n_classes):
+    """Gives NaN if no unit is active, and if the sum of the exponentials is too large."""
+    inputs = keras.Input(input_shape)
+    x = layers.Dense(n_classes, "relu")(layers.Flatten()(inputs))
+    return keras.Model(inputs, x / keras.ops.sum(x, axis=-1, keepdims=True))
+
+
+def exponentials(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = keras.ops.exp(layers.Dense(n_classes)(layers.Flatten()(inputs)))
+    return keras.Model(inputs, x / keras.ops.sum(x, axis=-1, keepdims=True))
+
+
+def ends_in(activation, **options):
+    def network(input_shape, n_classes):
+        inputs = keras.Input(input_shape)
+        last = layers.Dense(n_classes, activation, **options)
+        return keras.Model(inputs, last(layers.Flatten()(inputs)))
+
+    return network
+
+
+def logits(input_shape, n_classes):
+    return ends_in(None)(input_shape, n_classes)
+
+
+def scaled_down_to_sigmoids(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(layers.Rescaling(1e-4)(inputs))
+    return keras.Model(inputs, layers.Dense(n_classes, "sigmoid")(x))
+
+
+def with_sum_of_one(x):
+    return x + (1 - keras.ops.sum(x, axis=-1, keepdims=True)) / x.shape[-1]
+
+
+def softmax_over_samples(x):
+    return keras.ops.softmax(x, axis=0)
+
+
+NO_PROBABILITIES = {
+    "logits": logits,
+    "logits with a sum of one": ends_in(with_sum_of_one),
+    "sigmoids": ends_in("sigmoid"),
+    "sigmoids that start at a half": ends_in("sigmoid", kernel_initializer="zeros"),
+    "sigmoids of tiny values": scaled_down_to_sigmoids,
+    "rectified units": ends_in("relu"),
+    "units that start at zero": ends_in("relu", kernel_initializer="zeros"),
+    "softplus": ends_in("softplus"),
+    "logarithms": ends_in("log_softmax"),
+    "softmax over samples": ends_in(softmax_over_samples),
+}
+
+
+def checked(network, n_classes, **options):
+    """Build and check a network as a fit does, for as small an input as a slab may be."""
+    model = network((4, 5, 1), n_classes, **options)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    check_probabilities(CompiledNetwork(model), network.__name__)
+    return model
 
 
 class SeparableClassifier(SlabCNNClassifier):
@@ -88,8 +160,6 @@ def test_a_seed_decides_every_weight_and_no_other_state_does(decoder, slabs):
 
 
 def test_kernels_of_one_layer_are_drawn_apart():
-    from skfmri.networks.compiled import CompiledNetwork
-
     inputs = keras.Input((4,))
     x = layers.SimpleRNN(4, recurrent_initializer="glorot_uniform")(layers.Reshape((1, 4))(inputs))
     model = keras.Model(inputs, layers.Dense(2, "softmax")(x))
@@ -129,6 +199,80 @@ def test_weights_that_no_seed_can_draw_again_are_refused(slabs):
 def test_a_network_without_an_output_for_each_class_is_refused(slabs):
     with pytest.raises(ValueError, match=r"network_of_one_output must .* \(None, 3\).*\(None, 1\)"):
         OneOutputClassifier(epochs=1).fit(*slabs)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("network", NO_PROBABILITIES.values(), ids=NO_PROBABILITIES)
+def test_outputs_that_are_no_probabilities_are_refused(network, n_classes):
+    for seed in range(5):
+        keras.utils.set_random_seed(seed)
+        with pytest.raises(ValueError, match="must return a network whose output is one prob"):
+            checked(network, n_classes)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "network", [mean_of_softmaxes, divided_by_its_sum, exponentials, separable_network]
+)
+def test_probabilities_are_accepted_however_they_are_computed(network, n_classes):
+    for seed in range(5):
+        keras.utils.set_random_seed(seed)
+        checked(network, n_classes)
+
+
+@pytest.mark.parametrize("linear_path", [False, True])
+def test_the_default_network_gives_probabilities(linear_path):
+    checked(convolutional_network, 3, n_blocks=0, linear_path=linear_path)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16", "float64"])
+def test_probabilities_are_accepted_in_any_precision(precision):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = checked(mean_of_softmaxes, 3)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.output.dtype == precision.removeprefix("mixed_")
+
+
+def test_a_fit_without_softmax_names_the_network_and_the_way_out(slabs):
+    class LogitsClassifier(SlabCNNClassifier):
+        network_function = staticmethod(logits)
+
+    found = r"logits must .* smallest output is -\d.* sum to between -?\d.* and \d"
+    way_out = r".* softmax: keras.layers.Dense\(n_classes, 'softmax'\)\.$"
+    decoder = LogitsClassifier(epochs=1)
+    with pytest.raises(ValueError, match=found + way_out):
+        decoder.fit(*slabs)
+    assert not hasattr(decoder, "classes_")
+
+
+def test_the_check_of_the_output_changes_no_bit_and_no_random_state(slabs, monkeypatch):
+    # Building the network draws from these states, so the check is called by itself.
+    model = separable_network((6, 7, 3), 3)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    network = CompiledNetwork(model)
+
+    def draw(check):
+        keras.utils.set_random_seed(0)
+        check(network, "separable_network")
+        of_numpy = np.random.random()  # noqa: NPY002 (the global one)
+        return random.random(), of_numpy, float(keras.random.uniform(()))
+
+    assert draw(check_probabilities) == draw(lambda *_: None)
+
+    def fitted():
+        POOL.clear()
+        return SeparableClassifier(dropout=0.5, random_state=0).fit(*slabs)
+
+    expected = fitted()
+    POOL.clear()
+    probabilities = expected.predict_proba(slabs[0])
+    monkeypatch.setattr("skfmri.networks.recipe.check_probabilities", lambda *_: None)
+    unchecked = fitted()
+    assert unchecked.history_ == expected.history_
+    np.testing.assert_array_equal(unchecked.predict_proba(slabs[0]), probabilities)
 
 
 def test_the_linear_path_needs_a_network_that_has_one(slabs):

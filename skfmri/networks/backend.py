@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+from skfmri.networks.keras_private import tensorflow_has_started
+
 
 def load_keras():
     """Import Keras and scikeras' wrappers, and refuse any backend but TensorFlow.
@@ -83,6 +85,30 @@ def limit_threads():
     return int(first)
 
 
+def check_fork():
+    """Raise RuntimeError in a process that was forked after TensorFlow had started.
+
+    Its threads exist only in the parent, so in the child a computation would wait for them for
+    ever.
+    """
+    if _is_late_fork:
+        raise RuntimeError(
+            "This process was forked after TensorFlow had been used in its parent. A network would "
+            "hang here for ever, because TensorFlow's threads do not survive a fork. Start "
+            'processes with multiprocessing.get_context("spawn") or "forkserver", or use joblib '
+            'with its default backend, "loky".'
+        )
+
+
+def _note_fork():
+    global _is_late_fork
+    _is_late_fork = tensorflow_has_started()
+
+
 keras, wrappers = load_keras()
+_is_late_fork = False
+# Windows cannot fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 # Not left to fit: unpickling an estimator that holds an optimizer starts TensorFlow.
 limit_threads()

@@ -128,6 +128,42 @@ class CompiledNetwork:
                 layer.current_rate.assign(dropout)
 
 
+def check_probabilities(network, name):
+    """Raise ValueError unless the output of a network is one probability per class.
+
+    Goes by values, because a network need not end in a softmax to give probabilities: a mean of
+    softmaxes does so too. The network is left in an unknown state.
+
+    Parameters
+    ----------
+    network : CompiledNetwork
+        Newly built.
+    name : str
+        Name of the function that built the model, for the error message.
+    """
+    model, rng = network.model, np.random.default_rng(0)
+    trained = {id(variable) for variable in model.trainable_variables}
+    # Two sigmoids sum to 1 while their weights are 0, or their input is.
+    for variable, value in network._start:
+        if id(variable) in trained:
+            variable.assign(value + 0.1 * rng.standard_normal(variable.shape))
+    scales = np.reshape([1, 1, 10, 1000], (-1, *[1] * (len(model.input_shape) - 1)))
+    X = scales * rng.standard_normal((len(scales), *model.input_shape[1:]))
+    outputs = np.asarray(model(X.astype(np.float32), training=False))
+    # Half precision has three digits.
+    tolerance = 1e-3 if outputs.dtype.itemsize > 2 else 1e-2
+    # An overflow for unusually large values proves nothing.
+    rows = outputs[np.isfinite(outputs).all(axis=1)].astype(np.float64)
+    sums = rows.sum(axis=1)
+    if (rows < -tolerance).any() or (abs(sums - 1) > tolerance).any():
+        raise ValueError(
+            f"{name} must return a network whose output is one probability per class, but for "
+            f"random samples the smallest output is {rows.min():.3g} and the outputs of a sample "
+            f"sum to between {sums.min():.3g} and {sums.max():.3g}. End it in a softmax: "
+            "keras.layers.Dense(n_classes, 'softmax')."
+        )
+
+
 def _drawn_weights(layer):
     """Return the weights of a layer that are drawn at random, each with its initializer."""
     found = []

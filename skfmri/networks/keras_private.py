@@ -1,7 +1,8 @@
-"""Private parts of Keras that skfmri uses."""
+"""Private parts of Keras, including its TensorFlow backend, that skfmri uses."""
 
-# No other file reads a name of Keras that begins with an underscore. A new version of Keras may
-# rename any of them, so look here first if one breaks skfmri. Written for Keras 3.12 and later.
+# No other file reads a name of Keras or TensorFlow that is not public. A new version may rename any
+# of them, so look here first if one breaks skfmri. Written for Keras 3.12, TensorFlow 2.20 and
+# later.
 
 
 def adam_moments(optimizer, variable):
@@ -37,3 +38,18 @@ def learning_rate_of(optimizer):
     learning_rate : keras.Variable or keras.optimizers.schedules.LearningRateSchedule
     """
     return optimizer._learning_rate
+
+
+def tensorflow_has_started():
+    """Return whether TensorFlow holds a device, whose threads it started along with it.
+
+    The public ways to find out start TensorFlow themselves, or search for GPUs.
+
+    Returns
+    -------
+    bool
+    """
+    from tensorflow.python.eager import context
+
+    current = context.context_safe()
+    return current is not None and current._context_handle is not None

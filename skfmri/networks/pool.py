@@ -3,7 +3,7 @@
 import threading
 import weakref
 
-from skfmri.networks.compiled import CompiledNetwork
+from skfmri.networks.backend import check_fork
 
 MOST_IDLE = 4
 
@@ -52,15 +52,21 @@ class NetworkPool:
         key : hashable
             Everything that determines the compiled network.
         build : callable
-            Returns a compiled `keras.Model`; called only if no network of this key is idle.
+            Returns a `CompiledNetwork`; called only if no network of this key is idle.
 
         Returns
         -------
         Lease
             Its ``network`` is in an unknown state: call ``reset``, or set all weights. It returns
             to the pool by itself once nothing refers to the lease any more.
+
+        Raises
+        ------
+        RuntimeError
+            If this process was forked after TensorFlow had been used.
         """
-        lease = Lease(self._take(key) or CompiledNetwork(build()))
+        check_fork()
+        lease = Lease(self._take(key) or build())
         weakref.finalize(lease, self._give_back, key, lease.network).atexit = False
         return lease
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from skfmri._validation import check_number
 from skfmri.networks.architecture import convolutional_network
-from skfmri.networks.backend import keras
+from skfmri.networks.backend import check_fork, keras
+from skfmri.networks.compiled import CompiledNetwork, check_probabilities
 from skfmri.networks.pool import POOL
 from skfmri.networks.training import train
 
@@ -51,7 +52,7 @@ class Recipe:
         if dropout is not None:
             keywords = {**dict(self.keywords), "dropout": "any"}
             key = replace(self, keywords=tuple(keywords.items()))
-        return POOL.borrow(key, self.compiled_model)
+        return POOL.borrow(key, self._compiled_network)
 
     @property
     def dropout(self):
@@ -75,8 +76,16 @@ class Recipe:
         """Return the network, compiled."""
         return self._compiled(self.model())
 
+    def _compiled_network(self):
+        network = CompiledNetwork(self.compiled_model())
+        # Ours ends in a softmax, so its many layers need not be called.
+        if self.function is not convolutional_network:
+            check_probabilities(network, self.function.__name__)
+        return network
+
     def fitted_model(self, members):
         """Return a model with these weights; several lists of weights give an averaging model."""
+        check_fork()
         models = [self.compiled_model() for _ in members]
         for number, (model, weights) in enumerate(zip(models, members, strict=True), start=1):
             model.set_weights(weights)
