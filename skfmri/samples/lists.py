@@ -43,7 +43,7 @@ def list_of_images(images):
 
 
 def _matching_paths(path):
-    """Return the path if it exists or is no pattern, else all that match, in natural order."""
+    """Return a path that exists or is not a pattern, else all that match, in natural order."""
     expanded = os.path.expanduser(path)
     if os.path.lexists(expanded) or not glob.has_magic(expanded):
         return [path]
