@@ -271,7 +271,7 @@ class TestEmptyFolds:
                 splits = list(cv.split(groups, labels, groups))
             except ValueError as error:
                 # A class with too few samples, or a design for which no draw fills all folds.
-                assume("each class" not in str(error) and "cannot be strat" not in str(error))
+                assume("each class" not in str(error) and "cannot be stratified" not in str(error))
                 raise
         assert [len(test) > 0 for _, test in splits] == [True] * n_splits
 
