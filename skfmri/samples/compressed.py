@@ -28,7 +28,7 @@ class GzipReader:
     """
 
     def __init__(self, path):
-        self._file = open(path, "rb")  # noqa: SIM115
+        self._file = open(path, "rb")  # noqa: SIM115 (closed by __exit__)
         self._inflater = zlib if isal_zlib is None else isal_zlib
         self._member = self._inflater.decompressobj(wbits=GZIP_FORMAT)
         self._packed = b""
