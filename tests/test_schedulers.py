@@ -1,5 +1,6 @@
 import os
 import signal
+from unittest import mock
 
 import joblib
 import nibabel
@@ -47,6 +48,8 @@ def cluster(cache):
     distributed = pytest.importorskip("distributed", reason="needs the extra skfmri[distributed]")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
+        # Dask sets OMP_NUM_THREADS for its workers in this process too, and leaves it there.
+        mock.patch.dict(os.environ),
         distributed.LocalCluster(**options, host="127.0.0.1") as cluster,
         distributed.Client(cluster) as client,
     ):
