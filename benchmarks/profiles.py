@@ -80,7 +80,7 @@ def profile_slabs(work):
     """Row A."""
     import skfmri.preprocessing.slab as module
     from skfmri import NiftiSamples, NiftiSlabRotator
-    from skfmri.samples.images import open_data
+    from skfmri.samples.compressed import open_data
     from skfmri.samples.sources import FileSource
 
     def inflate():
