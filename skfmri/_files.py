@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from filelock import FileLock
+
 
 @contextlib.contextmanager
 def whole_file(path, *, sync=True, keep_existing=False):
@@ -38,6 +40,33 @@ def whole_file(path, *, sync=True, keep_existing=False):
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def sole_lock(path):
+    """Hold a lock that nobody waits for; its file is gone afterwards.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file of the lock.
+
+    Raises
+    ------
+    filelock.Timeout
+        If somebody else holds it.
+    OSError
+        If the file cannot be made.
+    """
+    lock = FileLock(path, timeout=0)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        # Nobody waits for the lock, so nobody can hold a lock on the deleted file.
+        with contextlib.suppress(OSError):
+            Path(path).unlink(missing_ok=True)
+        lock.release()
 
 
 def write_text(path, text):

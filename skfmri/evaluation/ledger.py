@@ -1,15 +1,16 @@
 """Append-only file of finished units of work."""
 
 import base64
+import contextlib
 import json
 import os
 import warnings
 import zlib
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from skfmri._files import whole_file
+from skfmri._files import sole_lock, whole_file
 from skfmri.evaluation.encoding import array_from_bytes, array_to_bytes, decode, encode
 
 FORMAT = "skfmri ledger"
@@ -56,10 +57,10 @@ class Ledger:
     def __enter__(self):
         if self.path.is_dir():
             raise ValueError(f"{self.path} is a directory. Name a file for the ledger.")
-        self._lock = FileLock(f"{self.path}.lock", timeout=0)
+        held = contextlib.ExitStack()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            held.enter_context(sole_lock(f"{self.path}.lock"))
         except Timeout:
             raise ValueError(
                 f"{self.path} is being written by another run. Wait until it ends, or choose "
@@ -69,17 +70,13 @@ class Ledger:
             raise OSError(
                 error.errno, f"A ledger cannot be kept at {self.path}: {error.strerror}"
             ) from error
-        try:
+        with held:
             self._open()
-        except BaseException:
-            self.__exit__()
-            raise
+            self._held = held.pop_all()
         return self
 
     def __exit__(self, *_):
-        # Nobody waits for the lock, so nobody can hold a lock on the deleted file.
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        self._held.close()
 
     def get(self, key):
         """Return what was added under a key, or None."""

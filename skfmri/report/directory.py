@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import nibabel
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from skfmri._files import whole_file, write_json, write_text
+from skfmri._files import sole_lock, whole_file, write_json, write_text
 from skfmri.persistence import training_record
 
 LEDGER = "ledger.jsonl"
@@ -78,11 +78,11 @@ class ResultDirectory:
         self.path = Path(path)
 
     def __enter__(self):
-        self._lock = FileLock(self.path / LOCK, timeout=0)
+        held = contextlib.ExitStack()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             # First of all: what another run is writing is not ours to judge.
-            self._lock.acquire()
+            held.enter_context(sole_lock(self.path / LOCK))
         except Timeout:
             raise ValueError(
                 f"{self.path} is in use by another run of skfmri. Wait until it ends, or choose "
@@ -92,18 +92,13 @@ class ResultDirectory:
             raise ValueError(
                 f"Results cannot be written to {self.path}: {error.strerror}."
             ) from error
-        try:
+        with held:
             self.command, self.listed = _read_manifest(self.path)
-        except BaseException:
-            self.__exit__()
-            raise
+            self._held = held.pop_all()
         return self
 
     def __exit__(self, *_):
-        # Nobody waits for the lock, so nobody can hold on to a file that is gone.
-        with contextlib.suppress(OSError):
-            (self.path / LOCK).unlink(missing_ok=True)
-        self._lock.release()
+        self._held.close()
 
     def claim(self, names, *, replace=False):
         """Raise ValueError if files may not be written; nothing is changed.
