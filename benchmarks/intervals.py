@@ -132,7 +132,7 @@ def p_values(n_simulations, n_permutations):
                 # Unlike accuracies, rarely equal for two permutations.
                 scoring="roc_auc",
                 baseline=None,
-                blocks=blocks if together else None,
+                blocks=blocks if together else np.arange(len(y)),
                 n_permutations=n_permutations,
                 n_bootstraps=100,
                 random_state=number,

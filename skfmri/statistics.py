@@ -59,9 +59,11 @@ class PermutationTest(NamedTuple):
     stopped_early : bool
         Whether enough of them scored as well that the rest was not needed.
     scores : ndarray of shape (n_permutations,)
-        Their scores.
+        Their scores, as they were compared with that of the true labels.
     scheme : {"within", "groups"} or None
         How labels were permuted, as in `permute_labels`; None if that is not known.
+    refitted : bool
+        Whether each permutation fitted the models anew. If not, predictions were kept.
     """
 
     pvalue: float
@@ -69,6 +71,7 @@ class PermutationTest(NamedTuple):
     stopped_early: bool
     scores: np.ndarray
     scheme: str | None = None
+    refitted: bool = True
 
 
 def bootstrap_interval(
@@ -323,28 +326,151 @@ def permute_labels(y, groups, *, blocks=None, scheme="auto", random_state=None):
     >>> "".join(shuffled) in ("aabb", "bbaa")
     True
     """
+    rng = np.random.default_rng(random_state)
+    y = np.asarray(y)
+    shuffled = y.copy()
+    for labels, rows, unit in exchangeable_units(y, groups, blocks=blocks, scheme=scheme):
+        shuffled[rows] = rng.permutation(labels)[unit]
+    return shuffled
+
+
+def exchangeable_units(y, groups, *, blocks=None, scheme="auto"):
+    """Return the sets of units among which `permute_labels` shuffles labels.
+
+    Parameters
+    ----------
+    y, groups, blocks, scheme
+        As in `permute_labels`.
+
+    Returns
+    -------
+    sets : list of (ndarray, ndarray, ndarray)
+        For each set the labels of its units, of shape (n_units,), the rows of their samples, of
+        shape (n_rows,), and the position of the unit of each row.
+
+    Raises
+    ------
+    ValueError
+        As in `permute_labels`.
+
+    Examples
+    --------
+    >>> from skfmri.statistics import exchangeable_units
+    >>> [(labels, rows, unit)] = exchangeable_units(list("aabb"), [1, 1, 2, 2])
+    >>> labels.tolist(), rows.tolist(), unit.tolist()
+    (['a', 'b'], [0, 1, 2, 3], [0, 0, 1, 1])
+    """
     y = np.asarray(y)
     groups = check_per_volume(groups, len(y), "group label")
     blocks = np.arange(len(y)) if blocks is None else check_per_volume(blocks, len(y), "block")
-    scheme = _check_scheme(scheme, y, groups)
-    rng = np.random.default_rng(random_state)
-    if scheme == "groups":
+    if _check_scheme(scheme, y, groups) == "groups":
         _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-        return rng.permutation(y[first])[group]
-    shuffled = y.copy()
+        return [(y[first], np.arange(len(y)), group)]
+    sets = []
     for group in np.unique(groups):
-        inside = np.flatnonzero(groups == group)
-        names, first, block = np.unique(blocks[inside], return_index=True, return_inverse=True)
-        labels = y[inside][first]
-        torn = np.flatnonzero(y[inside] != labels[block])
+        rows = np.flatnonzero(groups == group)
+        names, first, unit = np.unique(blocks[rows], return_index=True, return_inverse=True)
+        labels = y[rows][first]
+        torn = np.flatnonzero(y[rows] != labels[unit])
         if len(torn):
             raise ValueError(
-                f"Block {names[block[torn[0]]]} of group {group} holds the labels "
-                f"{labels[block[torn[0]]]} and {y[inside][torn[0]]}. Samples of one block must "
+                f"Block {names[unit[torn[0]]]} of group {group} holds the labels "
+                f"{labels[unit[torn[0]]]} and {y[rows][torn[0]]}. Samples of one block must "
                 "share a label."
             )
-        shuffled[inside] = rng.permutation(labels)[block]
-    return shuffled
+        sets.append((labels, rows, unit))
+    return sets
+
+
+def label_stretches(y, groups):
+    """Return blocks of samples that follow each other within a group with one label.
+
+    Neighbours in time are alike, so they are not independent observations. These are the blocks to
+    keep together in a permutation if nothing more is known of the design.
+
+    Parameters
+    ----------
+    y, groups : array-like of shape (n_samples,)
+        Labels and groups, in the order of acquisition within each group.
+
+    Returns
+    -------
+    blocks : ndarray of int, of shape (n_samples,)
+        For `permute_labels`.
+
+    Examples
+    --------
+    >>> from skfmri.statistics import label_stretches
+    >>> label_stretches(["face", "face", "house", "face", "face"], [1, 1, 1, 1, 2]).tolist()
+    [0, 0, 1, 2, 3]
+    """
+    y = np.asarray(y)
+    groups = check_per_volume(groups, len(y), "group label")
+    order = np.argsort(groups, kind="stable")
+    begins = (y[order][1:] != y[order][:-1]) | (groups[order][1:] != groups[order][:-1])
+    blocks = np.empty(len(y), dtype=int)
+    blocks[order] = np.concatenate([[0], np.cumsum(begins)])
+    return blocks
+
+
+def prediction_permutation_test(score, permuted_scores):
+    r"""Return the p-value of a cross-validated score whose predictions are kept.
+
+    Fitting a model anew for each permutation is exact, but may take days. Scoring the
+    predictions for held-out samples against shuffled labels takes no fit at all.
+
+    Parameters
+    ----------
+    score : float
+        Score with the true labels.
+    permuted_scores : array-like of shape (n_permutations,)
+        Scores of the same predictions with shuffled labels. NaN counts as having reached the score.
+
+    Returns
+    -------
+    result : PermutationTest
+        ``scores`` are the permuted scores after they were spread out.
+
+    Raises
+    ------
+    ValueError
+        If the score is NaN.
+
+    Notes
+    -----
+    Taken as they are, such scores vary too little: labels also train the models that predict other
+    labels, and shuffling them behind the predictions leaves that out. If predictions are linear in
+    the labels of the training samples, the score is a quadratic form :math:`y^T S y`, where `S` is
+    zero between samples of one group. Its variance over all labels is :math:`\|S\|^2 + \mathrm{tr}
+    S^2`, at most twice the variance :math:`\|S\|^2` with the predictions kept. So the permuted
+    scores are spread out from their mean by :math:`\sqrt 2` before they are compared. p is
+    ``(g + 1) / (n + 1)`` if `g` of `n` reach the score. ``benchmarks/false_claims.py`` counts how
+    often noise is called better than chance.
+
+    See Also
+    --------
+    sequential_permutation_test : For scores of models that were fitted anew.
+
+    Examples
+    --------
+    >>> from skfmri.statistics import prediction_permutation_test
+    >>> prediction_permutation_test(0.9, [0.4, 0.5, 0.6]).pvalue
+    0.25
+    """
+    if np.isnan(score):
+        raise ValueError("score is NaN, so no permutation can be compared with it.")
+    permuted = np.asarray(permuted_scores, float)
+    centre = np.nanmean(permuted) if np.isfinite(permuted).any() else np.nan
+    spread = centre + np.sqrt(2) * (permuted - centre)
+    reached = int((~(spread < _least(score))).sum())
+    n_used = len(permuted)
+    return PermutationTest((reached + 1) / (n_used + 1), n_used, False, spread, refitted=False)
+
+
+def _least(score):
+    """Return the smallest value that counts as having reached a score."""
+    # Scores that are equal but were summed in a different order must count as equal.
+    return score - 1e-9 * max(1.0, abs(score))
 
 
 def _check_scheme(scheme, y, groups):
@@ -431,8 +557,7 @@ def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, 
     if np.isnan(score):
         raise ValueError("score is NaN, so no permutation can be compared with it.")
     scores, reached = [], 0
-    # Scores that are equal but were summed in a different order must count as equal.
-    least = score - 1e-9 * max(1.0, abs(score))
+    least = _least(score)
     for permuted in islice(permuted_scores, n_permutations):
         scores.append(float(permuted))
         reached += not permuted < least

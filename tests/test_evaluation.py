@@ -13,8 +13,8 @@ from sklearn import config_context
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import confusion_matrix
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import confusion_matrix, f1_score, get_scorer, make_scorer
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     GridSearchCV,
@@ -288,19 +288,27 @@ class TestComparisons:
         assert "The decoder is better than constant by 0." in repr(result)
 
     @pytest.mark.parametrize("design", ["one label per group", "unbalanced within groups"])
-    def test_noise_is_never_said_to_beat_chance_or_the_dummy(self, design):
+    def test_noise_is_not_said_to_beat_chance_or_the_dummy(self, design):
         rng, groups = np.random.default_rng(0), np.repeat(range(8), 6)
         y = groups % 2 if design == "one label per group" else rng.permutation(np.arange(48) % 2)
-        for _ in range(5):
-            X = rng.normal(size=(48, 3))
+        n_claims = 0
+        for seed in range(20):
             result = evaluate_decoder(
-                LogisticRegression(), X, y, groups=groups, baseline=None, n_bootstraps=100
+                *(RidgeClassifier(), rng.normal(size=(48, 3)), y),
+                groups=groups,
+                scoring="accuracy",
+                baseline=None,
+                n_bootstraps=100,
+                random_state=seed,
             )
-            (sentence,) = result.sentences()
-            assert sentence.startswith("accuracy 0.")
-            assert sentence.endswith("; chance 0.500.")
+            score, claim = result.sentences()
+            assert score.startswith("accuracy 0.")
+            assert score.endswith("; chance 0.500.")
+            n_claims += claim.startswith("Better than chance")
             assert (result.comparisons["baseline"] == "dummy").all()
             assert "dummy" in result.summary["model"].to_numpy()
+        # More would be found by chance in 1 % of such tests.
+        assert n_claims <= 4
 
     def test_a_metric_that_is_not_defined_is_not_compared(self):
         groups = np.repeat(range(6), 4)
@@ -454,11 +462,13 @@ class TestPermutations:
             )
             assert score == pytest.approx(expected.mean())
         assert test.scheme == "groups"
-        assert "Labels of whole groups shuffled: p = " in str(result)
+        claim = "p = 0.2 from 4 permutations of the labels of whole groups, with refits."
+        assert f"Not clearly better than chance: {claim}" in str(result)
         assert describe_result(result)["permutation_test"] == {
             "p_value": test.pvalue,
             "n_permutations": test.n_permutations,
             "scheme": "groups",
+            "refitted": True,
         }
 
     def test_splits_balanced_by_label_are_balanced_for_shuffled_labels_too(self):
@@ -520,6 +530,7 @@ class TestPermutations:
             y,
             groups=groups,
             baseline=None,
+            blocks=np.arange(len(y)),
             n_permutations=4,
             random_state=7,
         )
@@ -537,7 +548,11 @@ class TestPermutations:
         X = X + 0.6 * (y == "a")[:, np.newaxis]
         options = {"groups": groups, "cv": GroupKFold(6), "n_permutations": 200}
         result = evaluate_decoder(
-            LogisticRegression(), X, y, baseline=None, random_state=0, **options
+            *(LogisticRegression(), X, y),
+            blocks=np.arange(len(y)),
+            baseline=None,
+            random_state=0,
+            **options,
         )
         score, permuted, p = permutation_test_score(
             LogisticRegression(), X, y, random_state=0, **options
@@ -559,13 +574,13 @@ class TestPermutations:
         assert test.n_permutations == 10
         assert test.pvalue == 1
         assert test.scheme == "within"
-        text = "Labels shuffled within groups: p = 1 after 10 permutations, stopped early"
-        assert text in str(result)
+        text = "p = 1 from 10 permutations of the labels within groups, with refits; stopped early"
+        assert f"Not clearly better than chance: {text} because" in str(result)
 
-    def test_blocks_stay_together(self, null_problem):
+    @pytest.mark.parametrize("blocks", [np.arange(60) // 5, None])
+    def test_blocks_or_stretches_of_a_label_stay_together(self, null_problem, blocks):
         X, y, groups = null_problem
         y = np.tile(np.repeat(["a", "b"], 5), 6)
-        blocks = np.arange(60) // 5
         seen = []
 
         class Spy(LogisticRegression):
@@ -578,6 +593,132 @@ class TestPermutations:
         for labels in seen:
             assert (labels.reshape(-1, 5) == labels.reshape(-1, 5)[:, :1]).all()
         assert any((labels != seen[0]).any() for labels in seen[6::6])
+
+
+class TestChance:
+    """Tests of predictions that are kept, which need no refits."""
+
+    @pytest.mark.parametrize(
+        ("scoring", "n_permutations"),
+        [
+            ("accuracy", 1000),
+            ("balanced_accuracy", 1000),
+            ("roc_auc", 200),
+            ({"accuracy": make_scorer(f1_score, average="macro")}, 200),
+        ],
+    )
+    def test_p_compares_with_predictions_scored_on_shuffled_labels(self, scoring, n_permutations):
+        rng, groups = np.random.default_rng(0), np.repeat(range(8), 10)
+        y = np.concatenate([rng.permutation(np.arange(10) % 3 == 0) for _ in range(8)]).astype(int)
+        X = rng.normal(size=(80, 4)) + 0.4 * y[:, np.newaxis]
+        options = {"groups": groups, "cv": GroupKFold(4), "blocks": np.arange(80)}
+        result = evaluate_decoder(
+            LogisticRegression(class_weight="balanced"),
+            *(X, y),
+            scoring=scoring,
+            baseline=None,
+            random_state=3,
+            **options,
+        )
+        test = result.permutation_test
+        metric = scoring if isinstance(scoring, str) else "accuracy"
+        score = get_scorer(scoring if isinstance(scoring, str) else scoring["accuracy"])
+        fitted = [
+            (test_rows, LogisticRegression(class_weight="balanced").fit(X[train], y[train]))
+            for train, test_rows in GroupKFold(4).split(X, y, groups)
+        ]
+        expected = []
+        for seed in range(400):
+            shuffled = permute_labels(y, groups, random_state=seed)
+            expected.append(
+                np.mean([score(model, X[rows], shuffled[rows]) for rows, model in fitted])
+            )
+        expected = np.array(expected)
+        assert not test.refitted
+        assert test.n_permutations == n_permutations
+        assert test.scheme == "within"
+        # Spread out by the square root of 2, and compared with the score.
+        error = expected.std() / np.sqrt(200)
+        assert test.scores.mean() == pytest.approx(expected.mean(), abs=5 * error)
+        assert test.scores.std() == pytest.approx(np.sqrt(2) * expected.std(), rel=0.25)
+        reached = (test.scores >= of_decoder(result.summary).loc[0, "score"] - 1e-9).sum()
+        assert test.pvalue == (reached + 1) / (n_permutations + 1)
+        assert of_decoder(result.summary).loc[0, "metric"] == metric
+
+    def test_a_clear_effect_is_claimed_with_its_source(self, problem):
+        X, y, groups = problem
+        result = evaluate_decoder(
+            LogisticRegression(), X + 5 * (y == "a")[:, np.newaxis], y, groups=groups
+        )
+        assert result.permutation_test.pvalue == 1 / 1001
+        claim = (
+            "Better than chance: p = 0.000999 from 1000 permutations of the labels within groups"
+        )
+        assert f"{claim}, with the predictions kept." in result.sentences()
+        assert result.untested is None
+
+    def test_whole_groups_are_shuffled_if_each_has_one_label(self):
+        groups = np.repeat(range(12), 3)
+        y = groups % 2
+        X = np.random.default_rng(0).normal(size=(36, 2)) + 4 * y[:, np.newaxis]
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, baseline=None)
+        assert result.permutation_test.scheme == "groups"
+        assert "permutations of the labels of whole groups" in result.sentences()[-1]
+        assert result.sentences()[-1].startswith("Better than chance")
+
+    @pytest.mark.parametrize(
+        ("n_groups", "labels", "options", "reason"),
+        [
+            (
+                *(4, [0, 0, 1, 1]),
+                {},
+                "exchanging labels within groups gives only 8 different partitions of the samples, "
+                "too few for p to reach 0.05. Use more groups or smaller blocks.",
+            ),
+            (8, [0, 1, 0, 1], {"scoring": "f1_macro"}, "f1_macro has no known chance level."),
+            (8, [1, 1, 1, 1], {}, "all samples share one label."),
+        ],
+    )
+    def test_a_design_that_allows_no_test_gets_no_claim_but_a_reason(
+        self, n_groups, labels, options, reason
+    ):
+        groups, y = np.repeat(range(n_groups), 4), np.tile(labels, n_groups)
+        X = np.random.default_rng(0).normal(size=(len(y), 2)) + 9 * y[:, np.newaxis]
+        result = evaluate_decoder(
+            DummyClassifier() if len(set(labels)) == 1 else LogisticRegression(),
+            *(X, y),
+            groups=groups,
+            baseline=None,
+            **options,
+        )
+        assert result.permutation_test is None
+        assert result.untested.startswith(reason)
+        assert f"No claim about chance: {result.untested}" in result.sentences()
+        assert not any(text.startswith("Better") for text in result.sentences())
+
+    def test_few_groups_of_one_label_each_get_no_claim(self):
+        # Six groups can be parted in ten ways.
+        groups = np.repeat(range(6), 4)
+        y = groups % 2
+        X = np.random.default_rng(0).normal(size=(24, 2)) + 9 * y[:, np.newaxis]
+        result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, baseline=None)
+        assert result.untested.startswith(
+            "exchanging labels among groups gives only 10 different partitions"
+        )
+
+    def test_a_test_can_be_declined_or_its_scheme_chosen(self, problem):
+        X, y, groups = problem
+        declined = evaluate_decoder(
+            LogisticRegression(), X, y, groups=groups, baseline=None, permutation=None
+        )
+        assert declined.permutation_test is None
+        assert len(declined.sentences()) == 1
+        with pytest.raises(ValueError, match="so the labels of whole groups cannot be shuffled"):
+            evaluate_decoder(LogisticRegression(), X, y, groups=groups, permutation="groups")
+        with pytest.raises(ValueError, match="n_permutations is 9, but permutation is None"):
+            evaluate_decoder(
+                LogisticRegression(), X, y, groups=groups, permutation=None, n_permutations=9
+            )
 
 
 class TestSearches:

@@ -10,8 +10,11 @@ from sklearn.model_selection import GroupKFold, permutation_test_score
 from skfmri.statistics import (
     bootstrap_interval,
     corrected_resampled_t_test,
+    exchangeable_units,
+    label_stretches,
     permutation_scheme,
     permute_labels,
+    prediction_permutation_test,
     sequential_permutation_test,
 )
 
@@ -266,6 +269,39 @@ def pvalue_of_study(design, effect, seed):
 
     permuted = (score(permute_labels(y, groups, random_state=[seed, n])) for n in count(1))
     return sequential_permutation_test(score(y), permuted, n_permutations=39).pvalue
+
+
+class TestUnits:
+    def test_a_stretch_ends_where_the_label_or_the_group_changes(self):
+        y = list("aabbbabbaa")
+        groups = [1, 1, 1, 1, 2, 2, 1, 1, 2, 2]
+        # In group 1: a a b b b b; in group 2: b a a a.
+        assert label_stretches(y, groups).tolist() == [0, 0, 1, 1, 2, 3, 1, 1, 3, 3]
+
+    def test_units_are_the_blocks_of_each_group(self):
+        sets = exchangeable_units(list("aabbba"), [1, 1, 1, 2, 2, 2], blocks=[7, 7, 8, 7, 7, 8])
+        assert [(list(labels), list(rows), list(unit)) for labels, rows, unit in sets] == [
+            (["a", "b"], [0, 1, 2], [0, 0, 1]),
+            (["b", "a"], [3, 4, 5], [0, 0, 1]),
+        ]
+
+
+class TestPredictionTest:
+    def test_scores_are_spread_out_by_the_square_root_of_two(self):
+        test = prediction_permutation_test(0.7, [0.4, 0.5, 0.6])
+        np.testing.assert_allclose(
+            test.scores, [0.5 - 0.1 * np.sqrt(2), 0.5, 0.5 + 0.1 * np.sqrt(2)]
+        )
+        assert (test.pvalue, test.n_permutations, test.refitted) == (1 / 4, 3, False)
+        assert prediction_permutation_test(0.64, [0.4, 0.5, 0.6]).pvalue == 2 / 4
+
+    def test_a_permutation_without_a_score_counts_as_reaching_it(self):
+        assert prediction_permutation_test(0.9, [0.4, np.nan, 0.6]).pvalue == 2 / 4
+        assert prediction_permutation_test(0.9, [np.nan, np.nan]).pvalue == 1
+
+    def test_a_score_that_is_not_defined_is_refused(self):
+        with pytest.raises(ValueError, match="score is NaN"):
+            prediction_permutation_test(np.nan, [0.5])
 
 
 class TestSequentialTest:

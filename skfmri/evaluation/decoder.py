@@ -13,6 +13,11 @@ from skfmri.evaluation.baseline import baselines_by_name
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
 from skfmri.evaluation.folds import grouped_splits
 from skfmri.evaluation.ledger import Ledger
+from skfmri.evaluation.permutation import (
+    permutation_test_by_refits,
+    permutation_test_of_predictions,
+    why_untested,
+)
 from skfmri.evaluation.result import DECODER, DUMMY, DecodingResult
 from skfmri.evaluation.scoring import make_scorer_of
 from skfmri.evaluation.tables import (
@@ -26,11 +31,12 @@ from skfmri.evaluation.tables import (
     warn_of_undefined,
 )
 from skfmri.evaluation.units import Units
+from skfmri.preprocessing.cut_groups import carry_groups
 from skfmri.statistics import (
     FEWEST_BOOTSTRAPS,
+    exchangeable_units,
+    label_stretches,
     permutation_scheme,
-    permute_labels,
-    sequential_permutation_test,
 )
 
 
@@ -44,6 +50,7 @@ def evaluate_decoder(
     scoring=None,
     baseline="linear",
     blocks=None,
+    permutation="auto",
     n_permutations=0,
     n_bootstraps=10_000,
     confidence=0.95,
@@ -82,13 +89,18 @@ def evaluate_decoder(
         only the class balance is always included.
     blocks : array-like of shape (n_samples,), default=None
         Stretches of samples that share a label within a group, such as stimulation blocks, and that
-        permutations keep together. Without them volumes are exchanged one by one, which makes p
-        too small if neighbours in time are alike.
+        permutations keep together. None takes samples that follow each other with one label, since
+        neighbours in time are alike; if all samples are independent, pass ``np.arange(len(y))``.
+    permutation : {"auto", "within", "groups"} or None, default="auto"
+        How labels are shuffled to test whether the first metric is better than chance: within
+        groups or among whole groups. "auto" takes the latter if each group has a single label. None
+        makes no test.
     n_permutations : int, default=0
-        Largest number of label permutations; each costs as much as the cross-validation. They stop
-        earlier if the result is clearly null. Labels are shuffled within groups or, if each group
-        has a single label, among whole groups, for which the splits are drawn anew. A list of
-        splits cannot be, so make it without regard to the labels.
+        Largest number of permutations with refits; each costs as much as the cross-validation. They
+        stop earlier if the result is clearly null. If labels of whole groups are shuffled, the
+        splits are drawn anew. A list of splits cannot be, so make it without regard to the labels.
+        With 0, predictions are kept and compared with labels shuffled 1000 times (200 times for
+        metrics other than accuracy and balanced accuracy), which takes no fit.
     n_bootstraps : int, default=10000
         Number of times the groups are drawn for the intervals; at least 100.
     confidence : float, default=0.95
@@ -134,10 +146,13 @@ def evaluate_decoder(
       :func:`skfmri.statistics.bootstrap_interval` of the scores of each group.
     - The difference to a baseline is tested over folds with
       :func:`skfmri.statistics.corrected_resampled_t_test`, since folds share training samples.
-    - Labels are permuted by :func:`skfmri.statistics.permute_labels`;
-      :func:`skfmri.statistics.sequential_permutation_test` decides when to stop. Only its p-value
-      says whether a decoder is better than chance. The dummy does not: if groups differ in their
-      labels, it predicts the wrong class for those held out, and anything is better than that.
+    - Labels are permuted by :func:`skfmri.statistics.permute_labels`. The test is
+      :func:`skfmri.statistics.prediction_permutation_test`, which allows for the models that are
+      not fitted anew and so is conservative, or with `n_permutations` the exact
+      :func:`skfmri.statistics.sequential_permutation_test`. Only its p-value says whether a decoder
+      is better than chance. The dummy does not: if groups differ in their labels, it predicts the
+      wrong class for those held out, and anything is better than that. If the design allows no
+      test, `DecodingResult.untested` says why.
 
     Examples
     --------
@@ -151,9 +166,11 @@ def evaluate_decoder(
     accuracy 1.000, 95% interval 1.000 to 1.000 over 3 groups; chance 0.500.
     """
     y, groups = find_labels_and_groups(X, y, groups)
-    if check_number(n_permutations, "n_permutations", least=0):
-        # So that labels that cannot be exchanged are noticed before hours of work.
-        permute_labels(y, groups, blocks=blocks)
+    X = carry_groups(X, groups)
+    check_number(n_permutations, "n_permutations", least=0)
+    scheme = _scheme(permutation, y, groups, blocks, n_permutations)
+    if blocks is None:
+        blocks = label_stretches(y, groups)
     check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     # An iterator of splits becomes a list, since permutations may ask again.
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
@@ -184,10 +201,24 @@ def evaluate_decoder(
         outcomes = _all_outcomes(units, models, y, row_of, on_fold)
         folds = fold_table(outcomes, row_of)
         warn_of_undefined(folds, metrics, reasons)
-        permutation_test = None
-        if n_permutations:
-            permutation_test = _test_by_permutation(
-                units, estimator, y, folds, score, metrics[0], blocks, cv, n_permutations
+        permutation_test = untested = None
+        if permutation is not None and n_permutations:
+            permutation_test = permutation_test_by_refits(
+                *(folds, metrics[0], score, units, estimator, y),
+                blocks=blocks,
+                scheme=scheme,
+                splits_of=lambda shuffled: grouped_splits(X, shuffled, groups, cv),
+                n_permutations=n_permutations,
+            )
+    if permutation is not None and permutation_test is None:
+        level = 1 - confidence
+        untested = why_untested(folds, metrics[0], y, groups, blocks, scheme, level)
+        if untested is None:
+            permutation_test = permutation_test_of_predictions(
+                *(folds, metrics[0], score, outcomes[DECODER], splits, y, groups),
+                blocks=blocks,
+                scheme=scheme,
+                random_state=random_state,
             )
     group_scores = group_table(outcomes, splits, y, groups, score, metrics)
     bootstrap = {
@@ -203,6 +234,7 @@ def evaluate_decoder(
         summary=summary_table(folds, group_scores, y, metrics, bootstrap),
         comparisons=comparison_table(folds, group_scores, metrics, bootstrap),
         permutation_test=permutation_test,
+        untested=untested,
         metrics=metrics,
         classes=np.unique(y).tolist(),
         confidence=confidence,
@@ -220,20 +252,22 @@ def _all_outcomes(units, models, y, row_of, on_fold):
     return outcomes
 
 
-def _test_by_permutation(units, estimator, y, folds, score, metric, blocks, cv, n_permutations):
-    """Return the test of the decoder's mean score, or None if it has none."""
-    scores = folds.loc[folds["model"] == DECODER, metric]
-    if scores.isna().any():
+def _scheme(permutation, y, groups, blocks, n_permutations):
+    """Return how labels are permuted, or None if they all are equal or no test is wanted.
+
+    Labels that cannot be exchanged are noticed before hours of work.
+    """
+    if permutation is None:
+        if n_permutations:
+            raise ValueError(
+                f"n_permutations is {n_permutations}, but permutation is None, which makes no "
+                'test. Pass permutation="auto".'
+            )
         return None
-    scheme = permutation_scheme(y, units.groups)
-    permuted = units.permuted_scores(
-        *(estimator, y, score, metric),
-        blocks=blocks,
-        scheme=scheme,
-        splits_of=lambda shuffled: grouped_splits(units.X, shuffled, units.groups, cv),
-    )
-    test = sequential_permutation_test(scores.mean(), permuted, n_permutations=n_permutations)
-    return test._replace(scheme=scheme)
+    if not n_permutations and len(np.unique(y)) == 1:
+        return None
+    exchangeable_units(y, groups, blocks=blocks, scheme=permutation)
+    return permutation_scheme(y, groups)
 
 
 def _opened(path, begun_with, free):

@@ -9,10 +9,10 @@ from sklearn.metrics import confusion_matrix
 from skfmri.statistics import PermutationTest
 
 DECODER, DUMMY = "decoder", "dummy"
-SHUFFLED = {
-    "within": "Labels shuffled within groups",
-    "groups": "Labels of whole groups shuffled",
-    None: "Shuffled labels",
+PERMUTED = {
+    "within": "of the labels within groups",
+    "groups": "of the labels of whole groups",
+    None: "of the labels",
 }
 
 
@@ -49,7 +49,9 @@ class DecodingResult:
         ``group_low`` and ``group_high`` from the bootstrap over groups.
     permutation_test : PermutationTest or None
         Test of the first metric against shuffled labels; the only one that says whether the decoder
-        is better than chance. None without permutations, or if a fold leaves the metric undefined.
+        is better than chance.
+    untested : str or None
+        Why there is no permutation test, if one was wanted but the design does not allow it.
     metrics : list of str
         Names of the metrics.
     classes : list
@@ -82,6 +84,7 @@ class DecodingResult:
     summary: pd.DataFrame
     comparisons: pd.DataFrame
     permutation_test: PermutationTest | None
+    untested: str | None
     metrics: list
     classes: list
     confidence: float
@@ -142,12 +145,9 @@ class DecodingResult:
         ]
         sentences += [_compare(row, percent) for row in comparisons.to_dict("records")]
         if self.permutation_test is not None:
-            test = self.permutation_test
-            end = ", stopped early because the result is clear" if test.stopped_early else ""
-            sentences.append(
-                f"{SHUFFLED[test.scheme]}: p = {test.pvalue:.3g} after {test.n_permutations} "
-                f"permutations{end}."
-            )
+            sentences.append(_claim(self.permutation_test, 1 - self.confidence))
+        elif self.untested is not None:
+            sentences.append(f"No claim about chance: {self.untested}")
         return sentences
 
     def __str__(self):
@@ -171,6 +171,17 @@ def _divergence(folds):
                 "not finite, so these scores mean nothing. Lower learning_rate."
             )
     return sentences
+
+
+def _claim(test, level):
+    """Return whether the score is better than chance, in words, with p and its source."""
+    text = "Better than chance" if test.pvalue <= level else "Not clearly better than chance"
+    text += f": p = {test.pvalue:.3g} from {test.n_permutations} permutations "
+    text += PERMUTED[test.scheme]
+    if not test.refitted:
+        return text + ", with the predictions kept."
+    end = "; stopped early because the result is clear" if test.stopped_early else ""
+    return text + f", with refits{end}."
 
 
 def _compare(row, percent):
@@ -207,7 +218,7 @@ def describe_result(result):
     description : dict
         ``summary``, the rows of that table with None for NaN; ``sentences``; ``n_folds``,
         ``n_groups``, ``confidence``, ``random_state``; ``permutation_test``, which is None or has
-        ``p_value``, ``n_permutations`` and ``scheme``, "within" or "groups".
+        ``p_value``, ``n_permutations``, ``scheme``, "within" or "groups", and ``refitted``; ``untested``, why there is none.
     """
     test = result.permutation_test
     permutation_test = None
@@ -216,6 +227,7 @@ def describe_result(result):
             "p_value": test.pvalue,
             "n_permutations": test.n_permutations,
             "scheme": test.scheme,
+            "refitted": test.refitted,
         }
     return {
         "summary": result.summary.astype(object).replace(np.nan, None).to_dict("records"),
@@ -225,4 +237,5 @@ def describe_result(result):
         "confidence": result.confidence,
         "random_state": int(result.random_state),
         "permutation_test": permutation_test,
+        "untested": result.untested,
     }

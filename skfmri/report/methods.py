@@ -168,26 +168,30 @@ def _statistics(results):
 
 
 def _permutations(results):
-    n_permutations = results.section("cross_validation")["n_permutations"]
-    if not n_permutations:
+    test = results.record.get("permutation_test")
+    if not test:
         return []
     source = results.source
-    test = results.record.get("permutation_test") or {}
-    if test.get("scheme") == "groups":
-        return [
-            "Chance was tested with the labels of whole groups shuffled among groups, at most "
-            f"{n_permutations:,} times, ending when {N_EXCEEDANCES} of them reached the score "
-            "(Besag and Clifford 1991)."
-        ]
-    unit = "volumes one by one"
+    # Version 0.1.0 did not record this, nor keep such stretches together.
+    is_new = "refitted" in test
+    unit = "stretches of volumes with one label as a whole" if is_new else "volumes one by one"
     if source["kind"] == "bids":
         unit = "events as a whole"
     elif source["kind"] == "table" and source["columns"]["block"]:
         unit = f"blocks (column {source['columns']['block']!r}) as a whole"
+    shuffled = f"labels shuffled within groups, {unit}"
+    if test.get("scheme") == "groups":
+        shuffled = "the labels of whole groups shuffled among groups"
+    if test.get("refitted", True):
+        n_permutations = results.section("cross_validation")["n_permutations"]
+        return [
+            f"Chance was tested with {shuffled}, at most {n_permutations:,} times, ending when "
+            f"{N_EXCEEDANCES} of them reached the score (Besag and Clifford 1991)."
+        ]
     return [
-        f"Chance was tested with labels shuffled within groups, {unit}, at most "
-        f"{n_permutations:,} times, ending when {N_EXCEEDANCES} of them reached the score (Besag "
-        "and Clifford 1991)."
+        f"Chance was tested with {shuffled}, {test['n_permutations']:,} times. Predictions were "
+        "kept, and the permuted scores spread out from their mean by the square root of two to "
+        "allow for models that were not fitted anew, so the test is conservative."
     ]
 
 

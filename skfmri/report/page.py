@@ -5,12 +5,23 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from skfmri._files import write_text
+from skfmri._validation import printable
 from skfmri.report import pictures, tables
 from skfmri.report.directory import MEAN, REPORT
 from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
 from skfmri.report.references import cited
-from skfmri.report.results import IMAGES, read_image, read_results
-from skfmri.report.words import by, counted, exact, joined, number, ranged, upper, words_of
+from skfmri.report.results import DAMAGED, IMAGES, ReportError, read_image, read_results
+from skfmri.report.words import (
+    by,
+    counted,
+    exact,
+    joined,
+    number,
+    ranged,
+    shortened,
+    upper,
+    words_of,
+)
 from skfmri.spatial import angle_in_radians
 
 MOST_NAMED = 3
@@ -59,7 +70,16 @@ def write_report(directory, *, path=None, anatomy=None):
     path = results.directory / REPORT if path is None else Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"There is no directory {path.parent} to write {path.name} to. Make it.")
-    write_text(path, render(results, anatomy))
+    try:
+        page = render(results, anatomy)
+    except ReportError:
+        raise
+    except Exception as error:  # altered values may fail anywhere
+        raise ReportError(
+            f"No report can be made of {directory}: its settings.json or one of its tables holds "
+            f"what no run writes ({type(error).__name__}: {shortened(error)}). {DAMAGED}"
+        ) from error
+    write_text(path, page)
     return path
 
 
@@ -81,6 +101,8 @@ def render(results, anatomy=None):
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        # A page may hold no NUL, and a name must not look like another.
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -162,7 +184,7 @@ def _brains(results, anatomy):
     try:
         return tuple(part(results, anatomy, "the given anatomy") for part in (_slab, _maps))
     except ValueError as error:
-        raise ValueError(
+        raise ReportError(
             f"The anatomy does not fit the results: {error} Pass an image of the same head in the "
             "same space, or leave it out."
         ) from error
@@ -186,13 +208,15 @@ def _slab(results, anatomy, shown_on):
 def _permutations(results):
     test = results.record.get("permutation_test")
     if not test:
-        return None
+        reason = results.record.get("untested")
+        return reason and f"No claim about chance: {reason}"
     shuffled = "of the labels within groups"
     if test.get("scheme") == "groups":
         shuffled = "of the labels of whole groups"
+    kept = "" if test.get("refitted", True) else " and the predictions kept"
     return (
         f"Permutation test: {tables.p_value(test['p_value'])} after "
-        f"{counted(test['n_permutations'], 'permutation')} {shuffled}, for "
+        f"{counted(test['n_permutations'], 'permutation')} {shuffled}{kept}, for "
         f"{words_of(results.metrics[0])}."
     )
 

@@ -96,6 +96,7 @@ class TestMethods:
             "100",
             source=BIDS | {"shift": 5.0, "keep_transitions": True, "duration": 2.0, "max_gap": 1.5},
             cleaning=CLEANING | {"confounds": ["motion", "wm_csf"]},
+            permutation_test={"p_value": 0.01, "n_permutations": 100},
         )
         assert "what happened 5 s before" in said["Data"]
         assert "border of an event were kept" in said["Data"]
@@ -195,6 +196,15 @@ class TestMethods:
         assert "blocks (column 'block') as a whole, at most 1,000 times" in said["Statistics"]
         assert "ending when 10 of them" in said["Statistics"]
         assert "p = 0.001 after 999 permutations" in said["Results"]
+
+    def test_a_test_with_kept_predictions_is_said_to_be_one(self, say):
+        test = {"p_value": 0.002, "n_permutations": 1000, "scheme": "within", "refitted": False}
+        text = say(permutation_test=test)["Statistics"]
+        assert "within groups, stretches of volumes with one label as a whole, 1,000 times" in text
+        assert "spread out from their mean by the square root of two" in text
+        assert "Besag" not in text
+        text = say(permutation_test=test | {"scheme": "groups"})["Statistics"]
+        assert "the labels of whole groups shuffled among groups, 1,000 times" in text
 
     def test_results_are_those_of_the_tables(self, say, ordinary):
         table = pd.read_csv(ordinary / "summary.csv")
