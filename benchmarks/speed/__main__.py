@@ -18,6 +18,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
+import runs
 import scores
 import slabs
 import training
@@ -26,7 +27,7 @@ from work import Work, alternate, peak_memory, prepare
 
 SIDES = {
     name: function
-    for module in (slabs, training, scores)
+    for module in (slabs, training, scores, runs)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if list(inspect.signature(function).parameters) == ["work"] and not name.startswith("_")
 }
@@ -67,7 +68,7 @@ def measure(row, work, repeats):
     """Yield the results of a row after each turn: medians of its sides, and targets reached."""
     print(f"{row.letter}. {row.title}", file=sys.stderr, flush=True)
     if row.prepare is not None:
-        row.prepare(work)
+        _elsewhere(row.prepare, work)
     for number, medians in enumerate(alternate(row.sides, work, repeats), start=1):
         targets = [
             {"what": what, "found": float(found), "allowed": allowed, "unit": unit}
@@ -156,12 +157,7 @@ def main():
     repeats = 1 if arguments.quick else arguments.repeats
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         work = Work(Path(folder), arguments.quick)
-        # In a separate process, whose memory is freed when it ends.
-        maker = multiprocessing.get_context("spawn").Process(
-            target=prepare, args=(work, "G" in arguments.row)
-        )
-        maker.start()
-        maker.join()
+        _elsewhere(prepare, work, "G" in arguments.row)
         measured = {} if arguments.quick else _measured()
         for letter in arguments.row:
             for found in measure(ROWS[letter], work, repeats):
@@ -171,6 +167,18 @@ def main():
                     MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
                     write_results(measured, machine())
     print(machine(), table(measured), details(measured), sep="\n\n")
+
+
+def _elsewhere(function, *arguments):
+    """Call a function in a process of its own.
+
+    The peak of a measured process begins at that of the process that starts it.
+    """
+    maker = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    maker.start()
+    maker.join()
+    if maker.exitcode:
+        sys.exit(f"{function.__name__} failed.")
 
 
 def _measured():

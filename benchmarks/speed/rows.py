@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import runs
 import slabs
 import training
 
@@ -110,6 +111,42 @@ def _two_jobs(m, work):
     ]
 
 
+def _run_to_slabs(m, work):
+    ours, raw = m["run_skfmri"], m["run_decompression"]
+    return [
+        ("time / NiftiMasker", ours["seconds"] / m["run_nilearn"]["seconds"], 1 / 3, ""),
+        ("time / raw decompression", ours["seconds"] / raw["seconds"], 4, ""),
+        ("peak memory", ours["peak"], 700, "MiB"),
+    ]
+
+
+def _run_to_volumes(m, work):
+    ours = m["clean_skfmri"]
+    return [
+        ("time / clean_img", ours["seconds"] / m["clean_nilearn"]["seconds"], 1 / 35, ""),
+        ("peak memory", ours["peak"], 1024, "MiB"),
+    ]
+
+
+def _study(m, work):
+    n_runs = runs.N_SUBJECTS * runs.N_RUNS
+    two, all_runs, rest = m["study_two"], m["study_all"], m["study_continued"]
+    per_run = all_runs["seconds"] / n_runs
+    return [
+        ("time per run / that of two runs", per_run / (two["seconds"] / 2), 1.15, ""),
+        ("disk / float32 volumes", all_runs["disk"], 1 / 5, ""),
+        ("time after half was done / whole", rest["seconds"] / all_runs["seconds"], 0.6, ""),
+    ]
+
+
+def _small_files(m, work):
+    ours, quarter = m["small_skfmri"], m["small_skfmri_quarter"]
+    return [
+        ("time / nibabel", ours["seconds"] / m["small_nibabel"]["seconds"], 1.5, ""),
+        ("time / that of a quarter", ours["seconds"] / quarter["seconds"], 4.4, ""),
+    ]
+
+
 ROWS = {
     row.letter: row
     for row in (
@@ -163,5 +200,33 @@ ROWS = {
             prepare=training.prepare_large,
         ),
         Row("I", "6 folds with n_jobs=2:", ("jobs_one", "jobs_two"), _two_jobs),
+        Row(
+            "J",
+            "Run of 97 x 115 x 97 x 150, cleaned, file to slabs:",
+            ("run_nilearn", "run_decompression", "run_skfmri"),
+            _run_to_slabs,
+            prepare=runs.prepare_runs,
+        ),
+        Row(
+            "K",
+            "The same run, whole volumes cleaned, file to cache file:",
+            ("clean_nilearn", "clean_skfmri"),
+            _run_to_volumes,
+            prepare=runs.prepare_runs,
+        ),
+        Row(
+            "L",
+            "16 such runs of 4 subjects, file to slabs:",
+            ("study_two", "study_all", "study_continued"),
+            _study,
+            prepare=runs.prepare_runs,
+        ),
+        Row(
+            "N",
+            "1,600 small files of one volume, first read:",
+            ("small_nibabel", "small_skfmri_quarter", "small_skfmri"),
+            _small_files,
+            prepare=runs.prepare_small_files,
+        ),
     )
 }

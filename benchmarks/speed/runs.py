@@ -1,0 +1,208 @@
+"""Rows J, K, L and N: runs of real size, studies of them, and many small files."""
+
+import gzip
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from work import ANGLE, touch_memory
+
+T_R, HIGH_PASS, N_CONFOUNDS = 2.0, 1 / 128, 24
+N_SUBJECTS, N_RUNS = 4, 4
+SMALL_SHAPE = (20, 24, 20)
+
+
+def _shape(work):
+    return (24, 28, 24, 60) if work.quick else (97, 115, 97, 150)
+
+
+def _slab(work):
+    return (10, 13) if work.quick else (46, 49)
+
+
+def _affine(shape):
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = -np.array(shape[:3])
+    return affine
+
+
+def _run_path(work, number=0):
+    return str(work.folder / "runs" / f"run{number:02}.nii.gz")
+
+
+def _confounds(work):
+    return np.random.default_rng(1).normal(size=(_shape(work)[3], N_CONFOUNDS))
+
+
+def prepare_runs(work):
+    """Write one run of int16 with a head in an empty field of view, under as many names as runs."""
+    import nibabel
+
+    if Path(_run_path(work)).exists():
+        return
+    os.makedirs(work.folder / "runs")
+    shape, rng = _shape(work), np.random.default_rng(0)
+    axes = [np.linspace(-1, 1, n) for n in shape[:3]]
+    radius = sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij"))
+    mean = 800 * (radius < 0.9) * (1 + 0.3 * rng.normal(size=shape[:3]))
+    data = np.empty(shape, np.int16, order="F")
+    for volume in range(shape[3]):
+        noise = 15 * rng.standard_normal(shape[:3], np.float32)
+        data[..., volume] = np.maximum(mean + (radius < 0.9) * (noise + 0.2 * volume), 0)
+    nibabel.save(nibabel.Nifti1Image(data, _affine(shape)), _run_path(work))
+    for number in range(1, N_SUBJECTS * N_RUNS):
+        os.link(_run_path(work), _run_path(work, number))
+
+
+def prepare_small_files(work):
+    """Write many files of one small volume each."""
+    import nibabel
+
+    folder = work.folder / "small"
+    if folder.exists():
+        return
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(_n_small(work)):
+        volume = rng.normal(100, 10, size=SMALL_SHAPE).astype(np.int16)
+        image = nibabel.Nifti1Image(volume, _affine(SMALL_SHAPE))
+        nibabel.save(image, folder / f"volume{number:04}.nii.gz")
+
+
+def _n_small(work):
+    return 80 if work.quick else 1600
+
+
+def _cleaned(work, numbers):
+    from skfmri import NiftiSamples, clean_runs
+
+    samples = NiftiSamples([_run_path(work, number) for number in numbers])
+    confounds = [_confounds(work) for _ in numbers]
+    return clean_runs(samples, high_pass=HIGH_PASS, t_r=T_R, confounds=confounds)
+
+
+def _slabs_of_runs(work, numbers):
+    from skfmri import NiftiSlabRotator
+
+    rotator = NiftiSlabRotator(angle=ANGLE, slab=_slab(work))
+    return rotator.fit_transform(_cleaned(work, numbers))
+
+
+def _timed(function):
+    touch_memory(4 * 2**30)
+    start = time.perf_counter()
+    result = function()
+    return {"seconds": time.perf_counter() - start, "result": result.nbytes / 2**20}
+
+
+def run_skfmri(work):
+    return _timed(lambda: _slabs_of_runs(work, [0]))
+
+
+def run_nilearn(work):
+    """Clean the native voxels whose centres lie in the slab."""
+    import nibabel
+    from nilearn.maskers import NiftiMasker
+
+    shape = _shape(work)
+    mask = nibabel.Nifti1Image(_slab_mask(work).astype(np.uint8), _affine(shape))
+    masker = NiftiMasker(
+        mask,
+        detrend=True,
+        high_pass=HIGH_PASS,
+        t_r=T_R,
+        standardize="zscore_sample",
+    )
+    return _timed(lambda: masker.fit_transform(_run_path(work), confounds=_confounds(work)))
+
+
+def _slab_mask(work):
+    """Return which native voxels have their centre in the slab, counted on the rotated grid."""
+    import nibabel
+
+    from skfmri import NiftiSlabRotator
+
+    shape, affine = _shape(work), _affine(_shape(work))
+    first = nibabel.load(_run_path(work)).slicer[..., :1]
+    rotator = NiftiSlabRotator(angle=ANGLE, slab=_slab(work)).fit(first)
+    to_slab = np.linalg.inv(rotator.slab_affine_) @ affine
+    centres = np.stack(np.meshgrid(*map(np.arange, shape[:3]), indexing="ij"), axis=-1)
+    found = centres @ to_slab[:3, :3].T + to_slab[:3, 3]
+    return ((found >= -0.5) & (found < np.array(rotator.slab_shape_) - 0.5)).all(axis=-1)
+
+
+def run_decompression(work):
+    """Only decompress the file with zlib."""
+
+    def decompress():
+        with gzip.open(_run_path(work)) as file:
+            return np.frombuffer(file.read(), np.uint8)
+
+    return _timed(decompress)
+
+
+def clean_skfmri(work):
+    """Clean whole volumes, which are kept in a file of the cache."""
+    return _timed(lambda: np.asarray(_cleaned(work, [0])[:1]))
+
+
+def clean_nilearn(work):
+    from nilearn.image import clean_img
+
+    def clean():
+        return clean_img(
+            _run_path(work),
+            detrend=True,
+            high_pass=HIGH_PASS,
+            t_r=T_R,
+            standardize="zscore_sample",
+            confounds=_confounds(work),
+        ).get_fdata(dtype=np.float32)
+
+    return _timed(clean)
+
+
+def study_two(work):
+    return _timed(lambda: _slabs_of_runs(work, [0, 1]))
+
+
+def study_all(work):
+    figures = _timed(lambda: _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS)))
+    cache = Path(os.environ["SKFMRI_CACHE"])
+    kept = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+    whole = 4 * np.prod(_shape(work), dtype=float) * N_SUBJECTS * N_RUNS
+    return figures | {"disk": kept / whole}
+
+
+def study_continued(work):
+    """Clean all runs after half of them were, as after a stop."""
+    _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS // 2))
+    return _timed(lambda: _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS)))
+
+
+def _small_files(work, share):
+    paths = sorted((work.folder / "small").iterdir())
+    return [str(path) for path in paths[: round(share * len(paths))]]
+
+
+def small_nibabel(work):
+    import nibabel
+
+    def read():
+        paths = _small_files(work, 1)
+        return np.stack([nibabel.load(path).get_fdata(dtype=np.float32) for path in paths])
+
+    return _timed(read)
+
+
+def small_skfmri(work):
+    from skfmri import NiftiSamples
+
+    return _timed(lambda: np.asarray(NiftiSamples(_small_files(work, 1))))
+
+
+def small_skfmri_quarter(work):
+    from skfmri import NiftiSamples
+
+    return _timed(lambda: np.asarray(NiftiSamples(_small_files(work, 0.25))))
