@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from skfmri._cache import needs_space, store_directory
+from skfmri._cache import check_space, explained_full_disk, store_directory
 
 LARGE_BYTES = 64 * 1024**2
 
@@ -42,9 +42,10 @@ def gathered(pieces, shape, dtype):
             start += len(piece)
         return array
     directory, description = store_directory(), f"an array of shape {tuple(shape)}"
+    check_space(directory, n_bytes, description)
     with tempfile.TemporaryFile(dir=directory) as file:
         for piece in pieces:
-            with needs_space(directory, n_bytes, description):
+            with explained_full_disk(directory, n_bytes, description):
                 file.write(np.ascontiguousarray(piece, dtype))
                 file.flush()
         # Unlike with numpy.memmap, joblib does not look for a file name.

@@ -2,40 +2,102 @@
 
 import contextlib
 import errno
-import getpass
+import math
 import os
-import tempfile
+import shutil
+import stat
 import time
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
 
-from skfmri._files import whole_file
+from skfmri._files import NO_SPACE, whole_file
 
+VARIABLE = "SKFMRI_CACHE"
 UNUSED_SECONDS = 24 * 3600
+SECONDS_BETWEEN_CLEANUPS = 3600
+# Nothing small takes so long to write.
+ABANDONED_SECONDS = 3600
+# Smaller files are made without a lock, which would take as long as making them.
+UNLOCKED_BYTES = 4 * 1024**2
 # Differs from that of saved models, which may lie in the same directory and must never be deleted.
 SUFFIX = ".skfmri-copy"
-# A full disk, or an exhausted quota, for which Windows has no number.
-NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+LARGER = f"Set {VARIABLE} to a directory on a larger disk, or delete files in this one."
+ELSEWHERE = f"Set {VARIABLE} to a directory of yours."
+
+_cleaned_up = {}
 
 
 def store_directory():
-    """Return the directory of these files, which belongs to this user alone.
+    """Return the directory of these files, which is made if there is none.
 
-    It is ``$SKFMRI_CACHE`` if that is set, else a folder in the system's directory for temporary
-    files. Files that nobody has opened for a day are deleted when a new one is made.
+    It is ``$SKFMRI_CACHE`` if that is set, else the place where the system keeps the caches of a
+    user. Files that nobody has opened for a day are deleted when a new one is made.
+
+    Returns
+    -------
+    path : pathlib.Path
+
+    Raises
+    ------
+    OSError
+        If it cannot be made or written to, or if others could put files of theirs into it.
     """
-    directory = os.environ.get("SKFMRI_CACHE")
-    # A container may run under a user id that has no name.
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    path = Path(directory or Path(tempfile.gettempdir()) / f"skfmri-{user}")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # In a shared place, another user could have made the folder to plant their data.
-    if hasattr(os, "getuid") and path.stat().st_uid != os.getuid():
-        raise PermissionError(
-            f"{path} belongs to another user. Set SKFMRI_CACHE to a directory that you own."
-        )
+    named = os.environ.get(VARIABLE)
+    path, what = _expanded(named) if named else _default_place()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot be made: {error.strerror}"
+        if os.path.lexists(path):
+            problem = "is not a directory"
+        raise type(error)(f"{what} {problem}. {ELSEWHERE}") from error
+    if hasattr(os, "getuid"):
+        _check_owner(path, what, is_default=not named)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(f"{what} cannot be written to. {ELSEWHERE}")
     return path
+
+
+def _expanded(named):
+    what = f"The cache directory {named}, which {VARIABLE} names,"
+    try:
+        path = Path(named).expanduser().absolute()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"{what} begins with an unknown home. {ELSEWHERE}") from error
+    return path, what
+
+
+def _default_place():
+    path = user_cache_path("skfmri", appauthor=False)
+    # A container may run under a user id that has neither a name nor a home.
+    if not path.is_absolute():
+        raise FileNotFoundError(f"This user has no home directory for the cache. {ELSEWHERE}")
+    return path, f"The cache directory {path}"
+
+
+def _check_owner(path, what, *, is_default):
+    """Raise PermissionError if others could plant data in a directory, or have made it."""
+    entry, target = path.lstat(), path.stat()
+    is_link, trusted = stat.S_ISLNK(entry.st_mode), {os.getuid()}
+    if not is_default:
+        # A user may name a directory that the administrator has made for temporary files.
+        trusted.add(0)
+    if is_link and (is_default or entry.st_uid not in trusted):
+        raise PermissionError(
+            f"{what} is a link to {os.readlink(path)}, which somebody else may have made. Delete "
+            f"the link, or set {VARIABLE} to the directory that it should lead to."
+        )
+    if target.st_uid not in trusted:
+        raise PermissionError(f"{what} belongs to another user. {ELSEWHERE}")
+    is_sticky = not is_default and target.st_mode & stat.S_ISVTX
+    if target.st_mode & WRITABLE_BY_OTHERS and not is_sticky:
+        raise PermissionError(
+            f"{what} has the mode {stat.S_IMODE(target.st_mode):04o}, so other users could replace "
+            f"data in it. Run `chmod go-w` on it, or set {VARIABLE} to a new folder in it."
+        )
 
 
 def stored_file(key, n_bytes, write, description):
@@ -48,58 +110,135 @@ def stored_file(key, n_bytes, write, description):
     n_bytes : int
         Size of the finished file in bytes.
     write : callable
-        Called with a temporary path to write to. Only one process at a time does this; the
-        others wait and share the result.
+        Called with the temporary path of an empty file to write to. Only one process at a time
+        makes a file of more than 4 MB; the others wait and share the result.
     description : str
         What the file holds, for error messages.
 
     Returns
     -------
     path : pathlib.Path
+
+    Raises
+    ------
+    OSError
+        If there is no space for the file, or no usable directory.
     """
     directory = store_directory()
     path = directory / f"{key}{SUFFIX}"
     if _is_ready(path, n_bytes):
         return path
-    with FileLock(f"{path}.lock"):
+    _clean_up(directory)
+    if n_bytes <= UNLOCKED_BYTES:
+        try:
+            return _make(path, n_bytes, write, description)
+        except PermissionError:
+            # Windows replaces no file that another process has just made and opened.
+            if not _is_ready(path, n_bytes):
+                raise
+            return path
+    lock = _lock_of(path)
+    _owned(lock)
+    with FileLock(lock):
         if _is_ready(path, n_bytes):
             return path
-        _delete_unused(directory)
-        with whole_file(path, sync=False) as part, needs_space(directory, n_bytes, description):
-            write(part)
+        return _make(path, n_bytes, write, description)
+
+
+def _make(path, n_bytes, write, description):
+    check_space(path.parent, n_bytes, description)
+    with (
+        explained_full_disk(path.parent, n_bytes, description),
+        whole_file(path, sync=False) as part,
+    ):
+        # The data may be confidential, and the directory open to readers.
+        part.touch(mode=0o600, exist_ok=False)
+        write(part)
     return path
 
 
+def check_space(directory, n_bytes, description):
+    """Raise OSError if a disk has less space than a file needs."""
+    usage = shutil.disk_usage(directory)
+    # Some network file systems do not know their size.
+    if usage.total and usage.free < n_bytes:
+        raise OSError(errno.ENOSPC, _no_space(directory, n_bytes, description))
+
+
 @contextlib.contextmanager
-def needs_space(directory, n_bytes, description):
-    """Say what needed the space, and what to do, if the disk is full."""
+def explained_full_disk(directory, n_bytes, description):
+    """Say what needed the space, and what to do, if the disk becomes full."""
     try:
         yield
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
-        raise OSError(
-            error.errno,
-            f"No space left in {directory} for {description} ({n_bytes / 1e6:.0f} MB). "
-            "Set SKFMRI_CACHE to a directory on a larger disk",
-        ) from error
+        raise OSError(error.errno, _no_space(directory, n_bytes, description)) from error
+
+
+def _no_space(directory, n_bytes, description):
+    free = shutil.disk_usage(directory).free
+    return (
+        f"No space left in {directory} for {description}: {n_bytes / 1e6:.1f} MB are needed, and "
+        f"{free / 1e6:.1f} MB are free, unless a quota allows less. {LARGER}"
+    )
 
 
 def _is_ready(path, n_bytes):
+    status = _owned(path)
+    if status is None or status.st_size != n_bytes:
+        return False
     try:
-        if path.stat().st_size != n_bytes:
-            return False
         os.utime(path)
     except FileNotFoundError:
         return False
     return True
 
 
-def _delete_unused(directory):
-    oldest = time.time() - UNUSED_SECONDS
+def _owned(path):
+    """Return the status of a stored file, or None if there is none, or raise PermissionError."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
+        raise PermissionError(
+            f"{path} was not made by this user, so its data cannot be trusted. Delete it, or set "
+            f"{VARIABLE} to a directory that is yours alone."
+        )
+    return status
+
+
+def _clean_up(directory):
+    """Delete unused files, at most once in an hour, because looking at many takes long."""
+    now = time.monotonic()
+    if now - _cleaned_up.get(directory, -math.inf) < SECONDS_BETWEEN_CLEANUPS:
+        return
+    _cleaned_up[directory] = now
     # The directory may also hold other files of the user.
-    for path in directory.glob(f"*{SUFFIX}*"):
-        # Another process may delete the same file at the same moment, or still have it open.
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime < oldest:
+    for path in directory.iterdir():
+        if path.name.endswith((SUFFIX, f"{SUFFIX}.lock")):
+            # Another process may delete the same file at the same moment, or still have it open.
+            with contextlib.suppress(OSError, Timeout):
+                _delete_unused(path)
+
+
+def _delete_unused(path):
+    age, name = time.time() - path.lstat().st_mtime, path.name
+    if name.startswith("."):
+        # Left by a writer that was killed, if nobody holds the lock of the file.
+        lock = _lock_of(path.with_name(name.split(".", 2)[-1]))
+        if lock.exists():
+            with FileLock(lock, timeout=0):
                 path.unlink()
+        elif age > ABANDONED_SECONDS:
+            path.unlink()
+    elif age > UNUSED_SECONDS and path.suffix == ".lock":
+        with FileLock(path, timeout=0):
+            path.unlink()
+    elif age > UNUSED_SECONDS:
+        path.unlink()
+
+
+def _lock_of(path):
+    return path.with_name(f"{path.name}.lock")

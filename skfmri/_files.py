@@ -1,12 +1,16 @@
 """Files that appear only when they are complete."""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 from pathlib import Path
 
 from filelock import FileLock
+
+# A full disk, or an exhausted quota, for which Windows has no number.
+NO_SPACE = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextlib.contextmanager
@@ -29,6 +33,11 @@ def whole_file(path, *, sync=True, keep_existing=False):
     ------
     part : pathlib.Path
         A new name in the same directory with the same suffix, by which libraries choose a format.
+
+    Raises
+    ------
+    OSError
+        If the disk becomes full, or the directory has no place for the file.
     """
     path = Path(path)
     part = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
@@ -38,8 +47,18 @@ def whole_file(path, *, sync=True, keep_existing=False):
             _sync(part)
         if not (keep_existing and _link(part, path)):
             part.replace(path)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            way_out = "Make room on its disk, or choose another place."
+        elif error.filename == str(part):
+            way_out = "Check that its folder exists, and that you may write to it."
+        else:
+            raise
+        message = f"{path} cannot be written: {error.strerror}. {way_out}"
+        raise OSError(error.errno, message) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

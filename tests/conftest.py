@@ -14,6 +14,14 @@ os.environ["PYTHONSAFEPATH"] = "1"
 TINY = {"filters": 2, "n_blocks": 1, "dense_units": (4,), "batch_size": 8, "epochs": 3}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_session(tmp_path_factory):
+    """Keep what tests store out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKFMRI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """Parameters of a network that is quick to build; sharing them shares the compiled network."""

@@ -1,10 +1,11 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from skfmri._files import whole_file, write_json, write_text
+from skfmri._files import NO_SPACE, whole_file, write_json, write_text
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -31,6 +32,64 @@ def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path):
         fail()
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", NO_SPACE)
+def test_a_full_disk_names_the_file(tmp_path, number):
+    path = tmp_path / "scores.csv"
+
+    def fill():
+        with whole_file(path) as part:
+            part.write_text("half")
+            raise OSError(number, "No space left on device")
+
+    message = rf"\[Errno {number}\] .*scores.csv cannot be written: No space left.* Make room on"
+    with pytest.raises(OSError, match=message) as caught:
+        fill()
+    assert caught.value.errno == number
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_vanishes_names_the_file_and_not_its_part(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+
+    def lose():
+        with whole_file(folder / "scores.csv") as part:
+            folder.rmdir()
+            part.write_text("half")
+
+    for fail in (lose, lambda: write_text(folder / "scores.csv", "text")):
+        with pytest.raises(FileNotFoundError, match=r"out/scores.csv cannot be .*folder exists"):
+            fail()
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match=r"/taken cannot be written: Is a directory"):
+        write_text(tmp_path / "taken", "text")
+
+
+def test_what_failed_is_told_even_if_its_part_cannot_be_removed(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+    def fail():
+        with whole_file(tmp_path / "a") as part:
+            part.touch()
+            raise ValueError("of the work")
+
+    with pytest.raises(ValueError, match="of the work"):
+        fail()
+
+
+def test_errors_about_other_files_are_left_as_they_are(tmp_path):
+    def fail():
+        with whole_file(tmp_path / "a") as part:
+            part.touch()
+            (tmp_path / "mask.nii").read_text()
+
+    with pytest.raises(FileNotFoundError, match=r"\[Errno 2\] No such file .*mask.nii"):
+        fail()
 
 
 def test_two_writers_do_not_share_a_temporary_name(tmp_path):

@@ -1,4 +1,5 @@
 import gzip
+import math
 import os
 import pickle
 import re
@@ -13,12 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
+from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import _num_samples, indexable
 
 import skfmri.samples.compressed
 import skfmri.samples.sources
 from skfmri.samples import NiftiSamples, as_samples
+from skfmri.samples.nifti import finite_shares, volume_name
 
 SHAPE = (6, 7, 8)
 AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3.1, 0.2, -20], [0, -0.2, 3.5, 11], [0, 0, 0, 1]])
@@ -204,6 +208,51 @@ def test_scikit_learn_takes_samples_as_they_are(volumes):
     assert train.y.tolist() == y_train.tolist()
 
 
+class TestFiniteVolumes:
+    @pytest.fixture
+    def samples(self, tmp_path, volumes):
+        volumes[1, 2, 3, 4] = np.nan
+        volumes[6, 0, 0, 0] = -np.inf
+        volumes[8] = np.nan
+        paths = [write(tmp_path / "a.nii", volumes[:4]), write(tmp_path / "b.nii.gz", volumes[4:])]
+        return NiftiSamples(paths)
+
+    def test_one_bad_value_is_enough(self, samples):
+        expected = [True, False, True, True, True, True, False, True, False]
+        assert samples.finite.tolist() == expected
+        assert samples[::-2].finite.tolist() == expected[::-2]
+        assert samples[[]].finite.tolist() == []
+        assert samples[samples.finite].finite.all()
+
+    def test_volumes_are_read_a_few_at_a_time(self, samples, monkeypatch):
+        largest = []
+        read = NiftiSamples._read
+
+        def spy(self, positions):
+            largest.append(len(positions))
+            return read(self, positions)
+
+        monkeypatch.setattr(NiftiSamples, "_read", spy)
+        monkeypatch.setattr("skfmri.samples.nifti.BATCH_BYTES", 8 * math.prod(SHAPE))
+        assert samples.finite.sum() == 6
+        assert max(largest) == 2
+
+    def test_asking_for_it_changes_no_hash(self, samples):
+        before = joblib.hash(samples)
+        assert not samples.finite.all()
+        assert joblib.hash(samples) == before
+
+    def test_a_volume_without_any_is_told_from_one_with_some(self, samples):
+        shares = finite_shares(samples)
+        assert np.flatnonzero(shares == 0).tolist() == [8]
+        assert shares[1] == 1 - 1 / math.prod(SHAPE)
+
+    def test_volumes_are_named_by_their_image_and_number(self, samples, tmp_path, volumes):
+        assert volume_name(samples[[8, 2]], 0) == f"volume 4 of {tmp_path / 'b.nii.gz'}"
+        in_memory = NiftiSamples.from_array(volumes, AFFINE)[3:]
+        assert volume_name(in_memory, 0) == "volume 3 of the array"
+
+
 def copies_in(store):
     return [path for path in store.iterdir() if path.suffix != ".lock"]
 
@@ -257,10 +306,11 @@ class TestSharing:
         again = pickle.loads(pickle.dumps(lists[[8, 3]]))
         np.testing.assert_array_equal(np.asarray(again), volumes[[8, 3]])
 
-    def test_unused_copies_are_deleted_when_another_is_made(self, tmp_path, volumes):
+    def test_unused_copies_are_deleted_when_another_is_made(self, tmp_path, volumes, monkeypatch):
         np.asarray(NiftiSamples(write(tmp_path / "a.nii.gz", volumes)))
         old = copies_in(tmp_path / "store")
         os.utime(old[0], (0, 0))
+        monkeypatch.setattr("skfmri._cache._cleaned_up", {})
         np.asarray(NiftiSamples(write(tmp_path / "b.nii.gz", volumes)))
         assert not old[0].exists()
 
@@ -537,6 +587,18 @@ class TestWhatNamesImages:
             NiftiSamples(NiftiSamples(paths))
         with pytest.raises(ValueError, match="empty list"):
             NiftiSamples(iter([]))
+
+    def test_a_column_of_a_table_can_be_one_of_several_inputs(self, paths, volumes):
+        def flatten(samples):
+            return np.asarray(as_samples(samples, "flatten")).reshape(len(samples), -1)
+
+        table = pd.DataFrame({"path": paths, "age": [30, 41, 52]}, index=list("cab"))
+        columns = ColumnTransformer(
+            [("image", FunctionTransformer(flatten), "path"), ("age", "passthrough", ["age"])]
+        )
+        found = columns.fit_transform(table)
+        np.testing.assert_array_equal(found[:, :-1], volumes[:3].reshape(3, -1))
+        assert found[:, -1].tolist() == [30, 41, 52]
 
     def test_estimators_take_an_array_of_paths(self, paths, volumes):
         samples = as_samples(np.array(paths, dtype=object), "VoxelZScorer")

@@ -1,5 +1,6 @@
 """Decoded bytes of compressed image files."""
 
+import os
 import zlib
 from pathlib import Path
 
@@ -13,6 +14,8 @@ except ImportError:
 
 PACKED_BYTES = 1024**2
 GZIP_FORMAT = 31
+# What one byte of gzip can become at most: 258 bytes take at least 2 bits.
+MOST_PER_BYTE = 1032
 
 
 class GzipReader:
@@ -72,13 +75,22 @@ class GzipReader:
 
 
 def is_compressed(path):
-    """Return whether the data of an image file have to be decoded before they can be mapped."""
-    return Path(path).suffix.lower() in ImageOpener.compress_ext_map
+    """Return whether the data of an image file are compressed."""
+    return os.path.splitext(path)[1].lower() in ImageOpener.compress_ext_map
 
 
 def open_data(path):
     """Open a file for its decoded bytes."""
     return GzipReader(path) if Path(path).suffix.lower() == ".gz" else ImageOpener(path)
+
+
+def count_decoded(path, limit):
+    """Return how many bytes a file holds when decoded, or `limit` if there are at least as many."""
+    count = 0
+    with open_data(path) as source:
+        while count < limit and (chunk := source.read(min(PACKED_BYTES, limit - count))):
+            count += len(chunk)
+    return count
 
 
 def check_rest(source):

@@ -2,12 +2,12 @@
 
 import math
 
-import nibabel
 import numpy as np
 
 from skfmri._validation import check_per_volume, check_same_grid, describe_grid
 from skfmri.samples.lists import list_of_images
 from skfmri.samples.sources import ArraySource, source_of
+from skfmri.samples.space import image_in_space
 
 BATCH_BYTES = 8 * 1024**2
 
@@ -20,9 +20,10 @@ class NiftiSamples:
     `cross_val_score`, `GridSearchCV`, `train_test_split` and the like, while only file headers
     are read. Every subset carries its labels, groups and runs along, so no step can mix them up.
 
-    A compressed file is decoded once per machine: the first reader writes a decoded copy to a
-    directory for temporary files (``$SKFMRI_CACHE`` if set), which all processes share through a
-    memory map. Pickles hold the path, not the volumes, unless the data are in memory.
+    A compressed file is decoded once per machine: the first reader writes a decoded copy to the
+    user's cache directory (``$SKFMRI_CACHE`` if set), which all processes share through a memory
+    map. The files themselves are never mapped, so a file that changes while it is in use leads to
+    an error. Pickles hold the path, not the volumes, unless the data are in memory.
 
     Parameters
     ----------
@@ -55,6 +56,9 @@ class NiftiSamples:
         Labels.
     groups, runs : ndarray of shape (n_samples,)
         Groups and runs.
+    finite : ndarray of shape (n_samples,), bool
+        Whether all values of each volume are finite as float32. All volumes are read each time this
+        is asked for, a few at a time; ``samples[samples.finite]`` leaves the others out.
 
     Raises
     ------
@@ -142,6 +146,7 @@ class NiftiSamples:
         self._source_index = np.repeat(np.arange(len(sources)), counts)
         self._volume_index = np.concatenate([np.arange(count) for count in counts])
         self._y = None if y is None else check_per_volume(y, n_samples, "label")
+        self._has_groups = groups is not None or runs is not None
         if groups is not None:
             groups = check_per_volume(groups, n_samples, "group label")
         if runs is not None:
@@ -172,6 +177,7 @@ class NiftiSamples:
     @groups.setter
     def groups(self, values):
         self._groups = self._checked_names(values, "group label")
+        self._has_groups = True
 
     @property
     def runs(self):
@@ -204,6 +210,11 @@ class NiftiSamples:
         """The shape of ``np.asarray(samples)``: ``(n_samples, x, y, z)``."""
         return (len(self), *self.grid_shape)
 
+    @property
+    def finite(self):
+        """Whether all values of each volume are finite, shape (n_samples,); reads all volumes."""
+        return finite_shares(self) == 1
+
     def __len__(self):
         return len(self._source_index)
 
@@ -219,7 +230,8 @@ class NiftiSamples:
         positions = np.arange(len(self))[_first_axis_index(index, len(self))]
         if positions.ndim == 0:
             volume = self._read(positions[np.newaxis])[0]
-            return nibabel.Nifti1Image(volume, self.affine)
+            space = self._sources[self._source_index[positions]].space
+            return image_in_space(volume, self.affine, space)
         subset = self.__class__.__new__(self.__class__)
         subset.__dict__.update(self.__dict__)
         for name in ("_source_index", "_volume_index", "_y", "_groups", "_runs"):
@@ -249,8 +261,8 @@ class NiftiSamples:
         Yields
         ------
         batch : ndarray of shape (k, x, y, z), float32
-            The next volumes, k <= `batch_size`; possibly a read-only map of the file. In memory x
-            varies fastest, as in the file.
+            The next volumes, k <= `batch_size`; possibly a read-only map of the decoded copy. In
+            memory x varies fastest, as in the file.
         """
         if batch_size is None:
             batch_size = _default_batch_size(self.grid_shape)
@@ -299,7 +311,7 @@ class NiftiSamples:
             kept = np.unique(volume_index[here])
             # A subset of volumes in memory must not carry the others along.
             if isinstance(source, ArraySource) and len(kept) < source.n_volumes:
-                part = ArraySource(source.array[kept], source.affine, source.name)
+                part = ArraySource(source.array[kept], source.affine, source.name, source.space)
                 state["_sources"] = (*state["_sources"][:i], part, *state["_sources"][i + 1 :])
                 volume_index[here] = np.searchsorted(kept, volume_index[here])
         state["_volume_index"] = volume_index
@@ -318,10 +330,11 @@ def as_samples(X, estimator_name):
     return NiftiSamples(X)
 
 
-def samples_from_source(source, *, y, groups, runs):
-    """Return samples of all volumes of one source, with their labels, groups and runs."""
+def samples_from_source(source, like):
+    """Return samples of all volumes of one source, with the labels, groups and runs of others."""
     samples = NiftiSamples.__new__(NiftiSamples)
-    samples._set_up([source], y, groups, runs)
+    samples._set_up([source], like.y, like.groups, like.runs)
+    samples._has_groups = has_groups(like)
     return samples
 
 
@@ -330,18 +343,54 @@ def list_images(samples):
     return [(source.name, source.n_volumes) for source in samples._sources]
 
 
+def has_groups(samples):
+    """Return whether anybody has named groups or runs, so that groups are more than a guess."""
+    return samples._has_groups
+
+
+def origin_of(samples):
+    """Return an object that samples share with their subsets, and with nothing else."""
+    return samples._sources[0]
+
+
+def list_spaces(samples):
+    """Return the space of each image that a volume comes from, in the order of `list_images`."""
+    used = np.unique(samples._source_index)
+    return [samples._sources[i].space for i in (used if len(used) else [0])]
+
+
 def check_unchanged(samples):
     """Raise ValueError if a file was rewritten since its header was read."""
-    for source in samples._sources:
-        source.check_unchanged()
+    for i in np.unique(samples._source_index):
+        samples._sources[i].check_unchanged()
+
+
+def finite_shares(samples):
+    """Return the share of the values of each volume that are finite, shape (n_samples,).
+
+    It is 0 for a volume without any, and 1 only if all are finite.
+    """
+    n_finite = [
+        np.isfinite(batch).sum(axis=(1, 2, 3), dtype=np.int64) for batch in samples.iter_batches()
+    ]
+    n_voxels = math.prod(samples.grid_shape)
+    return np.concatenate(n_finite) / n_voxels if n_finite else np.zeros(0)
+
+
+def volume_name(samples, position):
+    """Return what messages call a volume, by its image and its number there, from 0."""
+    source = samples._sources[samples._source_index[position]]
+    return f"volume {samples._volume_index[position]} of {source.name}"
 
 
 def volumes_key(samples):
     """Return values that joblib can hash and that differ whenever the volumes do.
 
-    Labels, groups and runs have no part in them.
+    Labels, groups and runs have no part in them, nor have other volumes, nor the names of images.
     """
-    return samples._sources, samples._source_index, samples._volume_index
+    state = samples.__getstate__()
+    sources = [{**source.__getstate__(), "name": None} for source in state["_sources"]]
+    return sources, state["_source_index"], state["_volume_index"]
 
 
 def before_cleaning(samples):

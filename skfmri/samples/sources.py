@@ -1,10 +1,10 @@
 """Places from which volumes are read: NIfTI files or arrays in memory."""
 
+import hashlib
 import math
 import os
 import zlib
 
-import joblib
 import nibabel
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
@@ -12,7 +12,13 @@ from nibabel.arrayproxy import ArrayProxy
 from skfmri._arrays import read_ahead
 from skfmri._cache import stored_file
 from skfmri._validation import check_affine
-from skfmri.samples.compressed import check_rest, is_compressed, open_data
+from skfmri.samples.compressed import (
+    MOST_PER_BYTE,
+    check_rest,
+    count_decoded,
+    is_compressed,
+    open_data,
+)
 from skfmri.samples.images import (
     COPY_AGAIN,
     check_content,
@@ -23,18 +29,20 @@ from skfmri.samples.images import (
     split_shape,
     stretches_of,
 )
+from skfmri.samples.space import UNKNOWN_SPACE, space_of_header
 
-# `NiftiSamples` read from sources. A source has a name, an affine, a grid_shape, n_volumes and, if
-# its volumes are the result of `clean_runs`, the settings of that as `cleaning`. It can `read` the
-# volumes at some positions, and `check_unchanged`. A new kind of image is a new source.
+# `NiftiSamples` read from sources. A source has a name, an affine, a space, a grid_shape, n_volumes
+# and, if its volumes are the result of `clean_runs`, the settings of that as `cleaning`. It can
+# `read` the volumes at some positions, and `check_unchanged`. A new kind of image is a new source.
 CHUNK_BYTES = 4 * 1024**2
 
 
 class FileSource:
     """Volumes of one file, read when asked for.
 
-    Data in an uncompressed file are read through a memory map of the file itself, data in a
-    compressed file through a map of a decoded copy that all processes share.
+    Data in an uncompressed file are read into memory. The file is never mapped, because a process
+    dies when somebody shortens a file that it has mapped. Data in a compressed file are read
+    through a map of a decoded copy that all processes share.
 
     Parameters
     ----------
@@ -47,12 +55,14 @@ class FileSource:
         Voxel-to-RAS matrix.
     header_crc : int
         Checksum of the header in the file.
+    space : dict
+        What the header says of the space.
     """
 
     cleaning = None
 
-    def __init__(self, name, proxy, affine, header_crc):
-        self.name, self.header_crc = name, header_crc
+    def __init__(self, name, proxy, affine, header_crc, space):
+        self.name, self.header_crc, self.space = name, header_crc, space
         self.data_path = os.path.abspath(proxy.file_like)
         shape, self.dtype, self.offset, self.slope, self.inter = read_layout(proxy, name)
         self.affine = check_affine(affine, name)
@@ -67,18 +77,34 @@ class FileSource:
                 f"{self.name} is only the header of an image: its data should be in "
                 f"{self.data_path}, which does not exist. Copy both files into one folder."
             )
-        check_content(self.data_path)
+        if self.data_path != name:
+            check_content(self.data_path)
         self.stamp = self._current_stamp()
-        found = self.stamp[0] - self.offset
-        if not is_compressed(self.data_path) and found < self._n_bytes():
-            raise self._damaged(f"of which {max(found, 0)} are there")
+        self._check_size()
 
     def read(self, volumes):
-        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
-        path, offset = self._raw_file()
-        return read_volumes(
-            path, offset, self.dtype, self.grid_shape, volumes, self.slope, self.inter
-        )
+        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32.
+
+        Raises
+        ------
+        ValueError
+            If the file was changed since its header was read, if only while it was read now.
+        """
+        self.check_unchanged()
+        is_packed = is_compressed(self.data_path)
+        path, offset = (self._copy(), 0) if is_packed else (self.data_path, self.offset)
+        layout = self.dtype, self.grid_shape, volumes, self.slope, self.inter
+        try:
+            result = read_volumes(path, offset, *layout, may_map=is_packed)
+        except EOFError as error:
+            self.check_unchanged()
+            raise self._damaged(f"but {error}") from error
+        except OSError as error:
+            # Reading, unlike opening, does not say from which file.
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        if not is_packed:
+            self.check_unchanged()
+        return result
 
     def __getstate__(self):
         # joblib hashes what pickle writes: the current stamp changes the hash of samples whose file
@@ -86,32 +112,52 @@ class FileSource:
         state = self.__dict__.copy()
         try:
             state["stamp_when_pickled"] = self._current_stamp()
-        except FileNotFoundError:
+        except OSError:
             state["stamp_when_pickled"] = None
         return state
 
     def check_unchanged(self):
         """Raise ValueError if the file was rewritten since its header was read."""
-        stamp = self._current_stamp()
+        try:
+            stamp = self._current_stamp()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"There is no file {self.data_path} any more. Put it back, or build NiftiSamples "
+                "from where it is now."
+            ) from error
         if stamp != self.stamp:
             raise ValueError(
                 f"{self.name} has changed since its header was read (size and modification time "
                 f"{self.stamp} then, {stamp} now). Build NiftiSamples again."
             )
 
-    def _raw_file(self):
-        self.check_unchanged()
-        if not is_compressed(self.data_path):
-            return self.data_path, self.offset
+    def _check_size(self):
+        """Raise ValueError if the file is too short, before anything is allocated for it."""
+        size, expected = self.stamp[0], self.offset + self._n_bytes()
+        if is_compressed(self.data_path):
+            if expected <= MOST_PER_BYTE * size:
+                return
+            try:
+                size = count_decoded(self.data_path, expected)
+            except Exception as error:
+                raise self._damaged(f"but they cannot be unpacked: {error}") from error
+        if size < expected:
+            raise self._damaged(f"of which {max(size - self.offset, 0)} are there")
+
+    def _copy(self):
         n_bytes = self._n_bytes()
-        key = joblib.hash((self.data_path, self.stamp, self.header_crc, self.offset, n_bytes))
-        description = f"the decoded copy of {self.name}"
-        return stored_file(key, n_bytes, self._decode, description), 0
+        content = self.data_path, self.stamp, self.header_crc, self.offset, n_bytes
+        key = hashlib.md5(repr(content).encode(), usedforsecurity=False).hexdigest()
+        return stored_file(key, n_bytes, self._decode, f"the decoded copy of {self.name}")
 
     def _decode(self, target):
-        with open_data(self.data_path) as source, open(target, "wb") as decoded:
-            for chunk in read_ahead(self._data_chunks(source)):
+        # The file is there and empty. Truncating it again makes ext4 write to the disk at once.
+        with open_data(self.data_path) as source, open(target, "r+b") as decoded:
+            chunks = self._data_chunks(source)
+            # A thread would take longer to start than a single chunk to decode.
+            for chunk in read_ahead(chunks) if self._n_bytes() > CHUNK_BYTES else chunks:
                 decoded.write(chunk)
+        self.check_unchanged()
 
     def _data_chunks(self, source):
         before, missing = self.offset, self._n_bytes()
@@ -148,7 +194,7 @@ class ArraySource:
 
     cleaning = None
 
-    def __init__(self, array, affine, name):
+    def __init__(self, array, affine, name, space=UNKNOWN_SPACE):
         if array.dtype.kind not in "biuf":
             raise ValueError(
                 f"{name} holds values of type {array.dtype}, which are not real numbers. "
@@ -156,7 +202,7 @@ class ArraySource:
             )
         self.array = array
         self.affine = check_affine(affine, name)
-        self.name = name
+        self.name, self.space = name, space
         self.grid_shape, self.n_volumes = array.shape[1:], array.shape[0]
 
     def read(self, volumes):
@@ -179,7 +225,8 @@ def source_of(image, position):
     if isinstance(image, (str, os.PathLike)):
         path = os.path.abspath(os.path.expanduser(image))
         opened = open_header(path)
-        return FileSource(path, opened.dataobj, opened.affine, _header_crc(opened))
+        space = space_of_header(opened.header, opened.affine)
+        return FileSource(path, opened.dataobj, opened.affine, _header_crc(opened), space)
     if not isinstance(image, nibabel.spatialimages.SpatialImage):
         raise TypeError(
             f"Image {position} is a {type(image).__name__}. Pass NIfTI images or paths; "
@@ -190,9 +237,13 @@ def source_of(image, position):
     name = f"image {position} (in memory)"
     with explained_failures(name):
         array = np.asanyarray(image.dataobj)
+        if isinstance(array, np.memmap) and nibabel.is_proxy(image.dataobj):
+            # Of a file that somebody may shorten.
+            array = np.array(array)
     grid_shape, n_volumes = split_shape(array.shape, name)
     volumes_last = array.reshape(*grid_shape, n_volumes, order="F")
-    return ArraySource(np.moveaxis(volumes_last, -1, 0), image.affine, name)
+    space = space_of_header(image.header, image.affine)
+    return ArraySource(np.moveaxis(volumes_last, -1, 0), image.affine, name, space)
 
 
 def _reads_file(data):
@@ -219,7 +270,8 @@ def _source_of_proxy(image, position):
     except (FileNotFoundError, ValueError):
         # The file may be of another format, or have no header.
         header_crc = None
-    return FileSource(path, image.dataobj, image.affine, header_crc)
+    space = space_of_header(image.header, image.affine)
+    return FileSource(path, image.dataobj, image.affine, header_crc, space)
 
 
 def _header_crc(image):
