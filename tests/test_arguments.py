@@ -1,3 +1,4 @@
+import os
 import re
 
 import pytest
@@ -37,7 +38,7 @@ def option_of(name):
 @pytest.mark.parametrize("name", SHOWN)
 def test_help_shows_the_default_of_the_class(helps, name):
     shown = helps["decode"][option_of(name)]
-    assert f"(default: {typed(DEFAULTS[name])}" in shown
+    assert f"(default: {typed(DEFAULTS[name], name)}" in shown
     differs = name in vars(VOLUME_CNN) and getattr(VOLUME_CNN, name) != getattr(SLAB_CNN, name)
     assert (f"; {typed(getattr(VOLUME_CNN, name, None))} with --network 3d" in shown) is differs
 
@@ -68,3 +69,48 @@ def test_every_option_has_help(helps):
 def test_what_is_not_given_is_absent():
     args = make_parser().parse_args(["demo"])
     assert not set(vars(args)) & {*DEFAULTS}
+
+
+def test_help_says_when_the_command_chooses_thresholds_itself(helps):
+    assert "(default: 0.05; auto if" in helps["decode"]["--std-threshold"]
+    assert "(default: 0.05; none if" in helps["demo"]["--mean-threshold"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--out", "--model", "--cache", "--labels", "--anatomy", "--bids", "--derivatives", None],
+)
+def test_the_home_of_the_user_is_known_where_the_shell_leaves_it(option, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    given = ["~/x"] if option is None else [f"{option}=~/x"]
+    args = make_parser().parse_args(["decode", "--out=x", *given])
+    found = args.images[0] if option is None else getattr(args, option[2:])
+    assert found == os.path.join("/home/me", "x")
+
+
+def test_an_unknown_home_is_refused():
+    with pytest.raises(
+        ValueError, match=r"--out: '~nobody-here/x' begins .*'\./~nobody-here/x' is"
+    ):
+        make_parser().parse_args(["demo", "--out", "~nobody-here/x"])
+    assert make_parser().parse_args(["demo", "--out", "./~x"]).out == "./~x"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--seed", value) for value in ("-1", "1.5", "one", "")),
+        *(("--permutations", value) for value in ("-1", "1e3")),
+        *(("--repeats", value) for value in ("0", "-2")),
+        *(("--jobs", value) for value in ("0", "-", "all")),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_by_name(option, value):
+    with pytest.raises(ValueError, match=f"{option}: '{value}' is not a whole number"):
+        make_parser().parse_args(["demo", f"{option}={value}"])
+
+
+@pytest.mark.parametrize("value", [1, 4, -1, -2])
+def test_jobs_may_count_back_from_the_processors(value):
+    assert make_parser().parse_args(["demo", f"--jobs={value}"]).jobs == value

@@ -1,6 +1,9 @@
 import contextlib
+import errno
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import skfmri._files
 import skfmri.cli.decode
 import skfmri.cli.inputs
+import skfmri.evaluation.ledger
 from skfmri.cli import main
 from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.networks import convolutional_network
@@ -55,6 +60,7 @@ def study(tmp_path_factory):
     for name, part in (("one.nii.gz", volumes[:8]), ("two.nii.gz", volumes[8:])):
         nibabel.save(nibabel.Nifti1Image(np.moveaxis(part, 0, -1), affine), folder / name)
     table = pd.DataFrame({"label": labels, "group": np.repeat([1, 2, 3], 8), "kind": labels})
+    table = table.assign(same=1, row=np.arange(24))
     table.to_csv(folder / "labels.csv", index=False)
     return folder
 
@@ -252,18 +258,64 @@ MISTAKES = {
         {"--classes": "cat,horse"},
         "--classes names 'horse', but the labels are",
     ),
-    "one class left": ([], {"--classes": "cat"}, "6 volumes of 1 classes are left"),
-    "slab outside": ([], {"--slab": "2:99"}, r"slab=\(2, 99\) ends after slice 98"),
+    "one class left": ([], {"--classes": "cat"}, "6 volumes of 1 class are left"),
+    "slab outside": ([], {"--slab": "2:99"}, "--slab 2:99 ends after slice 98.* or --slab all"),
     "slab unreadable": ([], {"--slab": "2-9"}, "'2-9' is not FIRST:END"),
-    "dropout too large": ([], {"--dropout": "1.5"}, "dropout must be"),
+    "dropout too large": ([], {"--dropout": "1.5"}, "error: --dropout must be"),
     "too many folds": ([], {"--folds": "9"}, "--folds 9 is not possible with 3 groups"),
     "repeats without folds": ([], {"--repeats": "3"}, "--repeats needs --folds"),
-    "network too deep": ([], {"--n-blocks": "5"}, "n_blocks"),
+    "network too deep": ([], {"--n-blocks": "5"}, "--n-blocks 5 convol.* --n-blocks 2 or fewer"),
     "unknown option": (["--depth", "3"], {}, "unrecognized arguments: --depth 3"),
     "filter without cleaning": (["--t-r", "2"], {}, "--t-r does nothing without --clean"),
-    "patience of nothing": ([], {"--patience": "0"}, "patience must be"),
+    "patience of nothing": ([], {"--patience": "0"}, "--patience must be"),
     "blocks of nothing": ([], {"--block-column": "trial"}, "choose one with --block-column"),
-    "high-pass alone": (["--clean", "--high-pass", "0.01"], {}, "Pass t_r"),
+    "one group": ([], {"--group-column": "same"}, "in one group.* --group-column, or .*--groups"),
+    "no fold": ([], {"--folds": "1"}, "--folds 1 is not possible with 3 groups. Choose 2 to 3"),
+    "too many repeats": (
+        ["--folds", "2", "--repeats", "9"],
+        {},
+        "--repeats 9 needs .* Set --repeats to at most 3 or choose another --folds",
+    ),
+    "seed below 0": ([], {"--seed": "-1"}, "--seed: '-1' is not a whole number of at least 0"),
+    "no jobs": ([], {"--jobs": "0"}, "--jobs: '0' is not a whole number other than 0"),
+    "patience without groups": (
+        [],
+        {"--patience": "2", "--folds": "2"},
+        "--patience holds out one of the groups .* of 3 groups it trains on 1",
+    ),
+    "slab reversed": ([], {"--slab": "5:2"}, "--slab 5:2 holds no slice"),
+    "angle unknown": ([], {"--angle": "nan"}, "--angle must be a finite number of radians, or in"),
+    "no filters": ([], {"--filters": "0"}, "--filters must be an integer of at least 1"),
+    "large kernel": ([], {"--kernel-size": "99"}, r"Choose --n-blocks 0 \(only dense layers\) or"),
+    "no units": ([], {"--dense-units": "0"}, "--dense-units must be an integer of at least 1"),
+    "no members": ([], {"--members": "0"}, "--members must be an integer of at least 1"),
+    "no step": ([], {"--learning-rate": "0"}, "--learning-rate must be a number above 0"),
+    "bad momentum": ([], {"--batch-norm-momentum": "2"}, "--batch-norm-momentum must be a number"),
+    "no path": ([], {"--linear-path": "0"}, "--linear-path must be a number above 0"),
+    "negative threshold": ([], {"--std-threshold": "-1"}, "--std-threshold: '-1' is below 0"),
+    "unknown mean": ([], {"--mean-threshold": "nan"}, "'nan' is not a number or 'none'"),
+    "threshold too high": (
+        ["--std-threshold", "99"],
+        {},
+        "--std-threshold 99.0 sets .* Set --std-threshold auto for .* or 'none' for no threshold",
+    ),
+    "high-pass too high": (
+        ["--clean", "--high-pass", "3", "--t-r", "2"],
+        {},
+        r"--high-pass must lie .* \(0.25 Hz for --t-r 2.0 s\)",
+    ),
+    "no time": (["--clean", "--t-r", "0"], {}, "--t-r must be a positive number of seconds"),
+    "short runs": (["--clean"], {"--group-column": "row"}, "at least 3.* with --run-column"),
+    "runs beyond groups": (
+        ["--clean"],
+        {"--run-column": "same"},
+        "in 2 groups .* the scanner with --run-column",
+    ),
+    "high-pass alone": (
+        ["--clean", "--high-pass", "0.01"],
+        {},
+        "--high-pass 0.01 Hz .* Pass --t-r",
+    ),
 }
 
 
@@ -280,13 +332,16 @@ def test_a_mistake_ends_in_one_line_and_status_2(study, tmp_path, capsys, mistak
     lines = captured.err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("skfmri: error: ")
+    assert not re.search(r"\b[a-z_]+=|[a-z]_[a-z]|\bNone\b", lines[0].replace(str(tmp_path), ""))
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(lines[0])
     left = list((tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else []
     assert left == []
 
 
-@pytest.mark.parametrize("options", [["--dropout", "1.5"], ["--slab", "2:99"], ["--n-blocks", "5"]])
+@pytest.mark.parametrize(
+    "options", [["--dropout", "1.5"], ["--slab", "2:99"], ["--std-threshold", "9"]]
+)
 def test_a_mistake_in_the_settings_deletes_no_earlier_results(study, results, tmp_path, options):
     out = tmp_path / "out"
     shutil.copytree(results, out)
@@ -457,6 +512,122 @@ def test_scores_of_a_network_that_diverged_are_not_passed_off_as_scores(study, t
     assert "<strong>Do not trust these scores.</strong> The network diverged in 3 of 3" in page
 
 
+@pytest.fixture(scope="class")
+def odd(study, tmp_path_factory):
+    """Results and output for volumes in small units, below 0, damaged, with odd labels."""
+    folder = tmp_path_factory.mktemp("odd")
+    one, two = (nibabel.load(study / name) for name in ("one.nii.gz", "two.nii.gz"))
+    volumes = np.concatenate([one.get_fdata(), two.get_fdata()], axis=-1).astype(np.float32)
+    volumes *= -1e-3
+    volumes[0] = 0
+    volumes[..., 5] = np.nan
+    nibabel.save(nibabel.Nifti1Image(volumes, one.affine), folder / "x.nii")
+    table = pd.read_csv(study / "labels.csv", dtype=str, keep_default_na=False)
+    table["label"] = table["label"].replace({"dog": "\x1b[31mdog"})
+    table.to_csv(folder / "labels.csv", index=False)
+    argv = ["decode", str(folder / "x.nii"), "--labels", str(folder / "labels.csv"), *FAST]
+    argv += ["--drop", "rest", "--no-baseline", "--no-maps", "--epochs", "1"]
+    argv += ["--drop-nonfinite", "--model", str(folder / "model.skfmri")]
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        assert main([*argv, "--out", str(folder / "out")]) == 0
+    return folder, " ".join(shown.getvalue().split())
+
+
+class TestOddVolumes:
+    def test_thresholds_are_chosen_and_said_in_output_settings_and_report(self, odd):
+        folder, shown = odd
+        assert re.search(
+            r"--std-threshold auto is used: the default, 0.05, would set (\d+) of \1 voxels that "
+            "vary to 0; --std-threshold 0.05 overrides this",
+            shown,
+        )
+        assert re.search(
+            r"--mean-threshold none is used: the default, 0.05, would leave (\d+) of \1 voxels "
+            "uncentred; --mean-threshold 0.05 overrides this",
+            shown,
+        )
+        record = json.loads((folder / "out" / "settings.json").read_text())
+        expected = {"std_threshold": "auto", "mean_threshold": None}
+        assert record["pipeline"]["steps"]["zscore"]["parameters"] == expected
+        found = record["thresholds_chosen"]
+        assert {name: choice["value"] for name, choice in found.items()} == expected
+        assert not set(record["settings"]) & set(expected)
+        page = " ".join((folder / "out" / "report.html").read_text().split())
+        assert "Defaults that did not suit the units of the data were replaced: that of" in page
+        assert skfmri.load(folder / "model.skfmri")["zscore"].get_params() == expected
+
+    def test_volumes_that_are_not_finite_are_left_out_and_named(self, odd):
+        folder, shown = odd
+        image = str(folder / "x.nii")
+        assert "11 volumes of 12 x 13 x 10: " in shown
+        place = f"1 volume with NaN or infinite values is left out: {image}: 5"
+        assert place.replace(" ", "") in shown.replace(" ", "")
+        record = json.loads((folder / "out" / "settings.json").read_text())
+        assert record["source"]["not_finite"] == [{"image": image, "volume": 5}]
+        page = (folder / "out" / "report.html").read_text()
+        assert "Left out for NaN or infinite values: 1 volume." in page
+        assert 5 not in read(folder / "out" / "predictions.csv")["sample"].tolist()
+
+    def test_control_characters_do_not_reach_the_terminal(self, odd):
+        _, shown = odd
+        assert "\x1b" not in shown
+        assert r"\x1b[31mdog" in shown
+
+
+@pytest.mark.parametrize("name", ["folds.csv", "slab.nii.gz"])
+def test_a_full_disk_names_the_file_and_the_way_on(
+    study, results, tmp_path, name, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    synchronised = skfmri._files._sync
+
+    def full(path):
+        if path.name.endswith(name):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synchronised(path)
+
+    monkeypatch.setattr(skfmri._files, "_sync", full)
+    argv = arguments(study, out, "--drop", "rest", "--quiet", "--resume")
+    assert main(argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"skfmri: error: {out / name} cannot be written: No space left on dev")
+    assert "the same command with --resume goes on from there" in line
+
+
+def test_a_full_disk_names_the_ledger_and_the_option(study, tmp_path, monkeypatch, capsys):
+    written = skfmri.evaluation.ledger.Ledger._append
+
+    def full(ledger, content):
+        if ledger.path.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(ledger, content)
+
+    monkeypatch.setattr(skfmri.evaluation.ledger.Ledger, "_append", full)
+    out = tmp_path / "out"
+    more = ["--drop", "rest", "--quiet", "--no-maps", "--epochs", "1"]
+    assert main(arguments(study, out, *more)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{out / 'ledger.jsonl'}: No space left on device" in line
+    assert "repeat the command with --resume: it continues from there" in line
+    monkeypatch.undo()
+    assert main(arguments(study, out, *more, "--resume")) == 0
+
+
+def test_a_signal_to_terminate_leaves_a_run_to_be_resumed(study, tmp_path, monkeypatch, capsys):
+    def terminated(*args):
+        if args[2] == 1:  # the fold
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(skfmri.cli.decode, "save_fold_map", terminated)
+    out = tmp_path / "out"
+    assert main(arguments(study, out, "--drop", "rest", "--quiet", "--epochs", "1")) == 143
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("skfmri: terminated. Finished folds are kept; ")
+    assert sorted(path.name for path in out.iterdir()) == ["ledger.jsonl", "manifest.json"]
+    assert len((out / "ledger.jsonl").read_bytes().splitlines()) == 2
+
+
 def test_volumes_without_a_label_are_counted(study, tmp_path, capsys):
     table = pd.read_csv(study / "labels.csv", dtype=str, keep_default_na=False)
     table["label"] = table["label"].replace({"": "n/a", "rest": "NA"})
@@ -579,7 +750,8 @@ def test_an_interrupt_leaves_no_half_written_file_and_no_traceback(study, tmp_pa
         with contextlib.suppress(subprocess.TimeoutExpired):
             errors = process.communicate(timeout=20)[1]
     assert errors.strip().splitlines() == [
-        "skfmri: interrupted; --resume goes on where it stopped."
+        "skfmri: interrupted. Finished folds are kept; the same command with --resume goes on from "
+        "there."
     ]
     assert process.returncode == 130
     assert [path.name for path in out.iterdir() if path.suffix in (".csv", ".json")] == []

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 
 from skfmri import NiftiSlabRotator, SlabCNNClassifier, VolumeCNNClassifier, VoxelZScorer
 from skfmri.cli.arguments import DEMO_EPOCHS, make_parser
-from skfmri.cli.method import build_pipeline, choose_splits
+from skfmri.cli.method import build_pipeline, choose_splits, suit_thresholds
 from skfmri.estimators.defaults import SMALL_SAMPLE
+from skfmri.samples import NiftiSamples
 
 CLASSES = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}
 
@@ -102,3 +104,62 @@ def test_repeats_need_folds():
 def test_splits_that_the_groups_do_not_allow_are_refused(options, n_groups, message):
     with pytest.raises(ValueError, match=message):
         choose_splits(parse(*options), n_groups)
+
+
+class TestThresholds:
+    """The command chooses those that the user leaves open."""
+
+    AUTO, NONE = {"std_threshold": "auto"}, {"mean_threshold": None}
+
+    @pytest.mark.parametrize(
+        ("factor", "options", "expected"),
+        [
+            (1, [], {}),
+            (1e-3, [], AUTO | NONE),
+            (-1, [], NONE),
+            (-1, ["--std-threshold=0.05"], NONE),
+            (-1e-3, ["--std-threshold=none"], NONE),
+            (-1e-3, ["--mean-threshold=0.05"], AUTO),
+            (-1e-3, ["--std-threshold=0", "--mean-threshold=none"], {}),
+        ],
+    )
+    def test_they_replace_defaults_that_do_not_suit(self, factor, options, expected):
+        volumes = factor * np.random.default_rng(0).normal(1, 0.2, size=(12, 6, 7, 8))
+        samples = NiftiSamples.from_array(volumes, np.eye(4), y=["a", "b"] * 6)
+        args = parse("--angle", "0", "--slab", "2:5", *options)
+        pipeline = build_pipeline(args)
+        before = pipeline["zscore"].get_params()
+        pipeline["slab"].fit(samples)
+        choices = suit_thresholds(args, pipeline, samples)
+        assert {name: found["value"] for name, found in choices.items()} == expected
+        assert pipeline["zscore"].get_params() == before | expected
+
+    def test_a_threshold_that_leaves_no_voxel_is_found_before_the_folds(self):
+        volumes = np.random.default_rng(0).normal(1, 0.2, size=(12, 6, 7, 8))
+        samples = NiftiSamples.from_array(volumes, np.eye(4))
+        args = parse("--angle", "0", "--slab", "2:5", "--std-threshold", "9")
+        pipeline = build_pipeline(args)
+        pipeline["slab"].fit(samples)
+        with pytest.raises(ValueError, match="No voxel is left that varies"):
+            suit_thresholds(args, pipeline, samples)
+
+    def test_labels_have_no_part_in_the_choice(self):
+        volumes = -np.random.default_rng(0).normal(1, 0.2, size=(12, 6, 7, 8))
+        args = parse("--angle", "0", "--slab", "2:5")
+        found = []
+        for y in (["a", "b"] * 6, ["a"] * 6 + ["b"] * 6, None):
+            samples = NiftiSamples.from_array(volumes, np.eye(4), y=y)
+            pipeline = build_pipeline(args)
+            pipeline["slab"].fit(samples)
+            found.append(suit_thresholds(args, pipeline, samples))
+        assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "n_groups"), [([], 2), (["--folds", "2"], 3), (["--folds", "2"], 2)]
+)
+def test_patience_needs_groups_to_hold_out(options, n_groups):
+    choose_splits(parse(*options), n_groups)
+    with pytest.raises(ValueError, match=f"of {n_groups} groups it trains on 1"):
+        choose_splits(parse("--patience", "3", *options), n_groups)
+    choose_splits(parse("--patience", "3", *options), n_groups + 2)

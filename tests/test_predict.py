@@ -1,5 +1,6 @@
 import io
 import shutil
+import sys
 
 import nibabel
 import numpy as np
@@ -83,7 +84,8 @@ class TestDecode:
         assert main([*argv, "--model", str(model)]) == 2
         assert "model.skfmri exists already" in capsys.readouterr().err
         assert main([*argv, "--model", str(tmp_path / "nowhere" / "x")]) == 2
-        assert "there is no directory" in capsys.readouterr().err
+        assert "--model: " in (error := capsys.readouterr().err)
+        assert "there is no directory" in error
         assert not list((tmp_path / "out").iterdir())
 
 
@@ -145,6 +147,43 @@ class TestPredict:
         expected = svm.predict(skfmri.NiftiSamples(study / "new.nii.gz"))
         assert table["predicted"].tolist() == expected.tolist()
 
+    def test_names_and_classes_cannot_move_the_cursor(
+        self, study, linear, tmp_path, monkeypatch, capsys
+    ):
+        y = np.array(["\x1b[31mcat", "house"])[np.arange(20) % 2]
+        path = linear(skfmri.NiftiSamples(study / "one.nii.gz", y=y))
+        argv = ["predict", str(path), str(study / "new.nii.gz")]
+        assert main(argv) == 0
+        piped = capsys.readouterr().out
+        assert "\x1b" in piped  # the table is as it is for a file or another program
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+        assert main(argv) == 0
+        shown = capsys.readouterr().out
+        assert shown == piped.replace("\x1b", r"\x1b")
+        assert len(shown.splitlines()) == 21
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names are text here")
+    def test_a_name_that_is_not_utf_8_comes_out_readable(self, study, linear, tmp_path):
+        path, table = linear(labelled(study)), tmp_path / "table.csv"
+        image = tmp_path / b"b\xff.nii.gz".decode(errors="surrogateescape")
+        shutil.copy(study / "new.nii.gz", image)
+        assert main(["predict", str(path), str(image), "--out", str(table)]) == 0
+        assert pd.read_csv(table)["image"][0] == str(tmp_path / r"b\xff.nii.gz")
+
+    def test_damaged_volumes_are_named(self, study, model, linear, tmp_path, capsys):
+        image = nibabel.load(study / "new.nii.gz")
+        volumes = image.get_fdata(dtype=np.float32)
+        volumes[..., 3], volumes[4, 5, 6, 4] = np.nan, np.inf
+        bad = tmp_path / "bad.nii"
+        nibabel.save(nibabel.Nifti1Image(volumes, image.affine), bad)
+        assert main(["predict", str(model), str(bad)]) == 0
+        expected = f"warning: 2 of 20 volumes hold NaN or infinite values: {bad}: 3 to 4."
+        assert expected in capsys.readouterr().err
+        # This one has no step that makes them finite.
+        assert main(["predict", str(linear(labelled(study))), str(bad)]) == 2
+        *_, error = capsys.readouterr().err.splitlines()
+        assert error == "skfmri: error: Input X contains NaN. The model takes finite values only."
+
     def test_mistakes_end_in_one_line_and_status_2(self, study, model, tmp_path, capsys):
         moved = nibabel.Nifti1Image(np.zeros((9, 10, 11, 3), np.float32), np.eye(4))
         nibabel.save(moved, tmp_path / "moved.nii")
@@ -179,7 +218,7 @@ class TestCleaning:
         new = study / "new.nii.gz"
         assert main(["predict", str(path), str(new)]) == 2
         error = capsys.readouterr().err
-        assert "detrend, standardize, high_pass=0.02 Hz with t_r=2.5 s" in error
+        assert "detrend, standardize, --high-pass 0.02 Hz with --t-r 2.5 s" in error
         assert "Add --clean, which cleans each image as one run" in error
 
         raw = skfmri.NiftiSamples([new, study / "two.nii.gz"])

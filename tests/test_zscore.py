@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import skfmri
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.preprocessing import NiftiSlabRotator, zscore
-from skfmri.preprocessing.zscore import VoxelZScorer, varying_voxels
+from skfmri.preprocessing.zscore import VoxelZScorer, choose_thresholds, varying_voxels
 from skfmri.samples import NiftiSamples
 
 # Many arrays here have quiet voxels and negative means on purpose.
@@ -275,7 +275,7 @@ class TestSilencedVoxels:
         assert [warning.filename for warning in caught] == [__file__]
 
     @pytest.mark.usefixtures("warnings_raise")
-    def test_the_edge_of_a_head_warns_nobody(self):
+    def test_the_edge_of_a_head_warns_nobody_and_keeps_the_defaults(self):
         data = make_eyes_open_closed(n_subjects=4, n_chunks=2)
         slabs = NiftiSlabRotator().fit_transform(data.images)
         scorer = VoxelZScorer().fit(slabs)
@@ -283,6 +283,7 @@ class TestSilencedVoxels:
         assert rings.sum() > 1000  # splines ring, and all of this is silenced
         varying = varying_voxels(slabs.mean(axis=0), slabs.std(axis=0), np.float32)
         assert np.count_nonzero(rings & varying) < 300
+        assert choose_thresholds(slabs) == {}
 
     @pytest.mark.usefixtures("warnings_raise")
     @pytest.mark.parametrize("X", [np.ones((1, 3)), np.full((9, 3), 0.1), np.zeros((2, 3))])
@@ -347,6 +348,60 @@ class TestUncentredVoxels:
     def test_means_between_a_negative_threshold_and_zero_are_centred(self):
         scorer = VoxelZScorer(mean_threshold=-0.5).fit(scaled_maps(-1, offset=0.3))
         assert (scorer.mean_[1:] < -0.1).all()
+
+
+class TestThresholdsForUnits:
+    SMALL = dict.fromkeys(["n_lost", "n_voxels"], 90) | {"default": 0.05}
+
+    @pytest.mark.parametrize("factor", [1, 1e3])
+    def test_the_defaults_stay_if_they_suit(self, factor):
+        assert choose_thresholds(scaled_maps(factor)) == {}
+
+    def test_small_units_need_others_for_spreads_and_for_positive_means(self):
+        assert choose_thresholds(scaled_maps(1e-3)) == {
+            "std_threshold": {**self.SMALL, "value": "auto"},
+            "mean_threshold": {**self.SMALL, "value": None},
+        }
+
+    def test_maps_below_zero_need_all_means(self):
+        assert choose_thresholds(scaled_maps(-1)) == {
+            "mean_threshold": {**self.SMALL, "value": None}
+        }
+
+    def test_means_that_only_fluctuate_about_zero_need_nothing(self):
+        assert list(choose_thresholds(scaled_maps(1e-3, offset=0))) == ["std_threshold"]
+        assert choose_thresholds(scaled_maps(offset=0)) == {}
+
+    @pytest.mark.usefixtures("warnings_raise")
+    @pytest.mark.parametrize("factor", [1, 1e-3, -1, -1e-3])
+    def test_what_is_chosen_scores_any_units_alike_without_a_warning(self, factor):
+        X = scaled_maps(factor)
+        chosen = {name: found["value"] for name, found in choose_thresholds(X).items()}
+        expected = np.sign(factor) * VoxelZScorer(0.05, None).fit_transform(scaled_maps())
+        np.testing.assert_allclose(VoxelZScorer(**chosen).fit_transform(X), expected, atol=1e-9)
+
+    def test_what_was_set_stays(self):
+        X = scaled_maps(-1e-3)
+        assert list(choose_thresholds(X, std_threshold=None)) == ["mean_threshold"]
+        assert list(choose_thresholds(X, mean_threshold=0.0)) == ["std_threshold"]
+        assert choose_thresholds(X, std_threshold=0.05, mean_threshold=0.05) == {}
+
+    def test_a_damaged_sample_does_not_hide_the_units_of_the_others(self):
+        X = scaled_maps(1e-3)
+        X[:, 0] = np.nan  # around the head
+        X[7] = np.inf
+        assert choose_thresholds(X)["std_threshold"] == {**self.SMALL, "value": "auto"}
+
+    def test_a_tenth_is_tolerated_as_without_a_choice(self):
+        X = scaled_maps().reshape(20, -1)[:, 30:]
+        X[:, :9] = 1 + 0.1 * (X[:, :9] - 1)
+        assert choose_thresholds(X) == {}
+        X[:, 9] = X[:, 8]
+        assert choose_thresholds(X)["std_threshold"]["n_lost"] == 10
+
+    @pytest.mark.parametrize("X", [np.zeros((3, 4)), np.full((3, 4), np.nan), np.ones((1, 4))])
+    def test_data_without_variation_need_nothing(self, X):
+        assert choose_thresholds(X) == {}
 
 
 class TestAgainstReferences:

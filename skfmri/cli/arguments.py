@@ -8,8 +8,11 @@ from skfmri.cli.values import (
     parse_confounds,
     parse_entities,
     parse_integers,
+    parse_jobs,
     parse_names,
+    parse_natural,
     parse_path,
+    parse_positive,
     parse_slab,
     parse_spread,
     parse_threshold,
@@ -65,9 +68,12 @@ def given(args, names):
 
 
 def _add_data_arguments(data):
-    data.add_argument("images", metavar="IMAGE", nargs="*", help="3-D or 4-D NIfTI images")
+    data.add_argument(
+        "images", metavar="IMAGE", nargs="*", type=parse_path, help="3-D or 4-D NIfTI images"
+    )
     data.add_argument(
         "--labels",
+        type=parse_path,
         metavar="CSV",
         help="CSV with one row per volume (columns: label, group), or TSV",
     )
@@ -108,6 +114,11 @@ def _add_data_arguments(data):
         help="keep only these labels; quote one that holds a comma",
     )
     data.add_argument("--drop", type=parse_names, metavar="A,B", help="leave out these labels")
+    data.add_argument(
+        "--drop-nonfinite",
+        action="store_true",
+        help="leave out volumes with NaN or infinite values where other volumes hold data",
+    )
     _add_cleaning_arguments(data)
 
 
@@ -133,11 +144,16 @@ def _add_cleaning_arguments(data):
 
 
 def _add_bids_arguments(bids):
-    bids.add_argument("--bids", metavar="ROOT", help="dataset with events.tsv files")
+    bids.add_argument(
+        "--bids", type=parse_path, metavar="ROOT", help="dataset with events.tsv files"
+    )
     bids.add_argument("--task", metavar="NAME", help="as in task-NAME")
     bids.add_argument("--space", metavar="NAME", help="as in space-NAME")
     bids.add_argument(
-        "--derivatives", metavar="DIR", help="folder of preprocessed images, '.' for raw ones"
+        "--derivatives",
+        type=parse_path,
+        metavar="DIR",
+        help="folder of preprocessed images, '.' for raw ones",
     )
     bids.add_argument(
         "--subjects", type=parse_names, metavar="A,B", help="subjects to read (default: all)"
@@ -204,11 +220,13 @@ def _add_method_arguments(parser, epochs):
 
 
 def _add_slab_arguments(slab):
-    def add(name, text, **options):
+    def add(name, text, otherwise=None, **options):
         # The option of a step is called as its parameter.
         defaults = vars(ROTATOR) | vars(ZSCORER)
-        shown = f"{text} (default: {typed(defaults[name])})"
-        _add_unless_given(slab, name, shown, **options)
+        shown = f"{text} (default: {typed(defaults[name], name)}"
+        if otherwise is not None:
+            shown += f"; {otherwise}"
+        _add_unless_given(slab, name, f"{shown})", **options)
 
     add("angle", "rotation in radians, or in degrees as 20deg", type=parse_angle)
     add("axis", "world axis of the rotation", choices=("x", "y", "z"))
@@ -222,8 +240,18 @@ def _add_slab_arguments(slab):
         help="keep planes without data",
     )
     add("interpolation", "how volumes are resampled", choices=("continuous", "linear", "nearest"))
-    add("std_threshold", "spread below which voxels become 0, 'auto' or 'none'", type=parse_spread)
-    add("mean_threshold", "mean below which none is subtracted, or 'none'", type=parse_threshold)
+    add(
+        "std_threshold",
+        "spread below which voxels become 0, 'auto' or 'none'",
+        otherwise="auto if that would silence too many voxels",
+        type=parse_spread,
+    )
+    add(
+        "mean_threshold",
+        "mean below which none is subtracted, or 'none'",
+        otherwise="none if too many means are negative",
+        type=parse_threshold,
+    )
 
 
 def _add_network_arguments(network, epochs):
@@ -278,14 +306,14 @@ def _add_run_arguments(run):
     )
     run.add_argument(
         "--repeats",
-        type=int,
+        type=parse_positive,
         default=1,
         metavar="N",
         help="repeat the cross-validation with a new partition each time (default: 1)",
     )
     run.add_argument(
         "--seed",
-        type=int,
+        type=parse_natural,
         default=0,
         metavar="N",
         help="seed of folds, initial weights and sample order (default: 0)",
@@ -298,11 +326,12 @@ def _add_run_arguments(run):
     )
     run.add_argument(
         "--permutations",
-        type=int,
+        type=parse_natural,
         default=0,
         metavar="N",
-        help="test against shuffled labels at most N times: within groups, or of whole groups if "
-        "each has one label (default: 0)",
+        help="train anew with shuffled labels at most N times to test against chance: within "
+        "groups, or of whole groups if each has one label (default: 0, which keeps the predictions "
+        "and shuffles their labels)",
     )
     run.add_argument("--resume", action="store_true", help="continue an interrupted run in --out")
     run.add_argument(
@@ -315,9 +344,10 @@ def _add_run_arguments(run):
         help="do not map which voxels drive the predictions",
     )
     run.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="folds at a time (default: 1)"
+        "--jobs", type=parse_jobs, default=1, metavar="N", help="folds at a time (default: 1)"
     )
     _add_anatomy_argument(run)
+    _add_cache_argument(run)
     _add_output_arguments(run)
 
 
@@ -337,9 +367,15 @@ def _add_report_arguments(report):
 
 
 def _add_predict_arguments(predict):
-    predict.add_argument("model", metavar="MODEL", help="file of skfmri.save or decode --model")
     predict.add_argument(
-        "images", metavar="IMAGE", nargs="+", help="images on the grid of the training images"
+        "model", type=parse_path, metavar="MODEL", help="file of skfmri.save or decode --model"
+    )
+    predict.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        type=parse_path,
+        help="images on the grid of the training images",
     )
     predict.add_argument(
         "--out", type=parse_path, metavar="CSV", help="file for the table (default: it is printed)"
@@ -362,19 +398,33 @@ def _add_predict_arguments(predict):
         metavar="S",
         help="seconds between volumes, with --clean (default: as in the training)",
     )
+    _add_cache_argument(predict)
     predict.add_argument("--traceback", action="store_true", help="show where an error arose")
 
 
 def _add_anatomy_argument(parser):
     parser.add_argument(
         "--anatomy",
+        type=parse_path,
         metavar="IMAGE",
         help="image that the report draws on (default: the mean volume)",
     )
 
 
+def _add_cache_argument(parser):
+    parser.add_argument(
+        "--cache",
+        type=parse_path,
+        metavar="DIR",
+        help="directory for decoded copies of images and other large temporary files (default: "
+        "$SKFMRI_CACHE, or the user's cache)",
+    )
+
+
 def _add_output_arguments(parser):
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--quiet", action="store_true", help="print nothing but warnings and errors"
+    )
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
 
 

@@ -8,9 +8,16 @@ import numpy as np
 from skfmri.cli.arguments import DEMO_DIRECTORY
 from skfmri.cli.commands import DIVERGED, OK
 from skfmri.cli.inputs import check_options, read_inputs, simulate_inputs
-from skfmri.cli.method import build_pipeline, choose_splits
+from skfmri.cli.method import build_pipeline, choose_splits, suit_thresholds
+from skfmri.cli.places import cache_at, check_model, results_at
 from skfmri.cli.rebuild import build_report, check_anatomy
-from skfmri.cli.terminal import make_console, print_inputs, print_result, show_folds
+from skfmri.cli.terminal import (
+    make_console,
+    print_inputs,
+    print_result,
+    print_thresholds,
+    show_folds,
+)
 from skfmri.evaluation import audit_leakage, evaluate_decoder
 from skfmri.evaluation.audit import CHEAP_CHECKS
 from skfmri.evaluation.result import describe_result
@@ -19,8 +26,6 @@ from skfmri.report.directory import (
     LEDGER,
     NAMES,
     SETTINGS,
-    ResultDirectory,
-    claim_model,
     names_of_run,
     save_fold_map,
     write_anatomy,
@@ -42,23 +47,23 @@ def run_decode(args):
     """Cross-validate a network on the user's images."""
     check_options(args)
     check_anatomy(args.anatomy)
-    with ResultDirectory(args.out) as directory:
+    with cache_at(args.cache), results_at(args.out) as directory:
         _claim(args, directory)
-        claim_model(args.model, args.out, overwrite=args.overwrite, resume=args.resume)
+        check_model(args.model, args.out, overwrite=args.overwrite, resume=args.resume)
         inputs = read_inputs(args)
-        result = _decode(args, inputs, directory)
+        result, pipeline = _decode(args, inputs, directory)
         if args.model is not None:
-            _save_model(args, inputs.samples, result)
+            _save_model(args, pipeline, inputs.samples, result)
     return _status(result)
 
 
 def run_demo(args):
     """Cross-validate a network on simulated data whose true effect is known."""
     check_anatomy(args.anatomy)
-    with ResultDirectory(args.out) as directory:
+    with cache_at(args.cache), results_at(args.out) as directory:
         # A demo can be made again at any time, unlike the scores of somebody's data.
         _claim(args, directory, args.out == DEMO_DIRECTORY and directory.command == "demo")
-        result = _decode(args, simulate_inputs(args.seed), directory)
+        result, _ = _decode(args, simulate_inputs(args.seed), directory)
     return _status(result)
 
 
@@ -74,9 +79,16 @@ def _claim(args, directory, replace=False):
 
 
 def _decode(args, inputs, directory):
-    """Evaluate the decoder that the arguments describe; leave the results in a directory."""
+    """Evaluate the decoder that the arguments describe; leave the results in a directory.
+
+    Returns
+    -------
+    result : DecodingResult
+    pipeline : DecodingPipeline
+        What was evaluated.
+    """
     console, samples = make_console(args.quiet), inputs.samples
-    print_inputs(console, samples, inputs.n_unlabelled)
+    print_inputs(console, inputs)
     start = time.perf_counter()
     cv = choose_splits(args, len(np.unique(samples.groups)))
     pipeline = build_pipeline(args)
@@ -87,6 +99,8 @@ def _decode(args, inputs, directory):
         console.print(f"note: {note}")
     # Mistakes in settings show here, before earlier results are deleted.
     rotator = pipeline["slab"].fit(samples)
+    thresholds = suit_thresholds(args, pipeline, samples)
+    print_thresholds(console, thresholds)
     network = pipeline["cnn"].build_network(rotator.slab_shape_, len(np.unique(samples.y)))
     names = names_of_run(cv.n_splits, has_maps=args.maps)
     directory.claim(names, replace=True)
@@ -100,24 +114,12 @@ def _decode(args, inputs, directory):
     error = _average_maps(directory.path, cv.n_splits) if args.maps else None
     found = describe_result(result)
     record = {
-        "command": args.command,
-        "settings": {name: value for name, value in vars(args).items() if name != "command"},
-        "source": inputs.source,
-        "cleaning": inputs.cleaning,
-        "data": describe_data(samples),
-        "slab": describe_slab(rotator),
+        **_describe_run(args, inputs, pipeline, cv),
         "network": {"n_parameters": network.count_params()},
-        "pipeline": describe_estimator(pipeline),
-        "cross_validation": {
-            "n_folds": cv.n_folds,
-            "n_repeats": cv.n_repeats,
-            "seed": cv.seed,
-            "n_permutations": args.permutations,
-        },
+        "thresholds_chosen": thresholds,
         "saliency": {**SALIENCY, "n_folds": cv.n_splits} if args.maps and not error else None,
         "scores": found["summary"],
-        "permutation_test": found["permutation_test"],
-        "sentences": found["sentences"],
+        **{name: found[name] for name in ("permutation_test", "untested", "sentences")},
         "leaks_ignored": leaks,
         "seconds": time.perf_counter() - start,
         "versions": describe_software(),
@@ -125,7 +127,26 @@ def _decode(args, inputs, directory):
     _finish(directory.path, record, args.anatomy, console)
     if error is not None:
         raise error
-    return result
+    return result, pipeline
+
+
+def _describe_run(args, inputs, pipeline, cv):
+    """Return what is evaluated how, as JSON-serialisable values; the rotator is fitted."""
+    return {
+        "command": args.command,
+        "settings": {name: value for name, value in vars(args).items() if name != "command"},
+        "source": inputs.source,
+        "cleaning": inputs.cleaning,
+        "data": describe_data(inputs.samples),
+        "slab": describe_slab(pipeline["slab"]),
+        "pipeline": describe_estimator(pipeline),
+        "cross_validation": {
+            "n_folds": cv.n_folds,
+            "n_repeats": cv.n_repeats,
+            "seed": cv.seed,
+            "n_permutations": args.permutations,
+        },
+    }
 
 
 def _look_for_leaks(pipeline, samples, splitter, are_accepted):
@@ -181,9 +202,8 @@ def _finish(path, record, anatomy, console):
     console.print(f"Written to {path}: {', '.join(n for n in NAMES if (path / n).exists())}")
 
 
-def _save_model(args, samples, result):
+def _save_model(args, pipeline, samples, result):
     """Fit the pipeline on all samples; save it with the scores that it reached on parts."""
-    pipeline = build_pipeline(args)
     if pipeline.validation is not None:
         pipeline.set_params(refit=True)
     save(pipeline.fit(samples, samples.y), args.model, samples=samples, result=result)

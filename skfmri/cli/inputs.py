@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from skfmri.cli.nonfinite import find_dropped, list_volumes
 from skfmri.cli.tables import read_labels
+from skfmri.cli.wording import option_of
 from skfmri.datasets import load_bids_runs, make_eyes_open_closed
 from skfmri.datasets.defaults import BIDS
 from skfmri.preprocessing import clean_runs
+from skfmri.report.words import counted
 from skfmri.samples import NiftiSamples
 
 # Options that make sense for one way of naming data only.
@@ -52,6 +55,8 @@ class Inputs:
         How runs were cleaned, as JSON-serialisable values.
     n_unlabelled : int
         Number of volumes that are left out because they have no label.
+    not_finite : NiftiSamples or None
+        Volumes that are left out because they are not finite.
     """
 
     samples: NiftiSamples
@@ -61,6 +66,7 @@ class Inputs:
     source: dict
     cleaning: dict | None = None
     n_unlabelled: int = 0
+    not_finite: NiftiSamples | None = None
 
 
 def check_options(args):
@@ -68,7 +74,7 @@ def check_options(args):
     is_bids = args.bids is not None
     for name in OF_TABLE if is_bids else OF_BIDS:
         if getattr(args, name) is not None:
-            option = _option(name)
+            option = option_of(name)
             raise ValueError(
                 f"{option} describes images with a table, not --bids. Leave one out."
                 if is_bids
@@ -91,7 +97,7 @@ def check_options(args):
     for name in of_cleaning:
         if getattr(args, name) is not None and not _is_cleaned(args):
             raise ValueError(
-                f"{_option(name)} does nothing without --clean. Add --clean, or leave it out."
+                f"{option_of(name)} does nothing without --clean. Add --clean, or leave it out."
             )
 
 
@@ -130,23 +136,26 @@ def _read_bids_inputs(args):
             f"{times[-1]:g} s. Choose runs with --subjects or --entities, or call "
             "load_bids_samples, which filters each run with its own time."
         )
-    samples, rows = study.samples, np.arange(len(study.samples))
+    labels = pd.Series(study.samples.y)
+    is_asked = _are_asked_for(labels.where(labels != ""), args)
+    is_scrubbed = _are_scrubbed(study)
+    # A run is cleaned with all its volumes, and those without a label are part of it.
+    is_used = ~is_scrubbed if _is_cleaned(args) else is_asked.to_numpy()
+    is_dropped = find_dropped(
+        study.samples, is_used, drop=args.drop_nonfinite, is_cleaned=_is_cleaned(args)
+    )
+    samples, rows = _chosen(
+        study.samples,
+        ~is_dropped & ~is_scrubbed,
+        is_asked,
+        args,
+        t_r=study.t_r,
+        confounds=study.confounds,
+    )
     cleaning = None
     if _is_cleaned(args):
-        samples = clean_runs(
-            samples,
-            high_pass=args.high_pass,
-            t_r=study.t_r,
-            confounds=study.confounds,
-            sample_masks=study.sample_masks,
-        )
-        # The cleaned runs are one image to their samples, with all volumes of the study in it.
-        _, rows = samples.acquisition_order()
         t_r = times[0].item() if len(times) == 1 else None
         cleaning = _describe_cleaning(args, t_r, args.confounds)
-    labels = pd.Series(samples.y)
-    kept = np.flatnonzero(_are_asked_for(labels.where(labels != ""), args))
-    rows = rows[kept]
     used = {name: options.get(name, getattr(BIDS, name)) for name in vars(BIDS)}
     source = {
         "kind": "bids",
@@ -157,40 +166,46 @@ def _read_bids_inputs(args):
         **{name: used[name] for name in ("keep_transitions", "duration", "max_gap")},
         "classes": args.classes,
         "drop": args.drop,
+        "not_finite": list_volumes(study.samples[is_dropped]),
     }
     return Inputs(
-        samples[kept],
+        samples,
         study.samples[rows],
         rows,
         study.blocks[rows],
         source,
         cleaning,
-        n_unlabelled=int((labels == "").sum()),
+        n_unlabelled=int(((labels == "") & ~is_scrubbed).sum()),
+        not_finite=study.samples[is_dropped] if is_dropped.any() else None,
     )
 
 
 def _read_table_inputs(args):
-    samples = NiftiSamples(args.images)
+    originals = NiftiSamples(args.images)
     columns = {"label": args.label_column or LABEL, "group": args.group_column or GROUP}
     columns |= {"run": args.run_column, "block": args.block_column}
     used = {role: column for role, column in columns.items() if column is not None}
-    table = read_labels(args.labels, used, len(samples))
+    table = read_labels(args.labels, used, len(originals))
     # No run goes beyond its image, nor, without a column for runs, beyond its group.
     names = (table["group"] if args.run_column is None else table["run"]).fillna("")
-    runs = [f"{image} {name}" for image, name in zip(samples.runs, names, strict=True)]
+    runs = [f"{image} {name}" for image, name in zip(originals.runs, names, strict=True)]
     # Rows without a group are looked for below, where it is known whether they matter.
-    samples.groups = table["group"].fillna("").to_numpy(dtype=str)
-    samples.runs = np.array(runs)
-    originals, cleaning = samples, None
+    originals.groups = table["group"].fillna("").to_numpy(dtype=str)
+    originals.runs = np.array(runs)
+    originals.y = table["label"].fillna("").to_numpy(dtype=str)
+    labels = table["label"]
     if _is_cleaned(args):
         _check_whole_runs(table, args.labels)
-        samples = clean_runs(samples, high_pass=args.high_pass, t_r=args.t_r)
+    is_asked = _are_asked_for(labels, args)
+    _check_groups(is_asked & table["group"].isna(), args.labels, columns["group"])
+    is_used, cleaning = is_asked.to_numpy(), None
+    if _is_cleaned(args):
+        is_used = np.ones(len(originals), bool)
         cleaning = _describe_cleaning(args, args.t_r, None)
-    labels = table["label"]
-    kept = _are_asked_for(labels, args)
-    _check_groups(kept & table["group"].isna(), args.labels, columns["group"])
-    rows = np.flatnonzero(kept)
-    samples = samples[rows]
+    is_dropped = find_dropped(
+        originals, is_used, drop=args.drop_nonfinite, is_cleaned=_is_cleaned(args)
+    )
+    samples, rows = _chosen(originals, ~is_dropped, is_asked, args, t_r=args.t_r)
     samples.y = labels[rows].to_numpy(dtype=str)
     samples.groups = as_numbers(table["group"][rows].to_numpy(dtype=str))
     blocks = None if args.block_column is None else table["block"][rows].to_numpy()
@@ -201,9 +216,59 @@ def _read_table_inputs(args):
         "columns": columns,
         "classes": args.classes,
         "drop": args.drop,
+        "not_finite": list_volumes(originals[is_dropped]),
     }
-    n_unlabelled = int(labels.isna().sum())
-    return Inputs(samples, originals[rows], rows, blocks, source, cleaning, n_unlabelled)
+    return Inputs(
+        samples,
+        originals[rows],
+        rows,
+        blocks,
+        source,
+        cleaning,
+        n_unlabelled=int(labels.isna().sum()),
+        not_finite=originals[is_dropped] if is_dropped.any() else None,
+    )
+
+
+def _chosen(originals, is_usable, is_asked, args, **options):
+    """Return the volumes to decode, cleaned if that is wanted, and their rows among all.
+
+    Parameters
+    ----------
+    originals : NiftiSamples
+        All volumes.
+    is_usable, is_asked : array-like of shape (n_samples,), bool
+        Which may be used at all, and which have a label that is to be decoded.
+    args : argparse.Namespace
+        Arguments.
+    **options : object
+        For `clean_runs`.
+    """
+    samples, rows = originals[is_usable], np.flatnonzero(is_usable)
+    if _is_cleaned(args):
+        runs = originals.runs
+        masks = [is_usable[runs == run] for run in dict.fromkeys(runs.tolist())]
+        samples = clean_runs(originals, high_pass=args.high_pass, sample_masks=masks, **options)
+    chosen = np.flatnonzero(np.asarray(is_asked)[rows])
+    samples, rows = samples[chosen], rows[chosen]
+    n_classes = len(np.unique(samples.y))
+    if n_classes < 2:
+        raise ValueError(
+            f"{counted(len(rows), 'volume')} of {counted(n_classes, 'class', 'classes')} are left "
+            "without those that are not finite or that the confounds flag; decoding needs two "
+            "classes or more."
+        )
+    return samples, rows
+
+
+def _are_scrubbed(study):
+    """Return which volumes of a BIDS dataset its confounds flag."""
+    of_image, positions = study.samples.acquisition_order()
+    is_scrubbed = np.zeros(len(positions), bool)
+    for image, kept in enumerate(study.sample_masks or ()):
+        if kept is not None:
+            is_scrubbed |= (of_image == image) & ~np.isin(positions, kept)
+    return is_scrubbed
 
 
 def _is_cleaned(args):
@@ -249,10 +314,12 @@ def _are_asked_for(labels, args):
         kept &= labels.isin(args.classes)
     if args.drop:
         kept &= ~labels.isin(args.drop)
-    if labels[kept].nunique() < 2:
+    n_classes = labels[kept].nunique()
+    if n_classes < 2:
         raise ValueError(
-            f"{kept.sum()} volumes of {labels[kept].nunique()} classes are left; decoding needs "
-            "two classes or more. Look at --label-column, --classes and --drop."
+            f"{counted(kept.sum(), 'volume')} of {counted(n_classes, 'class', 'classes')} are "
+            "left; decoding needs two classes or more. Look at --label-column, --classes and "
+            "--drop."
         )
     return kept
 
@@ -263,7 +330,3 @@ def as_numbers(names):
         name.isdecimal() and len(name) < 18 and str(int(name)) == name for name in names
     )
     return names.astype(int) if are_numbers else names
-
-
-def _option(name):
-    return "--" + name.replace("_", "-")

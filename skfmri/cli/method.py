@@ -1,7 +1,10 @@
 """Options that describe a decoder, turned into a pipeline with its splits."""
 
+import math
+import warnings
 from dataclasses import dataclass
 
+from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from skfmri.cli.arguments import DEMO_EPOCHS, given
@@ -10,6 +13,7 @@ from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
+from skfmri.preprocessing.zscore import choose_thresholds
 
 # Share of the training groups that are held out to stop training.
 VALIDATION_SHARE = 0.2
@@ -63,6 +67,42 @@ def build_pipeline(args):
     )
 
 
+def suit_thresholds(args, pipeline, samples):
+    """Set the thresholds that the user left open if their defaults do not suit the data.
+
+    The choice sees all volumes, those held out later included, but no label: it finds the unit of
+    the data, which is the same in all folds, so that no score can profit from it.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Arguments.
+    pipeline : DecodingPipeline
+        Its rotator is fitted; its z-scorer is changed.
+    samples : NiftiSamples
+        All volumes.
+
+    Returns
+    -------
+    choices : dict of str to dict
+        What was chosen and why, from `choose_thresholds`.
+
+    Raises
+    ------
+    ValueError
+        If no voxel would be left.
+    """
+    slabs = pipeline["slab"].transform(samples)
+    choices = choose_thresholds(slabs, **given(args, vars(ZSCORER)))
+    scorer = pipeline["zscore"]
+    scorer.set_params(**{name: found["value"] for name, found in choices.items()})
+    # What the user has set may leave no voxel. Folds, which have other samples, do the warning.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        clone(scorer).fit(slabs)
+    return choices
+
+
 def choose_splits(args, n_groups):
     """Return how the arguments divide groups.
 
@@ -86,6 +126,12 @@ def choose_splits(args, n_groups):
     if folds is not None and not 2 <= folds <= n_groups:
         raise ValueError(
             f"--folds {folds} is not possible with {n_groups} groups. Choose 2 to {n_groups} folds."
+        )
+    n_left = n_groups - math.ceil(n_groups / (folds or n_groups))
+    if hasattr(args, "patience") and n_left < 2:
+        raise ValueError(
+            f"--patience holds out one of the groups that a fold trains on, but of {n_groups} "
+            f"groups it trains on {n_left}. Use more groups or folds, or leave --patience out."
         )
     if folds is None:
         if repeats > 1:

@@ -1,24 +1,33 @@
 """Predictions of a saved model for new images."""
 
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 
 from skfmri._files import write_text
-from skfmri._validation import check_same_grid
+from skfmri._validation import check_same_grid, printable
 from skfmri.cli.commands import OK
+from skfmri.cli.nonfinite import find_damaged, name_volumes, ranges
+from skfmri.cli.places import cache_at, check_file
 from skfmri.persistence import find_training_volumes, load, training_record
 from skfmri.persistence.card import describe_cleaning
 from skfmri.preprocessing import clean_runs
-from skfmri.report.directory import claim_file
+from skfmri.report.directory import as_csv
+from skfmri.report.words import counted
 from skfmri.samples import NiftiSamples
 
 
 def run_predict(args):
     """Predict the class of every volume of the user's images."""
+    with cache_at(args.cache):
+        return _predict(args)
+
+
+def _predict(args):
     record = training_record(args.model)["samples"]
-    claim_file(args.out, args.overwrite)
+    check_file(args.out, overwrite=args.overwrite)
     samples = NiftiSamples(args.images)
     if record is not None:
         check_same_grid(
@@ -29,14 +38,17 @@ def run_predict(args):
             np.array(record["affine"]),
             f"the training data of {args.model}",
         )
+    _warn_of_damaged(samples)
     samples = _clean(args, samples, record)
     decoder = load(args.model)
     if not hasattr(decoder, "predict"):
         raise ValueError(f"{args.model} holds a {type(decoder).__name__}, which does not predict.")
     table = prediction_table(decoder, samples, args.images)
     _warn_of_training_volumes(args, samples, table, record)
-    text = table.to_csv(index=False)
+    text = as_csv(table)
     if args.out is None:
+        if sys.stdout.isatty():  # a file or another program gets the table as it is
+            text = "\n".join(map(printable, text.split("\n")))
         sys.stdout.write(text)
     else:
         write_text(args.out, text)
@@ -63,7 +75,8 @@ def prediction_table(decoder, samples, names):
         the decoder gives probabilities, ``p_<class>`` for each class.
     """
     images, volumes = samples.acquisition_order()
-    columns = {"image": np.array(names)[images], "volume": volumes}
+    # Names that are not in UTF-8 could not be written to a table.
+    columns = {"image": np.array([printable(name) for name in names])[images], "volume": volumes}
     if not hasattr(decoder, "predict_proba"):
         return pd.DataFrame({**columns, "predicted": decoder.predict(samples)})
     probabilities = decoder.predict_proba(samples)
@@ -112,29 +125,31 @@ def _clean(args, samples, record):
     )
 
 
+def _warn_of_damaged(samples):
+    is_damaged, is_empty, _ = find_damaged(samples)
+    is_damaged |= is_empty
+    if is_damaged.any():
+        warnings.warn(
+            f"{is_damaged.sum()} of {counted(len(samples), 'volume')} hold NaN or infinite values: "
+            f"{name_volumes(samples[is_damaged])}. Predictions for them rest on what is finite.",
+            stacklevel=2,
+        )
+
+
 def _warn_of_training_volumes(args, samples, table, record):
     if record is None:
-        _warn(
+        warnings.warn(
             f"{args.model} does not say what it was trained on. Predictions for its training "
-            "volumes look better than they are."
+            "volumes look better than they are.",
+            stacklevel=2,
         )
         return
     known = table[find_training_volumes(args.model, samples)]
     if len(known):
         places = known.groupby("image", sort=False)["volume"]
-        _warn(
+        warnings.warn(
             f"{args.model} was trained on {len(known)} of these {len(table)} volumes: "
-            + "; ".join(f"{image}: {_ranges(numbers.tolist())}" for image, numbers in places)
-            + ". Predictions for them say nothing about how well it generalises."
+            + "; ".join(f"{image}: {ranges(numbers.to_numpy())}" for image, numbers in places)
+            + ". Predictions for them say nothing about how well it generalises.",
+            stacklevel=2,
         )
-
-
-def _warn(message):
-    print(f"skfmri: warning: {message}", file=sys.stderr)
-
-
-def _ranges(numbers):
-    """Return ascending numbers as text, neighbours as ranges."""
-    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-    stretches = np.split(np.array(numbers), breaks)
-    return ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]} to {s[-1]}" for s in stretches)

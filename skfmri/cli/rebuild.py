@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from skfmri.cli.commands import OK
+from skfmri.cli.places import check_file
 from skfmri.cli.terminal import make_console
 from skfmri.report.directory import REPORT, ResultDirectory, claim_file
 from skfmri.samples import NiftiSamples
@@ -12,7 +13,7 @@ def run_report(args):
     """Rebuild the report of an earlier run."""
     check_anatomy(args.anatomy)
     if args.out is not None:
-        claim_file(args.out, args.overwrite)
+        check_file(args.out, overwrite=args.overwrite)
         path = build_report(args.results, path=args.out, anatomy=args.anatomy)
     elif not Path(args.results).is_dir():
         path = build_report(args.results)  # which says so

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from skfmri.report.words import counted
+
 # What an empty field is written as. "none" and "null" may be labels.
 MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
@@ -135,8 +137,8 @@ def _check_rows(path, header, rows, n_volumes):
         )
     if len(rows) != n_volumes:
         raise ValueError(
-            f"{path} has {len(rows)} rows below its header, but the images hold {n_volumes} "
-            "volumes. Give one row per volume, in the order of the images."
+            f"{path} has {counted(len(rows), 'row')} below its header, but the images hold "
+            f"{counted(n_volumes, 'volume')}. Give one row per volume, in the order of the images."
         )
 
 

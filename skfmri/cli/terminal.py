@@ -7,25 +7,64 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from skfmri._validation import describe_grid
+from skfmri._validation import describe_grid, printable
+from skfmri.cli.nonfinite import name_volumes
+from skfmri.cli.values import typed
+from skfmri.cli.wording import option_of
 from skfmri.evaluation.result import DECODER, DUMMY
+from skfmri.report.words import counted
+
+
+class _Terminal(Console):
+    """A console that writes control characters of names out, also inside tables."""
+
+    def render_str(self, text, **options):
+        return super().render_str(printable(text), **options)
 
 
 def make_console(is_quiet):
     """Return the terminal, which shows names as they are, brackets included."""
-    return Console(quiet=is_quiet, markup=False, highlight=False)
+    return _Terminal(quiet=is_quiet, markup=False, highlight=False)
 
 
-def print_inputs(console, samples, n_unlabelled):
-    """Print how many volumes of each class there are, and how many have no label."""
+def print_inputs(console, inputs):
+    """Print how many volumes of each class there are, and how many are left out."""
+    samples = inputs.samples
     classes, counts = np.unique(samples.y, return_counts=True)
     named = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
     console.print(
         f"{len(samples)} volumes of {describe_grid(samples.grid_shape)}: {named}; "
         f"{len(np.unique(samples.groups))} groups"
     )
-    if n_unlabelled:
-        console.print(f"{n_unlabelled} volumes without a label are left out")
+    if inputs.n_unlabelled:
+        console.print(f"{inputs.n_unlabelled} volumes without a label are left out")
+    if inputs.not_finite is not None:
+        n_lost = len(inputs.not_finite)
+        verb = "is" if n_lost == 1 else "are"
+        console.print(
+            f"{counted(n_lost, 'volume')} with NaN or infinite values {verb} left out: "
+            f"{name_volumes(inputs.not_finite)}"
+        )
+
+
+def print_thresholds(console, choices):
+    """Print which thresholds were chosen in place of their defaults, and why.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        The terminal.
+    choices : dict of str to dict
+        From `choose_thresholds`.
+    """
+    for name, found in choices.items():
+        option, default = option_of(name), typed(found["default"])
+        effect = "set {} that vary to 0" if name == "std_threshold" else "leave {} uncentred"
+        share = f"{found['n_lost']} of {counted(found['n_voxels'], 'voxel')}"
+        console.print(
+            f"{option} {typed(found['value'])} is used: the default, {default}, would "
+            f"{effect.format(share)}; {option} {default} overrides this"
+        )
 
 
 def print_result(console, result):

@@ -1,27 +1,60 @@
 """Values as they are typed on the command line."""
 
 import argparse
+import contextlib
 import csv
+import math
+import os
 
-from skfmri.preprocessing.defaults import ROTATOR
 
-
-def typed(value):
-    """Return a value as it would be typed."""
+def typed(value, name=None):
+    """Return a value as it would be typed for an option, which is called as a parameter."""
     if value is None:
-        return "none"
+        return "all" if name == "slab" else "none"
     if isinstance(value, tuple):
-        separator = ":" if value == ROTATOR.slab else ","
-        return separator.join(map(str, value))
-    return str(value)
+        return (":" if name == "slab" else ",").join(map(str, value))
+    return str(value).replace(" ", "") if name == "angle" else str(value)
 
 
 def parse_path(text):
-    """Return a path, or refuse an empty one."""
+    """Return a path with the home of a user for ``~``, or refuse an empty one."""
     # pathlib takes "" for the current directory, which nobody who types it means.
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; '.' is the current directory")
-    return text
+    # Shells leave ~ as it is in --out=~/results and inside quotes.
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} begins with the home of an unknown user; './{text}' is in this directory"
+        )
+    return path
+
+
+def parse_natural(text):
+    """Return an integer of at least 0."""
+    return _whole_number(text, 0)
+
+
+def parse_positive(text):
+    """Return an integer of at least 1."""
+    return _whole_number(text, 1)
+
+
+def parse_jobs(text):
+    """Return a number of processes; a negative one counts back from that of the processors."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number other than 0")
+    return number
+
+
+def _whole_number(text, least):
+    if not text.strip().isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return int(text)
 
 
 def parse_names(text):
@@ -76,15 +109,21 @@ def parse_angle(text):
 
 
 def parse_spread(text):
-    """Return a number, None for 'none', or 'auto'."""
-    return text if text == "auto" else parse_threshold(text)
+    """Return a number of at least 0, None for 'none', or 'auto'."""
+    if text == "auto":
+        return text
+    number = parse_threshold(text)
+    if number is not None and number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is below 0; 'none' turns it off")
+    return number
 
 
 def parse_threshold(text):
     """Return a number, or None for 'none'."""
     if text == "none":
         return None
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number or 'none'") from None
+    with contextlib.suppress(ValueError):
+        number = float(text)
+        if not math.isnan(number):
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number or 'none'")

@@ -443,8 +443,8 @@ def _uncentred_message(mean, std, is_kept, n_samples, threshold):
     """Return how many voxels the threshold leaves with a clearly negative mean, or None."""
     if threshold is None:
         return None
-    limit = np.minimum(-abs(threshold), -STANDARD_ERRORS * std[is_kept] / np.sqrt(n_samples))
-    n_kept, n_uncentred = np.count_nonzero(is_kept), np.count_nonzero(mean[is_kept] < limit)
+    n_kept = np.count_nonzero(is_kept)
+    n_uncentred = _count_negative(mean[is_kept], std[is_kept], n_samples, threshold)
     if n_uncentred <= TOLERATED_SHARE * n_kept:
         return None
     return (
@@ -452,6 +452,70 @@ def _uncentred_message(mean, std, is_kept, n_samples, threshold):
         f"({100 * n_uncentred / n_kept:.1f} %) uncentred, because it takes their means, which are "
         f"below {-abs(threshold)}, for 0. Set mean_threshold=None to subtract every mean."
     )
+
+
+def _count_negative(mean, std, n_samples, threshold):
+    """Return how many means are clearly negative."""
+    limit = np.minimum(-abs(threshold), -STANDARD_ERRORS * std / np.sqrt(n_samples))
+    return np.count_nonzero(mean < limit)
+
+
+def _count_not_zero(mean, std, n_samples, threshold):
+    """Return how many means below the threshold are clearly not 0, positive ones included."""
+    is_clear = np.abs(mean) > STANDARD_ERRORS * std / np.sqrt(n_samples)
+    return np.count_nonzero(is_clear & (mean < threshold))
+
+
+def choose_thresholds(X, **given):
+    """Return thresholds that suit the units of some samples, if the defaults do not.
+
+    For users who have set none. The choice is one of units: it is made once, from all samples, and
+    no label has a part in it.
+
+    Parameters
+    ----------
+    X : NiftiSamples or array-like of shape (n_samples, ...)
+        Samples as `VoxelZScorer` gets them. Those that are damaged, for which its `fit` has a
+        warning, do not count.
+    **given : float, "auto" or None
+        Thresholds that were set by the user, by name; they stay as they are.
+
+    Returns
+    -------
+    choices : dict of str to dict
+        For each threshold to be replaced its ``default`` and the ``value`` that suits, with the
+        number ``n_lost`` of ``n_voxels`` that the default would set to 0 or leave uncentred.
+    """
+    data = _as_volumes(X, None)
+    mean, std, n_bad_values, n_bad_samples = _moments(data)
+    is_damaged = n_bad_values > np.count_nonzero(n_bad_samples == len(data))
+    if is_damaged.any() and not is_damaged.all():
+        data = data[~is_damaged]
+        mean, std, *_ = _moments(data)
+    dtype, choices = _output_dtype(data), {}
+    varying = varying_voxels(mean, std, dtype)
+
+    def spread_kept(threshold):
+        return _apply_thresholds(mean, std, dtype, threshold, None)[1]
+
+    def consider(name, value, n_lost, n_voxels):
+        if n_lost > TOLERATED_SHARE * n_voxels and name not in given:
+            found = {"default": getattr(ZSCORER, name), "value": value}
+            choices[name] = {**found, "n_lost": int(n_lost), "n_voxels": int(n_voxels)}
+
+    n_varying = np.count_nonzero(varying)
+    n_silenced = np.count_nonzero(spread_kept(ZSCORER.std_threshold)[varying] == 0)
+    consider("std_threshold", "auto", n_silenced, n_varying)
+    threshold = given.get("std_threshold", "auto" if choices else ZSCORER.std_threshold)
+    if isinstance(threshold, str):
+        threshold = QUIET * _median(std[varying])
+    kept = spread_kept(threshold) > 0
+    # Both defaults are in the same units. If these do not suit, not even positive means do.
+    are_units_small = n_silenced > TOLERATED_SHARE * n_varying
+    count = _count_not_zero if are_units_small else _count_negative
+    n_uncentred = count(mean[kept], std[kept], len(data), ZSCORER.mean_threshold)
+    consider("mean_threshold", None, n_uncentred, np.count_nonzero(kept))
+    return choices
 
 
 def _standardize(data, mean, scale):

@@ -47,6 +47,9 @@ def data_sentences(results):
         sentences.append(f"Only volumes labelled {joined(source['classes'], 'or')} were kept.")
     if source["drop"]:
         sentences.append(f"Volumes labelled {joined(source['drop'], 'or')} were left out.")
+    if source.get("not_finite"):
+        lost = counted(len(source["not_finite"]), "volume")
+        sentences.append(f"Left out for NaN or infinite values: {lost}.")
     return sentences
 
 
@@ -150,9 +153,30 @@ def zscore_sentences(results):
     if scorer["mean_threshold"] is not None:
         rules.append(f"means below {exact(scorer['mean_threshold'])} were not subtracted")
     exceptions = f"; {joined(rules)}" if rules else ""
-    return [
+    sentences = [
         "Each voxel was z-scored with the mean and standard deviation of the training volumes of "
         f"the fold{exceptions}."
+    ]
+    return sentences + _chosen_thresholds(results)
+
+
+def _chosen_thresholds(results):
+    """Return why thresholds are not the defaults, if the command has chosen them."""
+    effects = {
+        "std_threshold": "for standard deviations would have set {} that vary to 0",
+        "mean_threshold": "for means would have left {} uncentred",
+    }
+    found = results.record.get("thresholds_chosen") or {}
+    lost = [
+        f"that of {exact(choice['default'])} "
+        + effects[name].format(f"{choice['n_lost']} of {counted(choice['n_voxels'], 'voxel')}")
+        for name, choice in found.items()
+    ]
+    if not lost:
+        return []
+    return [
+        f"Defaults that did not suit the units of the data were replaced: {joined(lost)}. This "
+        "choice was made once, from all volumes without their labels."
     ]
 
 
