@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 
 from skfmri import NiftiSamples, NiftiSlabRotator, SlabCNNClassifier, VoxelZScorer
 from skfmri.datasets import make_eyes_open_closed
-from skfmri.inspection import randomization_check, saliency_image
+from skfmri.inspection import mean_map, randomization_check, saliency_image
 
 METHODS = {
     "gradient": {},
@@ -49,11 +49,10 @@ def fitted_folds(pipeline, samples):
 
 
 def auc(volumes, effect, rotator):
-    """Return the ROC AUC of the mean map, among voxels from which the slab is computed."""
-    # The transpose of a spline reaches far, with tiny weights.
-    inside = rotator.back_project(np.ones(rotator.slab_shape_)).get_fdata() > 0.05
+    """Return the ROC AUC of the mean map among the voxels of the slab."""
+    inside = np.isfinite(rotator.inverse_transform(np.ones(rotator.slab_shape_)).get_fdata())
     strength = np.abs(effect)[inside]
-    return roc_auc_score(strength > 0.25 * strength.max(), np.abs(np.mean(volumes, 0))[inside])
+    return roc_auc_score(strength > 0.25 * strength.max(), np.abs(mean_map(volumes))[inside])
 
 
 def rows_of(name, network, samples, effect):

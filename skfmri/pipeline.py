@@ -14,6 +14,7 @@ from sklearn.utils.metadata_routing import UNUSED, get_routing_for_object, proce
 from sklearn.utils.validation import has_fit_parameter
 
 from skfmri._validation import check_per_volume
+from skfmri.preprocessing.cut_groups import carry_groups
 
 
 class DecodingPipeline(Pipeline):
@@ -151,6 +152,7 @@ class DecodingPipeline(Pipeline):
         y = np.asarray(y)
         train, held_out = self._split(X, y, groups)
         groups = np.asarray(groups)
+        X = carry_groups(X, groups)
         params_of_head, params_of_classifier = self._route(params, groups)
 
         head, Xt, classifier = self._fit_transformers(
@@ -200,9 +202,13 @@ class DecodingPipeline(Pipeline):
 
     def _split(self, X, y, groups):
         if groups is None:
+            # Without routing a search passes on what is named after a step, and no groups.
+            of_search = "groups" if _routing_is_on() else f"{self.steps[-1][0]}__groups"
             raise ValueError(
-                "validation holds out whole groups, but there are none. Pass fit(groups=), or "
-                "samples that carry them: NiftiSamples(images, groups=...)."
+                "validation holds out whole groups, but there are none. Pass samples that carry "
+                "them, NiftiSamples(images, groups=...), or pass them beside X and y: to fit as "
+                'groups=groups, to cross_val_score as params={"groups": groups}, to the fit of a '
+                f"search as {of_search}=groups."
             )
         groups = check_per_volume(groups, len(y), "group label")
         cv = check_cv(self.validation, y, classifier=True)

@@ -8,6 +8,10 @@ import numpy as np
 from scipy import linalg
 
 AXES = {"x": 0, "y": 1, "z": 2}
+# A head turned about one axis needs at most twice its voxels, a thin one or one far from the world
+# origin some more. Small volumes may grow more than that, since little memory is at stake.
+LARGEST_GROWTH = 10
+SMALL_GRID = 2**22
 
 
 def angle_in_radians(angle):
@@ -71,14 +75,21 @@ def rotation_matrix(angle, axis):
     [0.0, 0.0, 1.0, 1.0]
     """
     first, second = [(1, 2), (2, 0), (0, 1)][AXES[axis]]
+    # A whole number of quarter turns must move voxels exactly onto voxels.
+    cosine, sine = (_without_rounding(f(angle), angle) for f in (np.cos, np.sin))
     rotation = np.eye(4)
-    rotation[first, first] = rotation[second, second] = np.cos(angle)
-    rotation[second, first] = np.sin(angle)
-    rotation[first, second] = -np.sin(angle)
+    rotation[first, first] = rotation[second, second] = cosine
+    rotation[second, first], rotation[first, second] = sine, -sine
     return rotation
 
 
-def rotated_grid(grid_shape, affine, rotation):
+def _without_rounding(value, angle):
+    """Return a sine or cosine, made whole if only the rounding of the angle keeps it from that."""
+    error = np.finfo(float).eps * max(1, abs(angle))
+    return float(round(value)) if abs(value - round(value)) <= error else value
+
+
+def rotated_grid(grid_shape, affine, rotation, name="the volumes"):
     """Return the grid on which a rotated volume is sampled.
 
     The volume gets the affine ``rotation @ affine`` and is sampled along the old axes, on a grid
@@ -93,6 +104,8 @@ def rotated_grid(grid_shape, affine, rotation):
         Native grid ``(x, y, z)``.
     affine, rotation : ndarray of shape (4, 4)
         Voxel-to-RAS matrix of the native grid, and a rotation in world space.
+    name : str, default="the volumes"
+        What the affine comes from, for error messages.
 
     Returns
     -------
@@ -104,15 +117,26 @@ def rotated_grid(grid_shape, affine, rotation):
     Raises
     ------
     ValueError
-        If the rotation moves the whole volume before the origin of its grid.
+        If the rotation moves the whole volume before the origin of its grid, or if the rotated grid
+        would be too large for the affine to be right.
     """
     moved = rotation @ affine
     corners = np.array(np.meshgrid(*[(0.0, n - 1) for n in grid_shape], [1.0])).reshape(4, -1)
-    last = (np.linalg.inv(affine).dot(moved) @ corners)[:3].max(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        last = (np.linalg.inv(affine).dot(moved) @ corners)[:3].max(axis=1)
     if (last < 0).any():
         raise ValueError(
-            "The rotation moves the whole volume off its grid, because the world origin is far "
-            "from the volume. Check the affine, or choose a smaller angle."
+            f"The rotation moves {name} off the grid, because the world origin is far away. Check "
+            "the affine in the header, or choose a smaller angle."
+        )
+    found, native = float(np.prod(np.ceil(last) + 1)), math.prod(grid_shape)
+    # Written so that NaN is refused.
+    if not found <= max(LARGEST_GROWTH * native, SMALL_GRID):
+        raise ValueError(
+            f"Rotated, {name} would need a grid of {found:.3g} voxels instead of {native}, so an "
+            f"entry of the affine is probably wrong: {affine.tolist()}. Correct the sform or qform "
+            "in the header. If the affine is right, choose a smaller angle, or images whose world "
+            "origin is inside the head."
         )
     rotated_shape = tuple(int(np.ceil(value)) + 1 for value in last)
     if np.array_equal(moved, affine):

@@ -1,10 +1,12 @@
 """Tools of scikit-learn around a decoder: their results are what a loop by hand gives."""
 
+import nibabel
 import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the next importable)
 from sklearn.frozen import FrozenEstimator
@@ -30,7 +32,7 @@ from sklearn.model_selection import (
 )
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skfmri import SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.pipeline import DecodingPipeline
@@ -241,6 +243,73 @@ class TestVoxels:
         assert not hasattr(NiftiSlabRotator(), "set_output")
         with pytest.raises(ValueError, match="Unable to configure output for NiftiSlabRotator"):
             make_pipeline(NiftiSlabRotator()).set_output(transform="pandas")
+
+
+class TestColumns:
+    @pytest.fixture
+    def table(self, tmp_path):
+        """Paths of 24 maps in shuffled order, with their index, an age, and the label."""
+        pandas = pytest.importorskip("pandas")
+        rng = np.random.default_rng(0)
+        y = np.array(["closed", "open"])[np.arange(24) % 2]
+        volumes = rng.normal(5, 1, (24, 6, 7, 8)).astype(np.float32)
+        volumes[y == "open", 2:4, 3:5, 3:5] += 4
+        order = rng.permutation(24)
+        for number in order:
+            image = nibabel.Nifti1Image(volumes[number], np.eye(4))
+            nibabel.save(image, tmp_path / f"{number:02}.nii")
+        return pandas.DataFrame(
+            {
+                "path": [str(tmp_path / f"{number:02}.nii") for number in order],
+                "age": rng.normal(30, 5, 24),
+                "label": y[order],
+            },
+            index=order + 100,
+        )
+
+    @pytest.fixture
+    def slab(self):
+        return make_pipeline(
+            NiftiSlabRotator(0, slab=(2, 6), crop=False), FunctionTransformer(flatten)
+        )
+
+    @pytest.mark.parametrize("column", ["path", ["path"], [0]])
+    def test_images_are_one_column_beside_others(self, table, slab, column):
+        features = ColumnTransformer([("brain", slab, column), ("age", "passthrough", ["age"])])
+        found = features.fit_transform(table)
+        expected = slab.fit_transform(table["path"].tolist())
+        np.testing.assert_array_equal(found[:, :-1], expected)
+        np.testing.assert_array_equal(found[:, -1], table["age"].to_numpy())
+        np.testing.assert_array_equal(features.transform(table[5:9]), found[5:9])
+
+    @pytest.mark.parametrize("kind", ["frame", "array"])
+    def test_cross_validation_of_a_table(self, table, slab, kind):
+        X = table if kind == "frame" else table[["path", "age"]].to_numpy(dtype=object)
+        columns = (["path"], ["age"]) if kind == "frame" else ([0], [1])
+        features = ColumnTransformer(
+            [("brain", slab, columns[0]), ("age", "passthrough", columns[1])]
+        )
+        pipe = make_pipeline(features, StandardScaler(), LogisticRegression())
+        cv = KFold(3, shuffle=True, random_state=0)
+        scores = cross_val_score(pipe, X, table["label"], cv=cv, error_score="raise")
+        assert scores.mean() > 0.9
+
+    @pytest.mark.parametrize("as_array", [False, True])
+    def test_a_column_may_hold_images(self, table, as_array):
+        images = table[["path"]].map(nibabel.load)
+        column = images.to_numpy() if as_array else images
+        rotator = NiftiSlabRotator(0, slab=(2, 6)).fit(column)
+        expected = rotator.transform(table["path"])
+        np.testing.assert_array_equal(rotator.transform(column), expected)
+
+    def test_a_row_must_be_a_single_volume(self, table, tmp_path):
+        runs = nibabel.Nifti1Image(np.ones((6, 7, 8, 5), np.float32), np.eye(4))
+        nibabel.save(runs, tmp_path / "run.nii")
+        column = table[["path"]].assign(path=str(tmp_path / "run.nii"))[:3]
+        with pytest.raises(ValueError, match=r"The 3 rows of X name images of 15 volumes"):
+            NiftiSlabRotator(slab=(2, 6)).fit(column)
+        with pytest.raises(TypeError, match="Pass one column"):
+            NiftiSlabRotator(slab=(2, 6)).fit(table)
 
 
 class TestHtml:

@@ -17,6 +17,7 @@ from skfmri import (
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.inspection import (
     layer_activations,
+    mean_map,
     mean_sign,
     randomization_check,
     saliency,
@@ -342,8 +343,10 @@ class TestImages:
         assert image.shape == (40, 51, 41)
         np.testing.assert_array_equal(image.affine, data.images.affine)
         rotator = estimators[0].steps[0][1]
-        # The transpose of a spline reaches far, with tiny weights.
-        inside = rotator.back_project(np.ones(rotator.slab_shape_)).get_fdata() > 0.05
+        inside = np.isfinite(image.get_fdata())
+        slab = rotator.inverse_transform(np.ones(rotator.slab_shape_)).get_fdata()
+        assert (inside >= np.isfinite(slab)).all()
+        assert inside.sum() < 1.2 * np.isfinite(slab).sum()
         effect = np.abs(data.effect.get_fdata())[inside]
         true = effect > 0.25 * effect.max()
         assert 0.02 < true.mean() < 0.2
@@ -355,7 +358,7 @@ class TestImages:
         image = saliency_image(estimators, samples[:16], "open", method="gradient")
         effect = data.effect.get_fdata()
         strong = np.abs(effect) > 0.5 * np.abs(effect).max()
-        strong &= image.get_fdata() != 0
+        strong &= np.isfinite(image.get_fdata())
         agree = np.sign(image.get_fdata()[strong]) == np.sign(effect[strong])
         weights = np.abs(image.get_fdata()[strong])
         assert np.average(agree, weights=weights) > 0.8
@@ -364,7 +367,9 @@ class TestImages:
         _, samples, estimators = study
         image = sign_consistency_image(estimators, samples[:8], "open", method="gradient")
         assert isinstance(image, nibabel.Nifti1Image)
-        assert set(np.round(np.unique(image.get_fdata()) * 3).astype(int)) <= set(range(-3, 4))
+        values = image.get_fdata()[np.isfinite(image.get_fdata())]
+        assert 1000 < values.size < 0.2 * np.prod(image.shape)
+        assert set(np.round(np.unique(values) * 3).astype(int)) <= set(range(-3, 4))
         with pytest.raises(ValueError, match="two or more"):
             sign_consistency_image(estimators[:1], samples)
 
@@ -372,9 +377,24 @@ class TestImages:
         maps = [[2.0, -2.0, 1e-4, 0.0], [1.0, 3.0, -1e-4, 0.0]]
         np.testing.assert_array_equal(mean_sign(maps), [1, 0, 0, 0])
 
-    def test_one_pipeline_gives_the_transpose_of_its_mean_map(self, study):
+    def test_a_voxel_counts_as_zero_for_networks_that_do_not_see_it(self):
+        nan = np.nan
+        maps = np.array([[4, -2, nan, nan], [2, nan, -6, nan]], np.float32)
+        np.testing.assert_array_equal(mean_map(maps), [3, -1, -3, nan])
+        np.testing.assert_array_equal(mean_sign(maps), [1, -0.5, -0.5, nan])
+        assert mean_map(maps).dtype == mean_sign(maps).dtype == np.float32
+        # A network that diverged must not pass for one that sees nothing.
+        lost = [maps[0], np.full(4, nan)]
+        assert np.isnan(mean_map(lost)).all()
+        assert np.isnan(mean_sign(lost)).all()
+
+    def test_one_pipeline_gives_the_transpose_of_its_mean_map_within_the_slab(self, study):
         _, samples, estimators = study
         image = saliency_image(estimators[0], samples[:8], "open", method="gradient")
         mean = saliency(estimators[0], samples[:8], "open", method="gradient").mean(axis=0)
-        expected = estimators[0].steps[0][1].back_project(mean)
-        np.testing.assert_allclose(image.get_fdata(), expected.get_fdata(), rtol=1e-6)
+        rotator = estimators[0].steps[0][1]
+        expected = rotator.back_project(mean).get_fdata()
+        outside = np.isnan(rotator.inverse_transform(np.ones(rotator.slab_shape_)).get_fdata())
+        assert np.count_nonzero(expected[outside]) > 10_000
+        expected[outside] = np.nan
+        np.testing.assert_allclose(image.get_fdata(), expected, rtol=1e-6)

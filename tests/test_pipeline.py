@@ -434,8 +434,34 @@ class TestMistakes:
     def test_groups_are_asked_for(self, samples, routing):
         X = np.asarray(samples)
         pipeline = DecodingPipeline(make_steps()[1:], validation=HELD_OUT)
-        with pytest.raises(ValueError, match=r"there are none\. Pass fit\(groups=\)"):
+        with pytest.raises(ValueError, match=r"there are none\. Pass samples that carry them"):
             pipeline.fit(X, samples.y)
+
+    def test_the_way_out_is_right_wherever_groups_are_missing(self, samples, routing):
+        X, y, groups = np.asarray(samples), samples.y, samples.groups
+        pipeline = DecodingPipeline(make_steps(epochs=1)[1:], validation=HELD_OUT)
+        to_splitter = {} if routing else {"groups": groups}
+        options = {"cv": GroupKFold(2), "error_score": "raise"}
+        with pytest.raises(ValueError, match="there are none") as caught:
+            pipeline.fit(X, y)
+        advice = str(caught.value)
+        assert "to fit as groups=groups, " in advice
+        pipeline.fit(X, y, groups=groups)
+        assert 'to cross_val_score as params={"groups": groups}, ' in advice
+        to_fit = {"params": {"groups": groups}}
+        scores = cross_val_score(pipeline, X, y, **to_fit, **to_splitter, **options)
+        assert len(scores) == 2
+        of_search = "groups" if routing else "cnn__groups"
+        assert f"to the fit of a search as {of_search}=groups." in advice
+        search = GridSearchCV(pipeline, {"cnn__epochs": [1]}, **options)
+        search.fit(X, y, **to_splitter, **{of_search: groups})
+        assert search.best_params_ == {"cnn__epochs": 1}
+
+    @pytest.mark.filterwarnings("error::UserWarning")
+    def test_groups_passed_to_fit_count_for_samples_without_any(self, samples):
+        plain = NiftiSamples.from_array(np.asarray(samples), samples.affine)
+        pipeline = make_pipeline(epochs=1).fit(plain, samples.y, groups=samples.groups)
+        assert len(pipeline.validation_groups_) == 1
 
     def test_classes_are_asked_for(self, samples):
         with pytest.raises(ValueError, match="There are no classes"):

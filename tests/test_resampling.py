@@ -293,3 +293,38 @@ def test_resampling_back_reaches_half_a_voxel():
     back = resample_back(slab, np.eye(4), (0, 0, 4), GRID, 3)[0]
     np.testing.assert_allclose(back[..., 4:6], slab[0], atol=1e-5)
     assert np.isnan(back[..., [0, 1, 2, 3, 6, 7, 8]]).all()
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("turned", [False, True], ids=["shifted", "turned"])
+def test_whole_steps_copy_values_and_the_transpose_returns_them(order, turned):
+    volumes = random_volumes(2)
+    volumes[:, ::2] = 0
+    transform = np.eye(4)
+    transform[:3, 3] = 1, -2, 0
+    if turned:
+        transform[:3, :3] = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+    # Less than the rounding of an affine.
+    transform[:3] += 1e-13 * np.arange(12).reshape(3, 4)
+    box = [(2, 5), (3, 6), (1, 4)]
+    operator = resampling_operator(transform, GRID, box, order)
+    boxes = apply_operator(operator, volumes)
+    indices = np.stack(np.meshgrid(*[np.arange(*span) for span in box], indexing="ij"))
+    source = np.rint(np.tensordot(transform[:3, :3], indices, 1)).astype(int)
+    source += np.array([1, -2, 0]).reshape(3, 1, 1, 1)
+    np.testing.assert_array_equal(boxes, volumes[(slice(None), *source)])
+    back = apply_transpose(operator, boxes)
+    np.testing.assert_array_equal(back[(slice(None), *source)], boxes)
+    assert np.count_nonzero(back) == np.count_nonzero(boxes)
+    native = resample_back(boxes, transform, [first for first, _ in box], GRID, order)
+    np.testing.assert_array_equal(native[(slice(None), *source)], boxes)
+    assert np.isfinite(native).sum() == boxes.size
+
+
+def test_a_step_that_is_not_whole_is_interpolated():
+    volumes = random_volumes(1)
+    transform = np.eye(4)
+    transform[2, 3] = 1e-6
+    boxes = apply_operator(resampling_operator(transform, GRID, [(1, 3)] * 3, 1), volumes)
+    assert (boxes != volumes[:, 1:3, 1:3, 1:3]).any()
+    np.testing.assert_allclose(boxes, volumes[:, 1:3, 1:3, 1:3], atol=1e-4)

@@ -13,6 +13,7 @@ from scipy import ndimage
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 import skfmri
@@ -409,6 +410,127 @@ def test_ringing_is_kept_in_the_wider_of_two_ranges(scale):
     np.testing.assert_array_equal(slab, free.clip(low, high))
 
 
+OBLIQUE = rotation_matrix(0.2, "y") @ rotation_matrix(-0.1, "z") @ ALIGNED
+TILTED = rotation_matrix(0.4, "x") @ OBLIQUE
+
+
+def sparse_head():
+    """Return volumes with exact zeros all over, up to the faces of the grid, signed."""
+    volumes = head((11, 12, 13), 4, offset=0)
+    volumes[:, ::3] = 0
+    volumes[:, 0, 0, 0] = volumes[:, -1, -1, -1] = 7
+    return volumes
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+class TestCopies:
+    @pytest.mark.parametrize("affine", [ALIGNED, OBLIQUE, TILTED], ids=["al", "ob", "ti"])
+    @pytest.mark.parametrize("angle", [0, 0.0, 2 * np.pi, -2 * np.pi, "360 deg", "-720 deg"])
+    @pytest.mark.parametrize("axis", ["x", "z"])
+    @pytest.mark.filterwarnings("ignore:angle=")
+    def test_without_a_rotation_the_slab_is_the_data_bit_by_bit(
+        self, affine, angle, axis, interpolation
+    ):
+        volumes = sparse_head()
+        samples = NiftiSamples.from_array(volumes, affine)
+        rotator = NiftiSlabRotator(angle, axis, slab=(3, 9), interpolation=interpolation)
+        slabs = rotator.fit_transform(samples)
+        box = (slice(None), *(slice(*span) for span in rotator.slab_box_))
+        assert slabs.shape[1:] == volumes[box].shape[1:]
+        np.testing.assert_array_equal(slabs, volumes[box])
+        np.testing.assert_array_equal(slabs == 0, volumes[box] == 0)
+        assert (slabs == 0).mean() > 0.3
+        native = np.moveaxis(rotator.inverse_transform(slabs).get_fdata(dtype=np.float32), -1, 0)
+        np.testing.assert_array_equal(native[box], volumes[box])
+        outside = np.ones_like(native, dtype=bool)
+        outside[box] = False
+        assert np.isnan(native[outside]).all()
+
+    @pytest.mark.parametrize("axis", ["x", "y", "z"])
+    def test_quarter_turns_copy_what_nilearn_interpolates(self, axis, interpolation):
+        cube = np.diag([3.0, 3, 3, 1])
+        cube[:3, 3] = -18
+        volumes = sparse_head()[..., :11]
+        samples = NiftiSamples.from_array(volumes, cube)
+        rotator = NiftiSlabRotator(np.pi / 2, axis, slab=None, interpolation=interpolation)
+        slabs = rotator.fit_transform(samples)
+        assert np.isin(slabs, volumes).all()
+        assert (slabs == 0).mean() > 0.3
+        assert_equals_nilearn(volumes, cube, np.pi / 2, axis, interpolation)
+
+    def test_constant_voxels_are_not_blown_up_behind_it(self, interpolation):
+        samples = NiftiSamples.from_array(sparse_head(), TILTED)
+        rotator = NiftiSlabRotator(0, slab=(3, 9), crop=False, interpolation=interpolation)
+        columns = rotator.fit_transform(samples).reshape(len(samples), -1)
+        constant = (columns == columns[0]).all(axis=0)
+        scaled = StandardScaler().fit_transform(columns)
+        assert constant.sum() > 100
+        assert (scaled[:, constant] == 0).all()
+
+    def test_nilearn_agrees_on_oblique_data(self, interpolation):
+        for affine in (OBLIQUE, TILTED):
+            assert_equals_nilearn(head(), affine, 0.0, "x", interpolation)
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        ("entry", "value"),
+        [((0, 1), 1e7), ((1, 1), 1e6), ((2, 2), 1e-6), ((1, 3), -1e9), ((1, 3), 1e200)],
+    )
+    def test_an_absurd_affine_is_refused_before_any_memory_is_taken(self, tmp_path, entry, value):
+        affine = ALIGNED.copy()
+        affine[entry] = value
+        samples = NiftiSamples.from_array(head(), affine)
+        tracemalloc.start()
+        message = (
+            r"(moves volume 0 of the array off the grid.* affine"
+            r"|Rotated, volume 0 of the array would need a grid of \S+ voxels instead of 1836, .*"
+            r"affine is probably wrong: .*Correct the sform or qform)"
+        )
+        with pytest.raises(ValueError, match=message):
+            NiftiSlabRotator(slab=None).fit(samples)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+        tracemalloc.stop()
+
+    def test_errors_of_fit_name_the_file(self, tmp_path):
+        affine = ALIGNED.copy()
+        affine[1, 1] = 1e6
+        nibabel.save(image_of(head(), affine), tmp_path / "damaged.nii")
+        with pytest.raises(ValueError, match=r"volume 0 of \S*damaged\.nii would need"):
+            NiftiSlabRotator().fit(tmp_path / "damaged.nii")
+
+    @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+    @pytest.mark.parametrize("value", [1e38, -3.4e38])
+    def test_values_too_large_for_splines_name_their_volume(self, interpolation, value):
+        volumes = head(count=5)
+        volumes[3, 8, 6, 4] = value
+        volumes[4, 8, 6, 4] = np.nan
+        samples = NiftiSamples([image_of(volumes[:2], ALIGNED), image_of(volumes[2:], ALIGNED)])
+        rotator = NiftiSlabRotator(slab=(2, 7), interpolation=interpolation)
+        message = rf"absolute value of {abs(value):.3g} in volume 1 of image 1.*Write NaN".replace(
+            "+", r"\+"
+        )
+        with pytest.raises(ValueError, match=message):
+            rotator.fit(samples)
+        rotator.fit(samples[:2])
+        if interpolation == "continuous":
+            with pytest.raises(ValueError, match=message):
+                rotator.transform(samples[2:])
+            with pytest.raises(ValueError, match=message):
+                rotator.set_params(n_jobs=2).transform(samples)
+        else:
+            assert np.isfinite(rotator.transform(samples[:4])).all()
+
+    def test_the_largest_values_allowed_stay_finite(self):
+        volumes = head(count=2) * np.float32(4e34)
+        samples = NiftiSamples(image_of(volumes, ALIGNED))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            slabs = NiftiSlabRotator(slab=(1, 4)).fit_transform(samples)
+        expected = NiftiSlabRotator(slab=(1, 4)).fit_transform(image_of(head(count=2), ALIGNED))
+        np.testing.assert_allclose(slabs / np.float32(4e34), expected, atol=1e-5)
+
+
 class TestDegrees:
     @pytest.mark.parametrize("text", ["20 deg", "20deg", " 2e1  deg "])
     def test_text_is_the_same_as_radians(self, text):
@@ -480,7 +602,7 @@ class TestContract:
             crop=False,
             interpolation=interpolation,
         )
-        with pytest.raises(ValueError, match=r"holds no voxel of the volumes.*angle=0"):
+        with pytest.raises(ValueError, match=r"holds no voxel of volume 0 of image 0 .*angle=0"):
             outside.fit(NiftiSamples(image_of(head(), tall)))
 
     def test_threads_change_nothing(self, monkeypatch):

@@ -18,6 +18,7 @@ from skfmri.evaluation.leaks import (
     named,
     splits_of_one_class,
 )
+from skfmri.preprocessing.cut_groups import carry_groups
 from skfmri.samples import NiftiSamples
 
 __all__ = ["CHEAP_CHECKS", "Finding", "LeakageReport", "audit_leakage"]
@@ -167,6 +168,7 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
     if isinstance(X, list) and isinstance(X[0], str | PathLike | SpatialImage):
         X = NiftiSamples(X, groups=groups)
     y, groups = find_labels_and_groups(X, y, groups)
+    X = carry_groups(X, groups)
     unknown = [name for name in checks or () if name not in CHECKS]
     if unknown:
         raise ValueError(

@@ -139,8 +139,8 @@ def plot_map(image, anatomy=None, *, threshold=None, cut_coords=None, title=None
     finite are hidden like zeros. Left is on the left and marked "L". An oblique map is turned
     upright without interpolation, so every value drawn occurs in the map.
 
-    Maps carried back by the transpose of cubic splines fade out over many voxels around the slab;
-    without the rule for None they would cover the whole anatomy.
+    Images of ``rotator.back_project`` fade out over many voxels around the slab; without the rule
+    for None they would cover the whole anatomy.
 
     Examples
     --------

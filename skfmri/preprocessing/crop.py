@@ -83,7 +83,7 @@ def crop_box(read_batches, summary, transform, rotated_shape, order, *, resample
     largest = max(-low, high)
     if largest == 0:
         warnings.warn(
-            "All volumes are zero everywhere, so nothing can be cropped.", UserWarning, stacklevel=4
+            "All volumes are zero everywhere, so nothing can be cropped.", UserWarning, stacklevel=5
         )
         return full
     shown = np.abs(_rotate(strongest, transform, rotated_shape, order).clip(low, high))

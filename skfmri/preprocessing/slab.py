@@ -4,8 +4,8 @@ import math
 import numbers
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
-import nibabel
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skfmri._arrays import gathered
 from skfmri._validation import check_same_grid, check_unchanged_since_fit
 from skfmri.preprocessing.crop import crop_box, value_range
+from skfmri.preprocessing.cut_groups import FittedGroups, warn_of_cut_groups
 from skfmri.preprocessing.defaults import ROTATOR
 from skfmri.resampling import (
     SPLINE_ORDERS,
@@ -26,6 +27,14 @@ from skfmri.resampling import (
     resampling_operator,
 )
 from skfmri.samples import as_samples
+from skfmri.samples.nifti import list_images, list_spaces, volume_name
+from skfmri.samples.space import (
+    UNKNOWN_SPACE,
+    common_space,
+    describe_space,
+    elsewhere,
+    image_in_space,
+)
 from skfmri.spatial import AXES, angle_in_radians, native_affine, rotated_grid, rotation_matrix
 
 # What a saved rotator holds of its fit; the operator is rebuilt from it.
@@ -39,7 +48,10 @@ FITTED = (
     "slab_box_",
     "slab_shape_",
     "slab_affine_",
+    "_space",
 )
+# Where filters for cubic splines could overflow float32.
+LARGEST_VALUE = 1e35
 
 
 @dataclass(slots=True)
@@ -103,11 +115,15 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     -----
     UserWarning
         In `fit`, if `angle` is a number beyond pi, which is probably meant in degrees; if all
-        volumes are zero everywhere, so that there is nothing to crop.
+        volumes are zero everywhere, so that there is nothing to crop; if headers of images disagree
+        about the space that they are in. In `transform`, once for the same samples, if volumes were
+        not fitted on but others of their groups were, so that scores are too good: see
+        :doc:`/grouping`. Nothing is known of a rotator that was pickled or loaded.
 
     Notes
     -----
-    Points outside the native grid become 0. As in nilearn, cubic splines are kept from ringing
+    Points outside the native grid become 0. If the rotation moves voxels exactly onto voxels, as
+    ``angle=0`` does, values are copied. As in nilearn, cubic splines are kept from ringing
     beyond the data: values are clipped to the range of the training volumes, widened by the range
     of the volume itself, so that no volume depends on others in the same batch. For the
     interpolation non-finite voxels are filled from their neighbours; the voxels of the slab
@@ -149,8 +165,9 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : NiftiSamples, image, path, or list of images and paths
-            Training volumes.
+        X : NiftiSamples, image, path, list of images and paths, or a column of a table of them
+            Training volumes. In a column of shape (n_samples, 1), as a `ColumnTransformer` passes
+            it for a list of column names, each row is one volume.
         y : ignored
             Present because pipelines pass it.
 
@@ -161,8 +178,9 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is not allowed, if `slab` lies outside the volumes, or if the rotation
-            moves the volumes off their grid.
+            If a parameter is not allowed, if `slab` lies outside the volumes, if the rotation moves
+            the volumes off their grid or needs far more voxels than they have, which means that
+            the affine is damaged, or if a value exceeds 1e35 in size.
         TypeError
             If X is an array, which has no affine.
         """
@@ -172,28 +190,16 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             # Between this frame and the caller's is the one of with_callbacks.
             warnings.warn(_degrees_message(self.angle), UserWarning, stacklevel=3)
         task = self._init_callback_context().call_on_fit_task_begin(estimator=self, X=X, y=y)
-        samples = as_samples(X, "NiftiSlabRotator")
+        samples = _samples_of(X)
         if not len(samples):
             raise ValueError("Found 0 volumes to fit on. Pass at least one.")
         self.affine_, self.grid_shape_ = samples.affine, samples.grid_shape
         rotation = rotation_matrix(angle, self.axis)
-        transform, self.rotated_shape_ = rotated_grid(self.grid_shape_, self.affine_, rotation)
-        self._transform = transform
-        order = SPLINE_ORDERS[self.interpolation]
-
-        read_batches = samples.iter_batches
-        summary = value_range(read_batches())
-        _, _, magnitudes, _ = summary
-        if not np.isfinite(magnitudes).all():
-
-            def read_batches():
-                return (_fill_nonfinite(batch) for batch in samples.iter_batches())
-
-            summary = value_range(read_batches())
-        self.value_range_ = summary[:2]
-        self.crop_ = tuple((0, length) for length in self.rotated_shape_)
-        if self.crop:
-            self.crop_ = crop_box(read_batches, summary, transform, self.rotated_shape_, order)
+        self._transform, self.rotated_shape_ = rotated_grid(
+            self.grid_shape_, self.affine_, rotation, volume_name(samples, 0)
+        )
+        self._space = _space_of(samples)
+        self._find_crop(samples)
         self.slab_box_ = (*self.crop_[:2], self._slice_range())
         self.slab_shape_ = tuple(end - first for first, end in self.slab_box_)
         self.slab_affine_ = native_affine(
@@ -203,9 +209,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         if not reaches_data(self._operator):
             raise ValueError(
                 f"The slab at slices {self.slab_box_[2][0]} to {self.slab_box_[2][1] - 1} of the "
-                f"rotated grid {self.rotated_shape_} holds no voxel of the volumes, whose grid is "
-                f"{self.grid_shape_}. Choose other slices; for a single slice use angle=0."
+                f"rotated grid {self.rotated_shape_} holds no voxel of {volume_name(samples, 0)}, "
+                f"whose grid is {self.grid_shape_}. Choose other slices; for a single slice use "
+                "angle=0."
             )
+        self._fitted_on = FittedGroups(samples)
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
@@ -214,7 +222,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : NiftiSamples, image, path, or list of images and paths
+        X : NiftiSamples, image, path, list of images and paths, or a column of a table of them
             Volumes on the grid of the training volumes.
 
         Returns
@@ -226,10 +234,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is on a different grid than the training volumes.
+            If X is on a different grid than the training volumes, or if values are too large for
+            cubic splines in float32.
         """
         check_is_fitted(self)
-        samples = as_samples(X, "NiftiSlabRotator")
+        samples = _samples_of(X)
         check_same_grid(
             samples.grid_shape,
             samples.affine,
@@ -238,12 +247,14 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             self.affine_,
             "the training data of NiftiSlabRotator",
         )
-        batches = samples.iter_batches()
+        warn_of_cut_groups(getattr(self, "_fitted_on", None), samples)
+        names = partial(volume_name, samples)
+        batches = _numbered(samples.iter_batches())
         if len(samples) == 1 or effective_n_jobs(self.n_jobs) == 1:
-            pieces = map(self._resample, batches)
+            pieces = (self._resample(*batch, names) for batch in batches)
         else:
             threads = Parallel(n_jobs=self.n_jobs, prefer="threads", return_as="generator")
-            pieces = threads(delayed(self._resample)(batch) for batch in batches)
+            pieces = threads(delayed(self._resample)(*batch, names) for batch in batches)
         return gathered(pieces, (len(samples), *self.slab_shape_), np.float32)
 
     def to_nifti(self, maps):
@@ -257,10 +268,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         image : nibabel.Nifti1Image
-            3-D for one map, else 4-D, on the grid of the slab in native world space.
+            3-D for one map, else 4-D, on the grid of the slab in native world space, which its
+            header names as that of the first training image does.
         """
         maps, is_single = self._check_maps(maps)
-        return _image_of(maps, self.slab_affine_, is_single)
+        return _image_of(maps, self.slab_affine_, elsewhere(self._space), is_single)
 
     def inverse_transform(self, X):
         """Put slabs back onto the native grid.
@@ -274,13 +286,14 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         -------
         image : nibabel.Nifti1Image
             3-D for one map, else 4-D, on the native grid; interpolated within the slab and NaN for
-            voxels whose centre lies more than half a voxel outside it.
+            voxels whose centre lies more than half a voxel outside it. The header names the space
+            as that of the first training image does.
         """
         maps, is_single = self._check_maps(X)
         first_voxel = [first for first, _ in self.slab_box_]
         order = SPLINE_ORDERS[self.interpolation]
         volumes = resample_back(maps, self._transform, first_voxel, self.grid_shape_, order)
-        return _image_of(volumes, self.affine_, is_single)
+        return _image_of(volumes, self.affine_, self._space, is_single)
 
     def back_project(self, maps):
         """Carry maps to the native grid by the transpose of the resampling.
@@ -298,10 +311,13 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         -------
         image : nibabel.Nifti1Image
             3-D for one map, else 4-D, on the native grid; 0 outside the slab, or with "continuous"
-            close to 0, because cubic splines depend slightly on distant voxels.
+            close to 0, because cubic splines depend slightly on distant voxels. This is the exact
+            transpose of the resampling; :func:`~skfmri.inspection.saliency_image` sets voxels
+            outside the slab to NaN.
         """
         maps, is_single = self._check_maps(maps)
-        return _image_of(apply_transpose(self._operator, maps), self.affine_, is_single)
+        volumes = apply_transpose(self._operator, maps)
+        return _image_of(volumes, self.affine_, self._space, is_single)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_operator")
@@ -313,8 +329,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return {name: getattr(self, name) for name in FITTED}
 
     def __skfmri_setstate__(self, state):
+        # Version 0.1 did not save the space.
+        state = {"_space": UNKNOWN_SPACE, **state}
         vars(self).update({name: state[name] for name in FITTED})
         self._operator = self._slab_operator()
+        self.to_nifti(np.zeros(self.slab_shape_, np.float32))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -346,6 +365,27 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 "the end larger than it."
             )
 
+    def _find_crop(self, samples):
+        """Set the range of the training values, and the box that holds data."""
+        read_batches = samples.iter_batches
+        summary = value_range(read_batches())
+        _, _, magnitudes, _ = summary
+        if not np.isfinite(magnitudes).all():
+
+            def read_batches():
+                return (_fill_nonfinite(batch) for batch in samples.iter_batches())
+
+            summary = value_range(read_batches())
+        self.value_range_ = summary[:2]
+        if max(map(abs, self.value_range_)) > LARGEST_VALUE:
+            raise _too_large(*_first_too_large(read_batches()), partial(volume_name, samples))
+        self.crop_ = tuple((0, length) for length in self.rotated_shape_)
+        if self.crop:
+            order = SPLINE_ORDERS[self.interpolation]
+            self.crop_ = crop_box(
+                read_batches, summary, self._transform, self.rotated_shape_, order
+            )
+
     def _slice_range(self):
         """Return first slice and end of the slab on the rotated grid."""
         if self.slab is None:
@@ -365,7 +405,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         order = SPLINE_ORDERS[self.interpolation]
         return resampling_operator(self._transform, self.grid_shape_, self.slab_box_, order)
 
-    def _resample(self, volumes):
+    def _resample(self, numbers, volumes, names):
+        """Return the slabs of some volumes, whose numbers and names are for error messages."""
         with np.errstate(invalid="ignore", over="ignore"):
             slabs = apply_operator(self._operator, volumes)
         damaged = []
@@ -375,6 +416,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             is_finite = math.isfinite(low) and math.isfinite(high)
             if not is_finite and not np.isfinite(volumes[i]).all():
                 damaged.append(i)
+            elif not is_finite:
+                raise _too_large(numbers[i], np.abs(volumes[i]).max(), names)
             elif self.interpolation == "continuous":
                 if low < self.value_range_[0]:
                     limit = min(self.value_range_[0], _finite_extreme(volumes[i], np.min))
@@ -383,11 +426,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     limit = max(self.value_range_[1], _finite_extreme(volumes[i], np.max))
                     np.minimum(slab, limit, out=slab)
         if damaged:
-            slabs[damaged] = self._resample_damaged(volumes[damaged])
+            slabs[damaged] = self._resample_damaged(numbers[damaged], volumes[damaged], names)
         return slabs
 
-    def _resample_damaged(self, volumes):
-        slabs = self._resample(_fill_nonfinite(volumes))
+    def _resample_damaged(self, numbers, volumes, names):
+        slabs = self._resample(numbers, _fill_nonfinite(volumes), names)
         nearest = resampling_operator(self._transform, self.grid_shape_, self.slab_box_, 0)
         invalid = ~np.isfinite(volumes)
         slabs[apply_operator(nearest, invalid.astype(np.float32)) > 0] = np.nan
@@ -405,6 +448,65 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 "Pass (x, y, n_slices), or (n_maps, x, y, n_slices), as transform gives them."
             )
         return maps, is_single
+
+
+def _samples_of(X):
+    """Return X as `NiftiSamples`; each row of a table with one column is one volume."""
+    is_numeric = isinstance(X, np.ndarray) and X.dtype.kind not in "OU"
+    is_table = hasattr(X, "columns") or isinstance(X, np.ndarray)
+    if is_numeric or not is_table or X.ndim != 2 or X.shape[1] != 1:
+        return as_samples(X, "NiftiSlabRotator")
+    samples = as_samples(np.asarray(X)[:, 0], "NiftiSlabRotator")
+    if len(samples) != len(X):
+        raise ValueError(
+            f"The {len(X)} rows of X name images of {len(samples)} volumes, but each row of a "
+            "table must be one volume. Save the volumes as 3-D images, or pass NiftiSamples."
+        )
+    return samples
+
+
+def _space_of(samples):
+    """Return the space of the first image, with a warning if others name a different one."""
+    spaces = list_spaces(samples)
+    space, others = common_space(spaces)
+    if others:
+        images = list_images(samples)
+        used = np.unique(samples.acquisition_order()[0])
+        warnings.warn(
+            f"The headers of {len(others)} of {len(spaces)} images name a different space than the "
+            f"first: {images[used[others[0]]][0]} says {describe_space(spaces[others[0]])}, "
+            f"{images[used[0]][0]} says {describe_space(space)}. Maps will say the latter. Check "
+            "that all images are in one space, and correct the codes in their headers.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return space
+
+
+def _numbered(batches):
+    """Yield each batch after the numbers of its volumes among all."""
+    start = 0
+    for batch in batches:
+        yield np.arange(start, start + len(batch)), batch
+        start += len(batch)
+
+
+def _first_too_large(batches):
+    """Return the number and the largest value of the first volume that holds too large a value."""
+    return next(
+        (number, largest)
+        for batch_numbers, batch in _numbered(batches)
+        for number, largest in zip(batch_numbers, np.abs(batch).max(axis=(1, 2, 3)), strict=True)
+        if largest > LARGEST_VALUE
+    )
+
+
+def _too_large(number, largest, names):
+    return ValueError(
+        f"There is an absolute value of {largest:.3g} in {names(number)}. Beyond "
+        f"{LARGEST_VALUE:g}, splines overflow float32, and no measurement is that large. Write NaN "
+        "in its place, or correct the scale in the header."
+    )
 
 
 def _degrees_message(angle):
@@ -436,6 +538,5 @@ def _finite_extreme(volume, function):
     return value if np.isfinite(value) else function(volume[np.isfinite(volume)], initial=0)
 
 
-def _image_of(maps, affine, is_single):
-    data = maps[0] if is_single else np.moveaxis(maps, 0, -1)
-    return nibabel.Nifti1Image(data, affine)
+def _image_of(maps, affine, space, is_single):
+    return image_in_space(maps[0] if is_single else np.moveaxis(maps, 0, -1), affine, space)

@@ -6,7 +6,8 @@
 # If the rotation leaves one axis alone, all planes across that axis share the same small matrix:
 # volumes are then seen as columns, one for each plane. Such planes are resampled by the compiled
 # recursion, if there is one; if not, by one dense matrix with the prefilters folded in if the box
-# is thin, or by the matrices one after the other.
+# is thin, or by the matrices one after the other. If voxels fall exactly onto voxels, nothing is
+# interpolated and values are copied: filters would turn exact zeros into rounding errors.
 
 from dataclasses import dataclass, replace
 
@@ -22,17 +23,17 @@ from skfmri.resampling.splines import (
 )
 
 FILE_ORDER = (2, 1, 0)
+# Largest rounding error of a coordinate in voxels.
+TOLERANCE = 1e-9
 
 
-def unchanged_axis(transform, tolerance=1e-9):
+def unchanged_axis(transform):
     """Return the voxel axis that a transform only shifts, by whole voxels, or None.
 
     Parameters
     ----------
     transform : ndarray of shape (4, 4)
         From voxels to voxels.
-    tolerance : float, default=1e-9
-        Largest rounding error of an entry.
 
     Returns
     -------
@@ -42,7 +43,7 @@ def unchanged_axis(transform, tolerance=1e-9):
         unit = np.eye(3)[axis]
         errors = transform[axis, :3] - unit, transform[:3, axis] - unit
         step = transform[axis, 3]
-        if np.abs([*errors[0], *errors[1], step - round(step)]).max() < tolerance:
+        if np.abs([*errors[0], *errors[1], step - round(step)]).max() < TOLERANCE:
             return axis
     return None
 
@@ -85,7 +86,7 @@ def resampling_operator(transform, grid_shape, box, order, *, keeps_zeros=False,
 
     Interpolation by B-splines is linear in the data, prefilter included, so it can be computed
     once for all volumes. Points outside the volume give 0; splines are mirrored at its edges, as
-    in `scipy.ndimage.affine_transform`.
+    in `scipy.ndimage.affine_transform`. If all points are voxels, their values are copied.
 
     Parameters
     ----------
@@ -124,6 +125,7 @@ def resampling_operator(transform, grid_shape, box, order, *, keeps_zeros=False,
     inside = np.ones(box_shape, dtype=bool)
     for values, length in zip(coordinates, grid_shape, strict=True):
         inside &= (values >= 0) & (values <= length - 1)
+    coordinates, order = _without_rounding(coordinates, order)
     plane_axis = _plane_axis(transform, inside)
     dtype = np.float64 if keeps_zeros else np.float32
     filters = [prefilter(length, dtype) if order == 3 else None for length in grid_shape]
@@ -286,7 +288,7 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
         # Rounding must not decide about voxels exactly half a voxel outside.
         reached &= (coordinates[axis] > -0.5 - 1e-9) & (coordinates[axis] < length - 0.5 + 1e-9)
         coordinates[axis] = coordinates[axis].clip(0, length - 1)
-    points = [values[reached] for values in coordinates]
+    points, order = _without_rounding([values[reached] for values in coordinates], order)
     volumes = np.full((len(boxes), *grid_shape), np.nan, dtype=np.float32)
     for volume, box in zip(volumes, boxes, strict=True):
         # A spline would spread one NaN through the whole box.
@@ -349,6 +351,13 @@ def _source_coordinates(transform, box):
         ((row[3] + indices[0] * row[0]) + indices[1] * row[1]) + indices[2] * row[2]
         for row in transform[:3]
     ]
+
+
+def _without_rounding(coordinates, order):
+    """Return coordinates and order; if the coordinates are those of voxels, whole and 0."""
+    voxels = [np.rint(values) for values in coordinates]
+    errors = (np.abs(a - b).max(initial=0) for a, b in zip(coordinates, voxels, strict=True))
+    return (voxels, 0) if max(errors) < TOLERANCE else (coordinates, order)
 
 
 def _plane_axis(transform, inside):

@@ -58,7 +58,7 @@ assert 0.75 < found["test_score"].mean() < 0.97
 # largest one.
 
 rotator = pipelines[0]["slab"]
-inside = rotator.back_project(np.ones(rotator.slab_shape_)).get_fdata() > 0.05
+inside = np.isfinite(rotator.inverse_transform(np.ones(rotator.slab_shape_)).get_fdata())
 effect = data.effect.get_fdata() * inside
 is_true = np.abs(effect[inside]) > 0.25 * np.abs(effect).max()
 cut = (30, 56, -39)
