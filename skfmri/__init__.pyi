@@ -13,6 +13,7 @@ from . import (
     statistics as statistics,
 )
 from .estimators import (
+    MultiscaleRidgeClassifier as MultiscaleRidgeClassifier,
     SlabCNNClassifier as SlabCNNClassifier,
     VolumeCNNClassifier as VolumeCNNClassifier,
 )

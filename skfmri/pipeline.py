@@ -61,7 +61,8 @@ class DecodingPipeline(Pipeline):
     Notes
     -----
     Groups come from ``fit(groups=)``, which metadata routing fills in, else from the fit parameter
-    ``<last step>__groups``, else from ``X.groups``, which :class:`~skfmri.NiftiSamples` has. Fit
+    ``<last step>__groups``, else from ``X.groups``, which :class:`~skfmri.NiftiSamples` has. The
+    last step gets them if its fit takes any, with and without validation. Fit
     parameters with one entry per sample are split like the samples; if the last step gets
     `sample_weight`, that of the validation samples weights the validation loss.
 
@@ -137,16 +138,18 @@ class DecodingPipeline(Pipeline):
         name = self.steps[-1][0]
         if not _routing_is_on() and "sample_weight" in params:
             params[f"{name}__sample_weight"] = params.pop("sample_weight")
+        groups_of_step = params.pop(f"{name}__groups", None)
+        for source in (groups_of_step, getattr(X, "groups", None)):
+            groups = source if groups is None else groups
         if self.validation is None:
             if _routing_is_on() and groups is not None:
                 params["groups"] = groups
+            elif groups_of_step is not None or (groups is not None and self._ends_in_groups()):
+                params[f"{name}__groups"] = groups
             return super().fit(X, y, **params)
         self._check_classifier()
         task = self._init_callback_context(max_subtasks=2 * (1 + bool(self.refit)))
         task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        groups_of_step = params.pop(f"{name}__groups", None)
-        for source in (groups_of_step, getattr(X, "groups", None)):
-            groups = source if groups is None else groups
         if y is None:
             raise ValueError("There are no classes. Pass y, the class of each sample.")
         y = np.asarray(y)
@@ -190,6 +193,11 @@ class DecodingPipeline(Pipeline):
         routing : sklearn.utils.metadata_routing.MetadataRouter
         """
         return super().get_metadata_routing().add_self_request(self)
+
+    def _ends_in_groups(self):
+        """Return whether the fit of the last step takes groups."""
+        step = self.steps[-1][1]
+        return hasattr(step, "fit") and has_fit_parameter(step, "groups")
 
     def _check_classifier(self):
         name, classifier = self.steps[-1]

@@ -28,10 +28,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skfmri import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri import MultiscaleRidgeClassifier, SlabCNNClassifier, VolumeCNNClassifier
 from skfmri.model_selection import RepeatedGroupKFold, RepeatedStratifiedGroupKFold
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 from skfmri.samples import NiftiSamples
+
+# Contracts are kept with and without groups, of which most scikit-learn tools know nothing.
+pytestmark = pytest.mark.filterwarnings("ignore:MultiscaleRidgeClassifier got no groups")
 
 TINY = {"filters": 2, "n_blocks": 1, "dense_units": (4,), "epochs": 3, "random_state": 0}
 ESTIMATORS = {
@@ -41,6 +44,7 @@ ESTIMATORS = {
     "zscorer in any units": VoxelZScorer("auto", None),
     "slab cnn": SlabCNNClassifier(**TINY),
     "volume cnn": VolumeCNNClassifier(**TINY),
+    "ridge": MultiscaleRidgeClassifier(),
 }
 
 
@@ -146,7 +150,7 @@ def _output(estimator, X):
     return method(X)
 
 
-# What scikit-learn's suite asks for and the classifiers do not give, with the reason.
+# What scikit-learn's suite asks for and networks do not give, with the reason.
 NOT_MET = {
     "check_estimator_tags_renamed": "the base class from scikeras still defines _more_tags, which "
     "scikit-learn no longer reads; ours defines __sklearn_tags__, but in a subclass of it",
@@ -160,18 +164,18 @@ SUITE = """
 import json, sys, warnings
 from sklearn.utils.estimator_checks import check_estimator
 from skfmri.networks.pool import POOL
-from skfmri import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri import MultiscaleRidgeClassifier, SlabCNNClassifier, VolumeCNNClassifier
 
 warnings.simplefilter("ignore")
 POOL.most_idle = 40
 options = {"dense_units": (8,), "dropout": 0, "batch_size": 16, "epochs": 15}
+options |= {"learning_rate": 0.03, "random_state": 0}
+not_met = json.loads(sys.argv[1])
+decoders = {cls(**options): not_met for cls in (SlabCNNClassifier, VolumeCNNClassifier)}
 found = {}
-for cls in (SlabCNNClassifier, VolumeCNNClassifier):
-    decoder = cls(**options, learning_rate=0.03, random_state=0)
-    results = check_estimator(
-        decoder, expected_failed_checks=json.loads(sys.argv[1]), on_fail=None, on_skip=None
-    )
-    found[cls.__name__] = [
+for decoder, expected in (decoders | {MultiscaleRidgeClassifier(): {}}).items():
+    results = check_estimator(decoder, expected_failed_checks=expected, on_fail=None, on_skip=None)
+    found[type(decoder).__name__] = [
         (result["check_name"], result["status"], repr(result["exception"])) for result in results
     ]
 print(json.dumps(found))
@@ -191,8 +195,13 @@ def suite_results():
 class TestScikitLearnSuite:
     """Features without a grid train the dense layers alone, and so the whole suite runs."""
 
+    def test_the_ridge_passes_all_of_it(self, suite_results):
+        results = suite_results["MultiscaleRidgeClassifier"]
+        assert not [result for result in results if result[1] != "passed"]
+        assert len(results) >= 50
+
     @pytest.mark.parametrize("name", ["SlabCNNClassifier", "VolumeCNNClassifier"])
-    def test_a_classifier_passes_all_but_what_is_declared(self, suite_results, name):
+    def test_a_network_passes_all_but_what_is_declared(self, suite_results, name):
         results = suite_results[name]
         others = [result for result in results if result[1] != "passed"]
         assert {(check, status) for check, status, _ in others} == {
@@ -207,7 +216,7 @@ class TestScikitLearnSuite:
         assert not tags.non_deterministic
         assert not tags.classifier_tags.poor_score
 
-    @pytest.mark.parametrize("name", ["slab cnn", "volume cnn", "zscorer"])
+    @pytest.mark.parametrize("name", ["slab cnn", "volume cnn", "ridge", "zscorer"])
     def test_columns_of_tables_keep_their_names(self, name):
         estimator = clone(ESTIMATORS[name])
         estimator_checks.check_dataframe_column_names_consistency(name, estimator)

@@ -1,4 +1,4 @@
-"""A linear model on the features that a decoder's network sees."""
+"""Linear models on the features that a decoder's network sees."""
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -6,8 +6,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from skfmri.estimators.ridge import MultiscaleRidgeClassifier
 from skfmri.evaluation.folds import is_search
 from skfmri.evaluation.result import DECODER, DUMMY
+from skfmri.pipeline import DecodingPipeline
+from skfmri.preprocessing import VoxelZScorer
 
 
 def linear_baseline(estimator):
@@ -33,14 +36,43 @@ def linear_baseline(estimator):
     >>> list(linear_baseline(make_pipeline(VoxelZScorer(), SlabCNNClassifier())).named_steps)
     ['voxelzscorer', 'flatten', 'linear']
     """
-    if is_search(estimator):
-        estimator = estimator.estimator
+    steps, memory = _steps_before_classifier(estimator)
     flatten = ("flatten", FunctionTransformer(flatten_samples))
     linear = ("linear", LogisticRegression(max_iter=1000))
+    if steps is None:
+        return Pipeline([flatten, ("scale", StandardScaler()), linear])
+    return Pipeline([*steps, flatten, linear], memory=memory)
+
+
+def multiscale_baseline(estimator):
+    """Return a pipeline that ends in a multiscale ridge on the slab or volume the network sees.
+
+    Parameters
+    ----------
+    estimator : classifier, pipeline or search
+        As for `linear_baseline`.
+
+    Returns
+    -------
+    pipeline : skfmri.DecodingPipeline
+        Unfitted; it has no validation set, but its fit takes groups.
+    """
+    steps, memory = _steps_before_classifier(estimator)
+    if steps is None:
+        steps = [("scale", VoxelZScorer(std_threshold=None, mean_threshold=None))]
+    return DecodingPipeline([*steps, ("ridge", MultiscaleRidgeClassifier())], memory=memory)
+
+
+def _steps_before_classifier(estimator):
+    """Return clones of the steps of a pipeline but the last, None without one, and its memory."""
+    if is_search(estimator):
+        estimator = estimator.estimator
     if hasattr(estimator, "steps"):
-        steps = [*clone(estimator).steps[:-1], flatten, linear]
-        return Pipeline(steps, memory=estimator.memory)
-    return Pipeline([flatten, ("scale", StandardScaler()), linear])
+        return clone(estimator).steps[:-1], estimator.memory
+    return None, None
+
+
+BASELINES = {"linear": linear_baseline, "multiscale": multiscale_baseline}
 
 
 def flatten_samples(X):
@@ -54,7 +86,7 @@ def baselines_by_name(baseline, estimator):
 
     Parameters
     ----------
-    baseline : {"linear"}, estimator, dict of str to estimator, or None
+    baseline : {"linear", "multiscale"}, list of these, estimator, dict of str to estimator, or None
         As in `evaluate_decoder`.
     estimator : classifier, pipeline or search
         The decoder.
@@ -65,13 +97,15 @@ def baselines_by_name(baseline, estimator):
     """
     if baseline is None:
         return {}
-    if isinstance(baseline, str):
-        if baseline != "linear":
+    if isinstance(baseline, (str, list, tuple)):
+        names = [baseline] if isinstance(baseline, str) else baseline
+        unknown = [name for name in names if not isinstance(name, str) or name not in BASELINES]
+        if unknown:
             raise ValueError(
-                f"Unknown baseline {baseline!r}. Pass 'linear', an estimator, a dict of names and "
-                "estimators, or None."
+                f"Unknown baseline {unknown[0]!r}. Pass 'linear', 'multiscale', a list of both, an "
+                "estimator, a dict of names and estimators, or None."
             )
-        return {"linear": linear_baseline(estimator)}
+        return {name: BASELINES[name](estimator) for name in names}
     baselines = {"baseline": baseline} if isinstance(baseline, BaseEstimator) else dict(baseline)
     taken = {DECODER, DUMMY} & baselines.keys()
     if taken:

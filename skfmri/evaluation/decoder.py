@@ -13,11 +13,7 @@ from skfmri.evaluation.baseline import baselines_by_name
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
 from skfmri.evaluation.folds import grouped_splits
 from skfmri.evaluation.ledger import Ledger
-from skfmri.evaluation.permutation import (
-    permutation_test_by_refits,
-    permutation_test_of_predictions,
-    why_untested,
-)
+from skfmri.evaluation.permutation import plan_chance_test
 from skfmri.evaluation.result import DECODER, DUMMY, DecodingResult
 from skfmri.evaluation.scoring import make_scorer_of
 from skfmri.evaluation.tables import (
@@ -32,12 +28,7 @@ from skfmri.evaluation.tables import (
 )
 from skfmri.evaluation.units import Units
 from skfmri.preprocessing.cut_groups import carry_groups
-from skfmri.statistics import (
-    FEWEST_BOOTSTRAPS,
-    exchangeable_units,
-    label_stretches,
-    permutation_scheme,
-)
+from skfmri.statistics import FEWEST_BOOTSTRAPS
 
 
 def evaluate_decoder(
@@ -84,9 +75,10 @@ def evaluate_decoder(
         one that is tested. A scorer gets recorded outputs instead of the estimator and positions
         instead of X, so it can use `predict`, `predict_proba` and `decision_function`, but not the
         volumes.
-    baseline : {"linear"}, estimator, dict of str to estimator, or None, default="linear"
-        What to compare with. "linear" is `linear_baseline` of the estimator. A dummy that knows
-        only the class balance is always included.
+    baseline : {"linear", "multiscale"}, list of these, estimator, dict or None, default="linear"
+        What to compare with; a dict has one estimator per name. "linear" is `linear_baseline` of
+        the estimator; "multiscale" is its pipeline with a `MultiscaleRidgeClassifier` in place of
+        the classifier. A dummy that knows only the class balance is always included.
     blocks : array-like of shape (n_samples,), default=None
         Stretches of samples that share a label within a group, such as stimulation blocks, and that
         permutations keep together. None takes samples that follow each other with one label, since
@@ -167,20 +159,16 @@ def evaluate_decoder(
     """
     y, groups = find_labels_and_groups(X, y, groups)
     X = carry_groups(X, groups)
-    check_number(n_permutations, "n_permutations", least=0)
-    scheme = _scheme(permutation, y, groups, blocks, n_permutations)
-    if blocks is None:
-        blocks = label_stretches(y, groups)
+    chance = plan_chance_test(
+        *(permutation, y, groups, blocks), n_permutations=n_permutations, confidence=confidence
+    )
     check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     # An iterator of splits becomes a list, since permutations may ask again.
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
     splits = grouped_splits(X, y, groups, cv)
     score, metrics = make_scorer_of(scoring)
-    models = {
-        DECODER: estimator,
-        **baselines_by_name(baseline, estimator),
-        DUMMY: DummyClassifier(),
-    }
+    baselines = baselines_by_name(baseline, estimator)
+    models = {DECODER: estimator, **baselines, DUMMY: DummyClassifier()}
     free = ("random_state",) if random_state is None else ()
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0] >> 1)
@@ -188,13 +176,8 @@ def evaluate_decoder(
     with _opened(ledger, begun_with, free) as book:
         if book is not None:
             random_state = book.identity["random_state"]
-        units = Units(
-            *(X, groups, splits),
-            random_state=random_state,
-            ledger=book,
-            n_jobs=n_jobs,
-            on_fitted=on_fitted,
-        )
+        options = {"ledger": book, "n_jobs": n_jobs, "on_fitted": on_fitted}
+        units = Units(X, groups, splits, random_state=random_state, **options)
         reasons = {}
         score_fold = partial(score, reasons=reasons)
         row_of = partial(fold_row, splits=splits, y=y, groups=groups, score=score_fold)
@@ -202,24 +185,16 @@ def evaluate_decoder(
         folds = fold_table(outcomes, row_of)
         warn_of_undefined(folds, metrics, reasons)
         permutation_test = untested = None
-        if permutation is not None and n_permutations:
-            permutation_test = permutation_test_by_refits(
-                *(folds, metrics[0], score, units, estimator, y),
-                blocks=blocks,
-                scheme=scheme,
+        if n_permutations:
+            permutation_test = chance.by_refits(
+                *(folds, metrics[0], score, units, estimator),
                 splits_of=lambda shuffled: grouped_splits(X, shuffled, groups, cv),
                 n_permutations=n_permutations,
             )
-    if permutation is not None and permutation_test is None:
-        level = 1 - confidence
-        untested = why_untested(folds, metrics[0], y, groups, blocks, scheme, level)
-        if untested is None:
-            permutation_test = permutation_test_of_predictions(
-                *(folds, metrics[0], score, outcomes[DECODER], splits, y, groups),
-                blocks=blocks,
-                scheme=scheme,
-                random_state=random_state,
-            )
+    if chance is not None and permutation_test is None:
+        permutation_test, untested = chance.of_predictions(
+            *(folds, metrics[0], score, outcomes[DECODER], splits, random_state)
+        )
     group_scores = group_table(outcomes, splits, y, groups, score, metrics)
     bootstrap = {
         "n_bootstraps": n_bootstraps,
@@ -250,24 +225,6 @@ def _all_outcomes(units, models, y, row_of, on_fold):
         if on_fold is not None:
             on_fold(row_of(name, fold, outcome))
     return outcomes
-
-
-def _scheme(permutation, y, groups, blocks, n_permutations):
-    """Return how labels are permuted, or None if they all are equal or no test is wanted.
-
-    Labels that cannot be exchanged are noticed before hours of work.
-    """
-    if permutation is None:
-        if n_permutations:
-            raise ValueError(
-                f"n_permutations is {n_permutations}, but permutation is None, which makes no "
-                'test. Pass permutation="auto".'
-            )
-        return None
-    if not n_permutations and len(np.unique(y)) == 1:
-        return None
-    exchangeable_units(y, groups, blocks=blocks, scheme=permutation)
-    return permutation_scheme(y, groups)
 
 
 def _opened(path, begun_with, free):

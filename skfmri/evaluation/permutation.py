@@ -1,140 +1,188 @@
 """Tests of an evaluation's first metric against shuffled labels."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from scipy.special import gammaln
 
+from skfmri._validation import check_number
 from skfmri.evaluation.result import DECODER
 from skfmri.evaluation.scoring import chance_level
 from skfmri.statistics import (
     exchangeable_units,
+    label_stretches,
+    permutation_scheme,
     prediction_permutation_test,
     sequential_permutation_test,
 )
 
-# How often the labels of kept predictions are shuffled; less often for metrics that call a scorer of
-# scikit-learn each time.
+# How often the labels of kept predictions are shuffled; less often for metrics that call a scorer
+# of scikit-learn each time.
 N_PERMUTATIONS, N_SLOW_PERMUTATIONS = 1000, 200
 # Labels held at once.
 N_HELD = 4_000_000
 
 
-def permutation_test_by_refits(
-    folds, metric, score, units, estimator, y, *, blocks, scheme, splits_of, n_permutations
-):
-    """Return the test of the decoder's mean score against refits, or None if it has no mean.
+@dataclass(frozen=True)
+class ChanceTest:
+    """How labels are shuffled to test the decoder's score.
 
     Parameters
     ----------
-    folds, metric, score
-        As in `permutation_test_of_predictions`.
-    units : Units
-        Fits the decoder.
-    estimator : classifier
-        The decoder.
-    y : ndarray of shape (n_samples,)
-        Labels.
-    blocks, scheme
-        As in `permute_labels`.
-    splits_of : callable
-        Returns the splits for given labels.
-    n_permutations : int
-        Largest number of permutations.
-
-    Returns
-    -------
-    test : PermutationTest or None
-    """
-    scores = folds.loc[folds["model"] == DECODER, metric]
-    if scores.isna().any():
-        return None
-    permuted = units.permuted_scores(
-        estimator, y, score, metric, blocks=blocks, scheme=scheme, splits_of=splits_of
-    )
-    test = sequential_permutation_test(scores.mean(), permuted, n_permutations=n_permutations)
-    return test._replace(scheme=scheme)
-
-
-def why_untested(folds, metric, y, groups, blocks, scheme, level):
-    """Return why kept predictions cannot be tested, or None if they can be.
-
-    Parameters
-    ----------
-    folds : pandas.DataFrame
-        One row per model and fold.
-    metric : str
-        The metric to test.
-    y, groups, blocks : ndarray of shape (n_samples,)
-        Labels, groups and what permutations keep together.
-    scheme : {"within", "groups"} or None
-        From `permutation_scheme`; None if all labels are equal.
-    level : float
-        Largest p that counts as better than chance.
-
-    Returns
-    -------
-    reason : str or None
-    """
-    if not math.isfinite(chance_level(y, metric)):
-        return f"{metric} has no known chance level. Set n_permutations to compare it with refits."
-    of_decoder = folds[folds["model"] == DECODER]
-    if of_decoder[metric].isna().any():
-        return f"{metric} is not defined in every fold."
-    if "diverged" in of_decoder and of_decoder["diverged"].any():
-        return "the network diverged."
-    if scheme is None:
-        return "all samples share one label."
-    n_partitions = _count_partitions(y, groups, blocks, scheme)
-    if n_partitions * level < 1:
-        where = "among groups" if scheme == "groups" else "within groups"
-        return (
-            f"exchanging labels {where} gives only {n_partitions:.0f} different partitions of the "
-            f"samples, too few for p to reach {level:.2g}. Use more groups or smaller blocks."
-        )
-    return None
-
-
-def _count_partitions(y, groups, blocks, scheme):
-    """Return how many permutations of the labels are not just other names of the classes."""
-    log_count = -gammaln(1 + len(np.unique(y)))
-    for labels, _, _ in exchangeable_units(y, groups, blocks=blocks, scheme=scheme):
-        _, counts = np.unique(labels, return_counts=True)
-        log_count += gammaln(1 + len(labels)) - gammaln(1 + counts).sum()
-    return math.floor(math.exp(min(log_count, 700)) + 1e-6)
-
-
-def permutation_test_of_predictions(
-    folds, metric, score, outcomes, splits, y, groups, *, blocks, scheme, random_state
-):
-    """Return the test of the decoder's predictions, which are kept, against shuffled labels.
-
-    Parameters
-    ----------
-    folds : pandas.DataFrame
-        One row per model and fold.
-    metric : str
-        The metric to test.
-    score : callable
-        From `make_scorer_of`.
-    outcomes : list of dict
-        Of the decoder, one per split.
-    splits : list of (ndarray, ndarray)
-        Training and test indices.
     y, groups : ndarray of shape (n_samples,)
         Labels and groups.
-    blocks, scheme
-        As in `permute_labels`.
-    random_state : int
-        Draws the permutations.
+    blocks : ndarray of shape (n_samples,)
+        What permutations keep together.
+    scheme : {"within", "groups"} or None
+        How labels are permuted; None if all are equal.
+    level : float
+        Largest p that counts as better than chance.
+    """
+
+    y: np.ndarray
+    groups: np.ndarray
+    blocks: np.ndarray
+    scheme: str | None
+    level: float
+
+    def by_refits(self, folds, metric, score, units, estimator, *, splits_of, n_permutations):
+        """Return the test that fits the decoder anew, or None if the metric is undefined.
+
+        Parameters
+        ----------
+        folds : pandas.DataFrame
+            One row per model and fold.
+        metric : str
+            The metric to test.
+        score : callable
+            From `make_scorer_of`.
+        units : Units
+            Fits the decoder.
+        estimator : classifier
+            The decoder.
+        splits_of : callable
+            Returns the splits for given labels.
+        n_permutations : int
+            Largest number of permutations.
+
+        Returns
+        -------
+        test : PermutationTest or None
+        """
+        scores = folds.loc[folds["model"] == DECODER, metric]
+        if scores.isna().any():
+            return None
+        permuted = units.permuted_scores(
+            *(estimator, self.y, score, metric),
+            blocks=self.blocks,
+            scheme=self.scheme,
+            splits_of=splits_of,
+        )
+        test = sequential_permutation_test(scores.mean(), permuted, n_permutations=n_permutations)
+        return test._replace(scheme=self.scheme)
+
+    def of_predictions(self, folds, metric, score, outcomes, splits, random_state):
+        """Return the test that keeps the predictions, and why there is none if there is none.
+
+        Parameters
+        ----------
+        folds, metric, score
+            As in `by_refits`.
+        outcomes : list of dict
+            Of the decoder, one per split.
+        splits : list of (ndarray, ndarray)
+            Training and test indices.
+        random_state : int
+            Draws the permutations.
+
+        Returns
+        -------
+        test : PermutationTest or None
+        untested : str or None
+        """
+        of_decoder = folds[folds["model"] == DECODER]
+        untested = self._why_untested(of_decoder, metric)
+        if untested is not None:
+            return None, untested
+        classes, codes = np.unique(self.y, return_inverse=True)
+        true_scores = of_decoder[metric].to_numpy()
+        scorers, n_permutations = _fold_scorers(
+            metric, score, outcomes, splits, codes, classes, true_scores
+        )
+        sets = exchangeable_units(codes, self.groups, blocks=self.blocks, scheme=self.scheme)
+        rng, permuted = np.random.default_rng(random_state), []
+        for labels in _permutations(codes, sets, n_permutations, rng):
+            of_folds = [
+                scorer(labels[:, test]) for scorer, (_, test) in zip(scorers, splits, strict=True)
+            ]
+            permuted.append(np.mean(of_folds, axis=0))
+        test = prediction_permutation_test(true_scores.mean(), np.concatenate(permuted))
+        return test._replace(scheme=self.scheme), None
+
+    def _why_untested(self, of_decoder, metric):
+        if not math.isfinite(chance_level(self.y, metric)):
+            return (
+                f"{metric} has no known chance level. Set n_permutations to compare it with refits."
+            )
+        if of_decoder[metric].isna().any():
+            return f"{metric} is not defined in every fold."
+        if "diverged" in of_decoder and of_decoder["diverged"].any():
+            return "the network diverged."
+        if self.scheme is None:
+            return "all samples share one label."
+        n_partitions = self._count_partitions()
+        if n_partitions * self.level >= 1:
+            return None
+        where = "among groups" if self.scheme == "groups" else "within groups"
+        return (
+            f"exchanging labels {where} gives only {n_partitions} different partitions of the "
+            f"samples, too few for p to reach {self.level:.2g}. Use more groups or smaller blocks."
+        )
+
+    def _count_partitions(self):
+        """Return how many permutations of the labels are not just other names of the classes."""
+        log_count = -gammaln(1 + len(np.unique(self.y)))
+        sets = exchangeable_units(self.y, self.groups, blocks=self.blocks, scheme=self.scheme)
+        for labels, _, _ in sets:
+            _, counts = np.unique(labels, return_counts=True)
+            log_count += gammaln(1 + len(labels)) - gammaln(1 + counts).sum()
+        return math.floor(math.exp(min(log_count, 700)) + 1e-6)
+
+
+def plan_chance_test(permutation, y, groups, blocks, *, n_permutations, confidence):
+    """Return how labels are shuffled, or None if no test is wanted.
+
+    Labels that cannot be exchanged are noticed here, before hours of work.
+
+    Parameters
+    ----------
+    permutation, y, groups, blocks, n_permutations, confidence
+        As in `evaluate_decoder`.
 
     Returns
     -------
-    test : PermutationTest
+    test : ChanceTest or None
     """
-    true_scores = folds.loc[folds["model"] == DECODER, metric].to_numpy()
-    classes, codes = np.unique(y, return_inverse=True)
+    check_number(n_permutations, "n_permutations", least=0)
+    if permutation is None:
+        if n_permutations:
+            raise ValueError(
+                f"n_permutations is {n_permutations}, but permutation is None, which makes no "
+                'test. Pass permutation="auto".'
+            )
+        return None
+    scheme = None
+    if n_permutations or len(np.unique(y)) > 1:
+        exchangeable_units(y, groups, blocks=blocks, scheme=permutation)
+        scheme = permutation_scheme(y, groups)
+    blocks = label_stretches(y, groups) if blocks is None else np.asarray(blocks)
+    return ChanceTest(y, groups, blocks, scheme, 1 - confidence)
+
+
+def _fold_scorers(metric, score, outcomes, splits, codes, classes, true_scores):
+    """Return for each fold a function of labels that gives scores, and how often to call them."""
     quick = QUICK_SCORES.get(metric)
     scorers = []
     for outcome, (_, test), true_score in zip(outcomes, splits, true_scores, strict=True):
@@ -145,16 +193,7 @@ def permutation_test_of_predictions(
         if scorer is None or not np.isclose(scorer(codes[None, test])[0], true_score):
             quick, scorer = None, partial(_score_each, metric, score, outcome, classes)
         scorers.append(scorer)
-    n_permutations = N_SLOW_PERMUTATIONS if quick is None else N_PERMUTATIONS
-    sets = exchangeable_units(codes, groups, blocks=blocks, scheme=scheme)
-    rng, permuted = np.random.default_rng(random_state), []
-    for labels in _permutations(codes, sets, n_permutations, rng):
-        of_folds = [
-            scorer(labels[:, test]) for scorer, (_, test) in zip(scorers, splits, strict=True)
-        ]
-        permuted.append(np.mean(of_folds, axis=0))
-    test = prediction_permutation_test(true_scores.mean(), np.concatenate(permuted))
-    return test._replace(scheme=scheme)
+    return scorers, N_SLOW_PERMUTATIONS if quick is None else N_PERMUTATIONS
 
 
 def _permutations(codes, sets, n_permutations, rng):

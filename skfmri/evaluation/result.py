@@ -218,7 +218,8 @@ def describe_result(result):
     description : dict
         ``summary``, the rows of that table with None for NaN; ``sentences``; ``n_folds``,
         ``n_groups``, ``confidence``, ``random_state``; ``permutation_test``, which is None or has
-        ``p_value``, ``n_permutations``, ``scheme``, "within" or "groups", and ``refitted``; ``untested``, why there is none.
+        ``p_value``, ``n_permutations``, ``scheme``, "within" or "groups", and ``refitted``;
+        ``untested``, why there is none.
     """
     test = result.permutation_test
     permutation_test = None

@@ -1,0 +1,477 @@
+"""Ridge regression on kernels of samples at several smoothness scales.
+
+The model of one scale predicts which class a sample belongs to (1 for its class, 0 for the others)
+from smoothed voxels, by ridge regression with an intercept that is not penalised. The n x n kernel
+of the samples holds all that this needs, however many voxels there are. With U and w the
+eigenvectors and eigenvalues of the centred kernel, and Y the targets,
+
+- the fitted model weights the training samples by ``U (w + alpha)^-1 U' Y``;
+- the hat matrix is ``H = 1/n + U w (w + alpha)^-1 U'``;
+- the model fitted without the group g predicts ``Y_g - (I - H_gg)^-1 (Y - H Y)_g`` for it. This is
+  exact: no refit is needed.
+
+U and w depend on neither labels nor strength, so trying many strengths is cheap, as is fitting
+many permutations of the labels.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize_scalar, nnls
+from scipy.special import logsumexp
+
+BATCH_BYTES = 8 * 1024**2
+# Numbers in the largest array that fits to many label vectors hold at once.
+MOST_SCORES = 2**22
+# Widths of smoothing are cut off at this many sigma.
+TRUNCATE = 3
+LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 1e-4, 1e2
+
+
+class Spectrum(NamedTuple):
+    """A kernel of training samples, centred and divided by its mean diagonal.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_samples,)
+        Eigenvalues.
+    vectors : ndarray of shape (n_samples, n_samples)
+        Eigenvectors in columns.
+    norm : float
+        Mean diagonal of the centred kernel, or 1 if that is 0.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+    norm: float
+
+
+class RidgeFit(NamedTuple):
+    """A mixture of ridge models. With many label vectors all arrays have one more axis in front.
+
+    Attributes
+    ----------
+    duals : ndarray of shape (n_scales, n_samples, n_classes)
+        Weights of the training samples, for kernels that are neither centred nor normalised: the
+        scores of other samples are the sum of ``kernel @ dual`` over the scales, plus `offset`.
+    offset : ndarray of shape (n_classes,)
+        Scores of the mean training sample.
+    alpha : ndarray of shape (n_scales,)
+        Strength of each scale, in units of the mean diagonal of its kernel.
+    mixture : ndarray of shape (n_scales,)
+        Weight of each scale; they sum to 1.
+    temperature : float
+        Divides the mixture of predictions, which gives scores whose softmax are probabilities.
+    left_out : ndarray of shape (n_samples, n_classes)
+        Scores of each training sample by the models fitted without its group.
+    """
+
+    duals: np.ndarray
+    offset: np.ndarray
+    alpha: np.ndarray
+    mixture: np.ndarray
+    temperature: np.ndarray
+    left_out: np.ndarray
+
+
+def centred_batches(X, mean):
+    """Yield consecutive parts of samples in float64, without their mean.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Samples.
+    mean : ndarray of shape X.shape[1:], float64
+        What to subtract.
+
+    Yields
+    ------
+    part : slice
+        Which samples.
+    batch : ndarray of shape (n_batch, ...), float64
+    """
+    size = max(1, BATCH_BYTES // (8 * max(1, mean.size)))
+    for start in range(0, len(X), size):
+        part = slice(start, start + size)
+        yield part, X[part] - mean
+
+
+def mean_sample(X):
+    """Return the mean of samples in float64, exactly that of each voxel that is constant.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Samples, read in batches.
+
+    Returns
+    -------
+    mean : ndarray of shape X.shape[1:]
+    """
+    first = X[0].astype(np.float64)
+    return first + sum(batch.sum(axis=0) for _, batch in centred_batches(X, first)) / len(X)
+
+
+def smooth(volumes, sigma):
+    """Return volumes after Gaussian smoothing; beyond the grid there are zeros.
+
+    Parameters
+    ----------
+    volumes : ndarray of shape (n, ...)
+        Volumes, slabs or maps. Along axes of length 1, and without a grid, nothing is smoothed.
+    sigma : float
+        Standard deviation of the Gaussian in voxels.
+
+    Returns
+    -------
+    smoothed : ndarray of the same shape and data type
+        With these boundaries smoothing is a symmetric matrix: it is its own transpose.
+    """
+    if not sigma or volumes.ndim < 3:
+        return volumes
+    sigmas = [0, *(sigma if length > 1 else 0 for length in volumes.shape[1:])]
+    return gaussian_filter(volumes, sigmas, mode="constant", truncate=TRUNCATE)
+
+
+def smoothed_kernel(X, mean, sigma):
+    """Return the linear kernel of samples after centring and smoothing.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...), float32 or float64
+        Samples. A few planes along axis 1 are smoothed at a time, for all samples.
+    mean : ndarray of shape X.shape[1:], float64
+        What to subtract: the mean of the training samples.
+    sigma : float
+        Smoothing in voxels.
+
+    Returns
+    -------
+    kernel : ndarray of shape (n_samples, n_samples), float64
+        Products of a few planes are in the data type of X.
+    """
+    n, n_planes = X.shape[:2]
+    # Planes that take no more memory than the kernel, unless that is small.
+    at_once = max(1, int(max(BATCH_BYTES, 8 * n**2) // max(1, X[:, :1].nbytes)))
+    # As far as smoothing reaches.
+    margin = int(TRUNCATE * sigma + 0.5) if X.ndim > 2 else 0
+    kernel = np.zeros((n, n))
+    for start in range(0, n_planes, at_once):
+        first = max(0, start - margin)
+        planes = slice(first, start + at_once + margin)
+        centred = np.subtract(X[:, planes], mean[planes], dtype=X.dtype, casting="same_kind")
+        block = smooth(centred, sigma)[:, start - first :][:, :at_once].reshape(n, -1)
+        kernel += block @ block.T
+    return kernel
+
+
+def decompose(kernel):
+    """Return the eigenvalues and eigenvectors of a kernel of training samples.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (n_samples, n_samples)
+        Inner products of the training samples.
+
+    Returns
+    -------
+    spectrum : Spectrum
+    """
+    centred = kernel - kernel.mean(axis=0)
+    centred -= centred.mean(axis=1, keepdims=True)
+    norm = float(np.trace(centred)) / len(kernel) or 1.0
+    values, vectors = np.linalg.eigh(centred / norm)
+    return Spectrum(np.maximum(values, 0), vectors, norm)
+
+
+def left_out_predictions(spectrum, targets, groups, alphas):
+    """Yield for each strength what ridge models predict for the groups they are not fitted to.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        Of the kernel of all samples.
+    targets : ndarray of shape (n_samples, n_targets)
+        Targets of the regression.
+    groups : ndarray of shape (n_samples,)
+        Groups, of which there are at least two.
+    alphas : iterable of float
+        Strengths, above 0.
+
+    Yields
+    ------
+    predictions : ndarray of shape (n_samples, n_targets)
+    """
+    values, vectors, _ = spectrum
+    n = len(values)
+    projected = vectors.T @ targets
+    for alpha in alphas:
+        shares = values / (values + alpha)
+        residuals = targets - targets.mean(axis=0) - vectors @ (shares[:, None] * projected)
+        predictions = np.empty_like(residuals)
+        for members in _members_by_size(groups):
+            rows = vectors[members]
+            hat = (rows * shares) @ rows.mT + 1 / n
+            errors = np.linalg.solve(np.eye(hat.shape[-1]) - hat, residuals[members])
+            predictions[members] = targets[members] - errors
+        yield predictions
+
+
+def can_be_left_out(labels, groups):
+    """Return which samples have others of their class in other groups.
+
+    Without these, a model that is fitted without the group of a sample does not know its class.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,), int
+        Positions of the classes.
+    groups : ndarray of shape (n_samples,)
+        Groups.
+
+    Returns
+    -------
+    is_known : ndarray of shape (n_samples,), bool
+    """
+    pairs = np.unique(np.column_stack([labels, np.unique(groups, return_inverse=True)[1]]), axis=0)
+    return np.bincount(pairs[:, 0])[labels] > 1
+
+
+def fit_ridge(spectra, labels, groups, alphas, n_classes):
+    """Fit a ridge model to each of several kernels, then mix their predictions.
+
+    Predictions for left-out groups decide: the strength of each scale is the one of least squared
+    error; the mixture is the combination of least squared error without negative weights [1]_; the
+    temperature gives the least log loss, with the targets of Platt [2]_, which keep it finite if
+    classes are separated perfectly.
+
+    Parameters
+    ----------
+    spectra : sequence of Spectrum
+        One for each scale.
+    labels : ndarray of shape (n_samples,) or (n_labelings, n_samples), int
+        Positions of the classes; several label vectors are fitted independently of each other.
+    groups : ndarray of shape (n_samples,)
+        Groups.
+    alphas : sequence of float
+        Strengths to choose from, in units of the mean diagonal of the centred kernel.
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    fit : RidgeFit
+
+    Raises
+    ------
+    ValueError
+        If no class occurs in more than one group.
+
+    References
+    ----------
+    .. [1] Breiman, L. (1996). Stacked regressions. Machine Learning, 24, 49-64.
+       https://doi.org/10.1007/BF00117832
+    .. [2] Platt, J. (1999). Probabilistic outputs for support vector machines and comparisons to
+       regularized likelihood methods. In Advances in Large Margin Classifiers, 61-74. MIT Press.
+    """
+    labelings = np.atleast_2d(labels)
+    known = np.array([can_be_left_out(each, groups) for each in labelings])
+    if not known.any(axis=1).all():
+        raise ValueError(
+            "No class occurs in more than one group, so no left-out group can be predicted. Use "
+            "smaller groups."
+        )
+    targets = (labelings.T[:, :, None] == np.arange(n_classes)).astype(float)
+    chosen = [_choose_strength(each, targets, groups, alphas, known.T) for each in spectra]
+    predictions = np.array([left_out for _, left_out in chosen])
+    alpha = np.array([strengths for strengths, _ in chosen]).T
+    mixture, temperature = np.empty_like(alpha), np.empty(len(labelings))
+    for i, (each, is_known) in enumerate(zip(labelings, known, strict=True)):
+        usable = predictions[:, is_known, i]
+        mixture[i] = _mix(usable, targets[is_known, i])
+        mixed = np.tensordot(mixture[i], usable, axes=1)
+        temperature[i] = _choose_temperature(mixed, each[is_known])
+    weights = mixture / temperature[:, None]
+    duals = [
+        weights[:, i, None, None] * _dual_coefficients(spectrum, targets, alpha[:, i])
+        for i, spectrum in enumerate(spectra)
+    ]
+    fit = RidgeFit(
+        duals=np.stack(duals, axis=1),
+        offset=targets.mean(axis=0) / temperature[:, None],
+        alpha=alpha,
+        mixture=mixture,
+        temperature=temperature,
+        left_out=np.einsum("ls,snlc->lnc", weights, predictions),
+    )
+    return fit if np.ndim(labels) > 1 else RidgeFit(*(array[0] for array in fit))
+
+
+def scores_of_labelings(X, X_test, labelings, groups, scales, alphas):
+    """Return scores of test samples after a fit to each of many label vectors.
+
+    Samples are smoothed and kernels decomposed once for all of them, so a permutation of the
+    labels costs a few products of matrices instead of a fit.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...), float32 or float64
+        Training samples.
+    X_test : ndarray of shape (n_test, ...)
+        Test samples on the same grid.
+    labelings : ndarray of shape (n_labelings, n_samples), int
+        Positions of the classes.
+    groups : ndarray of shape (n_samples,)
+        Groups of the training samples.
+    scales : sequence of float
+        Smoothing in voxels.
+    alphas : sequence of float
+        Strengths to choose from.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_labelings, n_test, n_classes)
+        Logarithms of probabilities, up to a constant for each sample.
+    """
+    n, n_classes = len(X), int(labelings.max()) + 1
+    mean = mean_sample(X)
+    together = np.concatenate([X, X_test])
+    spectra, test_kernels = [], []
+    for sigma in scales:
+        kernel = smoothed_kernel(together, mean, sigma)
+        spectra.append(decompose(kernel[:n, :n]))
+        test_kernels.append(kernel[n:, :n])
+    test_kernels = np.array(test_kernels)
+    scores = np.empty((len(labelings), len(X_test), n_classes))
+    at_once = max(1, MOST_SCORES // (len(scales) * n * n_classes))
+    for start in range(0, len(labelings), at_once):
+        part = slice(start, start + at_once)
+        fit = fit_ridge(spectra, labelings[part], groups, alphas, n_classes)
+        scores[part] = (test_kernels @ fit.duals).sum(axis=1) + fit.offset[:, None]
+    return scores
+
+
+def voxel_weights(X, mean, scales, duals):
+    """Return the weights of voxels that give the same scores as weights of training samples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Training samples.
+    mean : ndarray of shape X.shape[1:]
+        Mean of the training samples.
+    scales : sequence of float
+        Smoothing in voxels.
+    duals : ndarray of shape (n_scales, n_samples, n_classes)
+        As in `RidgeFit`.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_classes, *X.shape[1:])
+        Weights of voxels that are not smoothed: the smoothing is in the weights.
+    """
+    maps = np.zeros((*duals.shape[::2], mean.size))
+    for part, batch in centred_batches(X, mean):
+        maps += duals[:, part].mT @ batch.reshape(len(batch), -1)
+    maps = maps.reshape(*maps.shape[:2], *mean.shape)
+    # Once for the training samples, and once for those that the weights are applied to.
+    return sum(
+        smooth(smooth(of_scale, sigma), sigma) for sigma, of_scale in zip(scales, maps, strict=True)
+    )
+
+
+def activation_patterns(X, mean, weights):
+    """Return the patterns of Haufe et al. that correspond to the weights of a linear model.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Training samples.
+    mean : ndarray of shape X.shape[1:]
+        Mean of the training samples.
+    weights : ndarray of shape (n_scores, *X.shape[1:])
+        Weights of voxels in each score.
+
+    Returns
+    -------
+    patterns : ndarray of shape (n_scores, *X.shape[1:])
+        Change of each voxel per unit of each score: the covariance of scores and voxels, divided
+        by that of the scores.
+    """
+    flat = weights.reshape(len(weights), -1)
+    of_scores, with_voxels = np.zeros((len(flat), len(flat))), np.zeros(flat.shape)
+    for _, batch in centred_batches(X, mean):
+        rows = batch.reshape(len(batch), -1)
+        scores = rows @ flat.T
+        of_scores += scores.T @ scores
+        with_voxels += scores.T @ rows
+    # Scores of more than two classes sum to a constant, so their covariance has no inverse.
+    inverse = np.linalg.pinv(of_scores, rcond=1e-10, hermitian=True)
+    return (inverse @ with_voxels).reshape(weights.shape)
+
+
+def _members_by_size(groups):
+    """Return positions of the members of each group: a matrix for all groups of one size."""
+    _, numbers, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(numbers, kind="stable")
+    firsts = np.cumsum(sizes) - sizes
+    return [order[firsts[sizes == size, None] + np.arange(size)] for size in np.unique(sizes)]
+
+
+def _choose_strength(spectrum, targets, groups, alphas, is_known):
+    """Return for each label vector the strength of least error and the left-out predictions.
+
+    `targets` are of shape (n_samples, n_labelings, n_classes), `is_known` of the first two.
+    """
+    best = np.empty_like(targets)
+    least, chosen = np.full((2, targets.shape[1]), np.inf)
+    # Of equal strengths, the largest: the model that does least.
+    alphas = sorted(alphas, reverse=True)
+    columns = targets.reshape(len(targets), -1)
+    of_strengths = left_out_predictions(spectrum, columns, groups, alphas)
+    for alpha, predictions in zip(alphas, of_strengths, strict=True):
+        predictions = predictions.reshape(targets.shape)
+        errors = ((predictions - targets) ** 2).sum(axis=2)
+        error = errors.sum(axis=0, where=is_known)
+        is_better = error < least
+        best[:, is_better] = predictions[:, is_better]
+        least[is_better], chosen[is_better] = error[is_better], alpha
+    return chosen, best
+
+
+def _mix(predictions, targets):
+    """Return weights of several predictions, none negative, of least squared error."""
+    mean = targets.mean(axis=0)
+    columns = (predictions - mean).reshape(len(predictions), -1).T
+    weights, _ = nnls(columns, (targets - mean).ravel())
+    if not weights.any():
+        # No prediction is better than the mean of the targets: take the least wrong.
+        weights[((predictions - targets) ** 2).sum(axis=(1, 2)).argmin()] = 1
+    return weights / weights.sum()
+
+
+def _choose_temperature(predictions, labels):
+    """Return what predictions have to be divided by for the softmax of least log loss."""
+    n_classes = predictions.shape[1]
+    counts = np.bincount(labels, minlength=n_classes)
+    others = 1 / (counts + n_classes)
+    targets = np.repeat(others[labels, None], n_classes, axis=1)
+    targets[np.arange(len(labels)), labels] += 1 - n_classes * others[labels]
+
+    def log_loss(log_temperature):
+        scores = predictions / np.exp(log_temperature)
+        return (logsumexp(scores, axis=1) - (targets * scores).sum(axis=1)).mean()
+
+    bounds = np.log([LEAST_TEMPERATURE, LARGEST_TEMPERATURE])
+    return np.exp(minimize_scalar(log_loss, bounds=bounds, method="bounded").x)
+
+
+def _dual_coefficients(spectrum, targets, alpha):
+    """Return weights of the training samples, of shape (n_labelings, n_samples, n_classes)."""
+    values, vectors, norm = spectrum
+    columns = (targets - targets.mean(axis=0)).reshape(len(targets), -1)
+    projected = (vectors.T @ columns).reshape(targets.shape)
+    projected /= values[:, None, None] + alpha[:, None]
+    duals = vectors @ projected.reshape(len(targets), -1)
+    return duals.reshape(targets.shape).transpose(1, 0, 2) / norm
