@@ -1,5 +1,6 @@
 """Checks on user input, each with its error message."""
 
+import unicodedata
 from numbers import Integral, Number, Real
 
 import numpy as np
@@ -7,11 +8,47 @@ import numpy as np
 GRID_TOLERANCE_MM = 1e-3
 # What NumPy makes of NaN, pandas.NA or NaT in a list with strings. "None" may be a label.
 NAMES_OF_MISSING = ("nan", "<NA>", "NaT")
+MARKS_OF_DIRECTION = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def describe_grid(grid_shape):
     """Return a grid shape as people write it, for example ``40 x 51 x 41``."""
     return " x ".join(str(length) for length in grid_shape)
+
+
+def printable(text):
+    r"""Return a text with escapes such as ``\x1b`` for what would not appear as a character.
+
+    Control characters may move the cursor of a terminal or be forbidden in a page, marks of
+    direction reorder what surrounds them, and bytes of a file name that are not UTF-8 cannot be
+    written.
+
+    Parameters
+    ----------
+    text : object
+        Anything; taken as text.
+
+    Returns
+    -------
+    text : str
+    """
+    text = str(text)
+    return text if text.isascii() and text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character):
+    category, code = unicodedata.category(character), ord(character)
+    if category == "Cs" and 0xDC80 <= code <= 0xDCFF:
+        # Python reads a byte that is not UTF-8 like this.
+        return f"\\x{code - 0xDC00:02x}"
+    is_hidden = category in ("Cc", "Cs", "Zl", "Zp") or character in MARKS_OF_DIRECTION
+    return character.encode("unicode_escape").decode() if is_hidden else character
+
+
+def shortened(text, most=300):
+    """Return a text, without its middle if it is longer than so many characters."""
+    text, half = str(text), most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 def check_same_grid(grid_shape, affine, name, reference_shape, reference_affine, reference_name):

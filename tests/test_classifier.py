@@ -113,6 +113,25 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
         ({"batch_size": 1.5}, TypeError, "batch_size must be an integer"),
         ({"filters": 0}, ValueError, "filters must be an integer of at least 1"),
         ({"learning_rate": 0}, ValueError, "learning_rate must be a number above 0"),
+        (
+            {"learning_rate": np.inf},
+            ValueError,
+            "learning_rate must be .* below 3.4e.38, but is inf",
+        ),
+        (
+            {"learning_rate": 1e39},
+            ValueError,
+            "learning_rate must be .* below 3.4e.38, but is 1e.39",
+        ),
+        ({"learning_rate": np.nan}, ValueError, "learning_rate must be .* but is nan"),
+        ({"learning_rate": -0.1}, ValueError, "learning_rate must be .* but is -0.1"),
+        (
+            {"optimizer": keras.optimizers.SGD(np.inf)},
+            ValueError,
+            "learning_rate of the optimizer must be .* but is inf",
+        ),
+        ({"dropout": np.nan}, ValueError, "dropout must be .* but is nan"),
+        ({"linear_path": np.inf}, ValueError, "linear_path must be .* below inf, but is inf"),
         ({"optimizer": "adams"}, ValueError, "Unknown Keras optimizer 'adams'"),
         ({"optimizer": 3}, TypeError, "optimizer must be a name or a keras"),
         ({"loss": "entropy"}, ValueError, "loss='entropy' is not a function of keras.losses"),
@@ -134,6 +153,40 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
 def test_wrong_parameters_are_refused_in_fit(slabs, tiny, options, error, message):
     with pytest.raises(error, match=message):
         SlabCNNClassifier(**{**tiny, **options}).fit(*slabs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"filters": 10**13},
+        {"filters": [10**13]},
+        {"dense_units": (4, 10**12)},
+        {"kernel_size": 10**9, "padding": "same"},
+        {"kernel_size": [(3, 10**9)], "padding": "same"},
+        {"n_blocks": 40, "padding": "same"},
+    ],
+)
+def test_a_network_that_no_memory_holds_is_refused_with_its_size(slabs, tiny, options):
+    decoder = SlabCNNClassifier(**{**tiny, **options})
+    message = r"The network would have .*e\+\d+ weights, which take .* GB of memory. Choose smaller"
+    with pytest.raises(ValueError, match=message):
+        decoder.build_network((6, 7, 3), n_classes=2)
+    with pytest.raises(ValueError, match=message):
+        decoder.fit(*slabs)
+
+
+def test_more_blocks_than_any_grid_can_be_halved_are_refused():
+    with pytest.raises(ValueError, match=r"n_blocks must be .* below 65, but is 2147483648"):
+        SlabCNNClassifier(n_blocks=2**31).build_network((40, 56, 3), n_classes=2)
+
+
+def test_a_network_is_not_built_in_a_child_that_would_hang(monkeypatch):
+    # As in a child that was forked after TensorFlow had started.
+    monkeypatch.setattr("skfmri.networks.backend._is_late_fork", True)
+    monkeypatch.setattr("skfmri.networks.recipe.Recipe.model", None)
+    monkeypatch.setattr(keras.optimizers, "get", None)
+    with pytest.raises(RuntimeError, match="forked after TensorFlow had been used"):
+        SlabCNNClassifier().build_network((40, 56, 3), n_classes=2)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import pickle
 import signal
@@ -6,6 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 import keras
@@ -19,7 +21,9 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skfmri import SlabCNNClassifier
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
+from skfmri.evaluation.folds import fit_and_predict
 from skfmri.evaluation.ledger import Ledger
+from skfmri.evaluation.outcomes import check_outcome, check_score
 from skfmri.preprocessing import VoxelZScorer
 
 DATA = Path(__file__).parent / "data"
@@ -136,6 +140,146 @@ class TestDamage:
         with pytest.raises(ValueError, match=r"The first line of .* is damaged"):
             reopen(three_records)
         assert three_records.read_bytes() == damaged
+
+
+def forge(path, place, edit):
+    """Change a line of a ledger as somebody would who repairs its checksum."""
+    lines = path.read_bytes().split(b"\n")
+    content = json.loads(lines[place].rpartition(b"\t")[0])
+    text = json.dumps(edit(content) or content).encode()
+    lines[place] = b"%s\t%08x" % (text, zlib.crc32(text))
+    path.write_bytes(b"\n".join(lines))
+
+
+FORGED = {
+    "no arrays": lambda record: record.pop("arrays") and None,
+    "no content": lambda record: record.pop("content") and None,
+    "an array that is not there": lambda record: record.update(content={"array": 7}),
+    "an unknown kind": lambda record: record.update(content={"pickle": "gASV"}),
+    "bytes that are none": lambda record: record.update(arrays=["!"]),
+    "arrays that are none": lambda record: record.update(arrays=["aGVsbG8="], content={"array": 0}),
+    "text that has no bytes": lambda record: record.update(arrays=["\ud800"]),
+}
+
+
+class TestForgery:
+    """Files whose checksums are right, but whose contents no run has written."""
+
+    @pytest.mark.parametrize("what", FORGED)
+    def test_a_record_that_cannot_be_read_is_refused_by_file_and_key(self, three_records, what):
+        forge(three_records, 2, FORGED[what])
+        message = r"record unit1 of .*run.jsonl was altered: .*Delete its line, or choose another"
+        with pytest.raises(ValueError, match=message):
+            reopen(three_records)
+
+    def test_content_that_is_not_what_was_asked_for_is_refused_too(self, three_records):
+        def check(content):
+            return content["score"] < content["limit"]
+
+        with (
+            Ledger(three_records, WORK) as ledger,
+            pytest.raises(ValueError, match=r"record unit1 of .*run.jsonl was altered: 'limit'"),
+        ):
+            ledger.get("unit1", check)
+
+    @pytest.mark.parametrize("value", [3, "text", [3], {"key": 3}, {"kez": "unit1"}, None])
+    def test_a_line_that_is_not_a_record_counts_as_damaged(self, three_records, value):
+        forge(three_records, 2, lambda _: value)
+        if value is None:
+            value = three_records.read_bytes().split(b"\n")
+            value[2] = b"not JSON\t%08x" % zlib.crc32(b"not JSON")
+            three_records.write_bytes(b"\n".join(value))
+        with pytest.warns(UserWarning, match=r"1 records of .*run.jsonl are damaged"):
+            assert reopen(three_records) == [{"score": 0.0}, None, {"score": 2 / 3}]
+
+    @pytest.mark.parametrize("identity", [None, 3, [["samples", "a1"]]])
+    def test_a_first_line_without_an_identity_is_refused(self, three_records, identity):
+        forge(three_records, 0, lambda header: header.update(identity=identity))
+        with pytest.raises(ValueError, match=r"The first line of .*run.jsonl is damaged"):
+            reopen(three_records)
+
+
+class TestJoined:
+    def join(self, path, identity):
+        """Append another ledger to one of three records."""
+        other = path.with_name("other.jsonl")
+        with Ledger(other, identity) as ledger:
+            ledger.add("unit3", {"score": 1.0})
+        path.write_bytes(path.read_bytes() + b"\n" + other.read_bytes())
+
+    def test_the_same_computation_in_two_files_goes_on_from_both(self, three_records):
+        self.join(three_records, WORK)
+        with Ledger(three_records, WORK) as ledger:
+            assert ledger.n_found == 4
+            assert ledger.get("unit3") == {"score": 1.0}
+
+    def test_two_computations_are_refused(self, three_records):
+        self.join(three_records, WORK | {"filters": "16"})
+        before = three_records.read_bytes()
+        with pytest.raises(ValueError, match=r"run.jsonl holds records of several computations"):
+            reopen(three_records)
+        assert three_records.read_bytes() == before
+
+
+class TestOutcomes:
+    def outcome(self, **options):
+        outcome = {
+            "classes": np.array(["cat", "dog"]),
+            "predict": np.array(["cat", "dog", "dog"]),
+            "predict_proba": np.full((3, 2), 0.5, np.float32),
+            "decision_function": np.zeros(3),
+            "seconds_fit": 1.5,
+            "seconds_predict": 0.1,
+            "history": {"loss": [1.0, np.nan], "accuracy": [0.5, 0.6]},
+            "n_epochs": None,
+            "best_params": "C=1",
+        }
+        return {**outcome, **options}
+
+    def test_those_of_fits_are_sound(self):
+        check_outcome(self.outcome(), 3)
+        check_outcome(self.outcome(history={}, n_epochs=4), 3)
+        check_score({"score": np.float64(0.5)})
+        X, y = np.random.default_rng(0).normal(size=(12, 2)), np.arange(12) % 3
+        train, test = np.arange(6), np.arange(6, 12)
+        found = fit_and_predict(LogisticRegression(), X, y, y // 2, train, test)
+        check_outcome(found, 6)
+
+    @pytest.mark.parametrize(
+        ("altered", "message"),
+        [
+            ({"classes": np.zeros((2, 2))}, "classes are not an array"),
+            ({"classes": "ab"}, "classes are not an array"),
+            ({"predict": np.array(["cat"])}, "predict is not an array of 3 samples"),
+            ({"predict": np.array(["cat", "dog", "cow"])}, "predicts 'cow', which is not a class"),
+            ({"predict_proba": np.zeros((3, 3))}, "predict_proba is of 3 classes, not 2"),
+            ({"predict_proba": np.array([["a", "b"]] * 3)}, "predict_proba holds <U1"),
+            ({"decision_function": 0.5}, "decision_function is not an array of 3 samples"),
+            ({"seconds_fit": "long"}, "seconds_fit is 'long'"),
+            ({"history": {"accuracy": [1.0]}}, "history has no loss"),
+            ({"history": {"loss": ["low"]}}, "history of loss holds something else than numbers"),
+            ({"history": {"loss": [1.0], "accuracy": []}}, "curves of different lengths"),
+            ({"n_epochs": 2.5}, "n_epochs is 2.5"),
+            ({"best_params": {}}, "best_params are not text"),
+        ],
+    )
+    def test_altered_ones_are_not(self, altered, message):
+        with pytest.raises(ValueError, match=message):
+            check_outcome(self.outcome(**altered), 3)
+
+    @pytest.mark.parametrize("name", ["classes", "predict", "seconds_fit", "seconds_predict"])
+    def test_those_that_lack_a_part_are_not(self, name):
+        outcome = self.outcome()
+        del outcome[name]
+        with pytest.raises(ValueError, match=f"it has no {name}"):
+            check_outcome(outcome, 3)
+
+    @pytest.mark.parametrize("outcome", [3, {}, {"score": None}, {"score": "high"}])
+    def test_a_score_is_a_number(self, outcome):
+        with pytest.raises(ValueError, match="it has no score"):
+            check_score(outcome)
+        with pytest.raises(ValueError, match="it has no classes"):
+            check_outcome(outcome, 3)
 
 
 class TestIdentity:

@@ -12,6 +12,7 @@ copy the samples. Hence these overrides:
 """
 
 import inspect
+import math
 from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import ClassVar
@@ -32,7 +33,7 @@ from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.estimators.parameter_docs import CLASSIFIERS
 from skfmri.estimators.scikit_learn import parameter_names
 from skfmri.networks.architecture import check_architecture, convolutional_network
-from skfmri.networks.backend import keras, wrappers
+from skfmri.networks.backend import check_fork, keras, wrappers
 from skfmri.networks.linear_path import linear_weights
 from skfmri.networks.recipe import Recipe, freeze, loss_settings, optimizer_settings, train_member
 from skfmri.networks.training import callback_list, mean_history, predict, seed_sequence
@@ -100,7 +101,8 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or the network has more blocks than the grid allows.
+            If a parameter is out of range, the network has more blocks than the grid allows, or its
+            weights would not fit into memory.
 
         Examples
         --------
@@ -109,7 +111,9 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         2345602
         """
         check_number(n_classes, "n_classes", Integral, least=2)
-        return self._recipe(tuple(sample_shape), n_classes, self._check_parameters()[0]).model()
+        recipe = self._recipe(tuple(sample_shape), n_classes, self._check_parameters()[0])
+        recipe.check_size()
+        return recipe.model()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -292,6 +296,9 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
 
     def __skfmri_setstate__(self, state):
         vars(self).update(state)
+        # Made anew when it is asked for.
+        vars(self).pop("_model", None)
+        _check_classes(self.classes_, self.n_classes_)
         self._fitted_recipe = self._current_recipe()
         _check_weights(self._fitted_recipe, self._members, type(self).__name__)
 
@@ -362,6 +369,8 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return keywords
 
     def _check_parameters(self):
+        # First: an optimizer alone may hang where TensorFlow's threads did not survive a fork.
+        check_fork()
         keywords = self._keywords()
         if self.network_function is convolutional_network:
             check_architecture(**keywords)
@@ -369,7 +378,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         check_number(self.epochs, "epochs", Integral, least=1)
         check_number(self.n_members, "n_members", Integral, least=1)
         if self.linear_path is not None:
-            check_number(self.linear_path, "linear_path", Real, above=0)
+            check_number(self.linear_path, "linear_path", Real, above=0, below=math.inf)
         if self.patience is not None:
             check_number(self.patience, "patience", Integral, least=1)
         check_number(self.verbose, "verbose", Integral, least=0)
@@ -377,14 +386,25 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return (*optimizer, loss_settings(self.loss)), learning_rate
 
 
+def _check_classes(classes, n_classes):
+    """Raise ValueError unless classes are one of a kind and as many as a network has outputs."""
+    shape = np.shape(classes)
+    if shape != (n_classes,) or len(set(classes.tolist())) < n_classes:
+        raise ValueError(
+            f"The classes of a network of {n_classes!r} outputs have the shape {shape}, or occur "
+            "twice."
+        )
+
+
 def _check_weights(recipe, members, class_name):
     """Raise ValueError unless the weights of each member fit the network of a recipe."""
+    is_ours = recipe.function is convolutional_network
+    if is_ours:
+        # First, since a network of a thousand million blocks would be built for ever.
+        _check_depth(recipe, members, class_name)
     # Our network is built without memory for its weights, only for their shapes; a network of the
     # user's may compute with its weights while it is being built.
-    scope = nullcontext()
-    if recipe.function is convolutional_network:
-        scope = keras.StatelessScope(initialize_variables=False)
-    with scope:
+    with keras.StatelessScope(initialize_variables=False) if is_ours else nullcontext():
         expected = [tuple(weight.shape) for weight in recipe.model().weights]
     for weights in members:
         found = [weight.shape for weight in weights]
@@ -394,3 +414,22 @@ def _check_weights(recipe, members, class_name):
                 f"but it needs {expected}. The class may have changed since the model was saved: "
                 "go back to the code of that time."
             )
+        if is_ours and not all(np.isfinite(weight).all() for weight in weights):
+            raise ValueError(
+                f"The weights of {class_name} are not all finite, as those of a network that "
+                "diverged. Fit it again with a lower learning_rate."
+            )
+
+
+def _check_depth(recipe, members, class_name):
+    """Raise ValueError if members have fewer arrays of weights than the network has layers."""
+    settings = dict(recipe.keywords)
+    has_grid = len(recipe.input_shape) > 1
+    n_layers = len(settings["dense_units"]) + has_grid * settings["n_blocks"]
+    n_arrays = min(map(len, members), default=0)
+    # Each convolution block and each dense layer has a kernel and a bias.
+    if not n_arrays or 2 * n_layers > n_arrays:
+        raise ValueError(
+            f"The weights do not fit the network of {class_name}: there are {n_arrays} arrays of "
+            f"them for {n_layers} convolution blocks and dense layers."
+        )

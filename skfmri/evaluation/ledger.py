@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from skfmri._files import sole_lock, whole_file
+from skfmri._validation import shortened
 from skfmri.evaluation.encoding import array_from_bytes, array_to_bytes, decode, encode
 
 FORMAT = "skfmri ledger"
@@ -78,11 +79,35 @@ class Ledger:
     def __exit__(self, *_):
         self._held.close()
 
-    def get(self, key):
-        """Return what was added under a key, or None."""
+    def get(self, key, check=None):
+        """Return what was added under a key, or None.
+
+        Parameters
+        ----------
+        key : str
+            From `fingerprint`.
+        check : callable, default=None
+            Called with the content; raises an error if it is not what was asked for.
+
+        Raises
+        ------
+        ValueError
+            If the content cannot be read, or `check` raises an error.
+        """
         if self._records is None:
             self._records = self._read()[1]
-        return _decode(self._records[key]) if key in self._records else None
+        if key not in self._records:
+            return None
+        try:
+            content = _decode(self._records[key])
+            if check is not None:
+                check(content)
+        except Exception as error:  # altered contents may fail anywhere
+            raise ValueError(
+                f"The record {key} of {self.path} was altered: {shortened(error)}. Delete its "
+                "line, or choose another file to start again."
+            ) from error
+        return content
 
     def add(self, key, content):
         """Append one finished unit.
@@ -105,7 +130,7 @@ class Ledger:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"A finished unit could not be written to {self.path}: {error.strerror}. "
+                f"A finished unit could not be written to {self.path}: {os.strerror(error.errno)}. "
                 "All earlier ones are safe. Fix the cause, such as a full disk, and repeat the "
                 "same call: it continues from there",
             ) from error
@@ -145,15 +170,25 @@ class Ledger:
             if lines:
                 raise ValueError(f"The first line of {self.path} is damaged. Choose another file.")
             return None, {}, 0, 0
+        identity = header.get("identity")
+        if not isinstance(identity, dict):
+            raise ValueError(f"The first line of {self.path} is damaged. Choose another file.")
         contents = [_sound(line) for line in lines]
         end = len(data)
         if contents and contents[-1] is None:
             # The last line may be torn by a kill. Damage anywhere else is unexpected.
             contents.pop()
             end -= len(lines[-1]) + 1
-        sound = [content for content in contents if content is not None]
-        records = {content.pop("key"): content for content in sound}
-        return header["identity"], records, len(contents) - len(sound), end
+        # The same computation in two files that were joined is as good as in one.
+        contents = [content for content in contents if content != header]
+        if any(content and "identity" in content for content in contents):
+            raise ValueError(
+                f"{self.path} holds records of several computations, one after the other. Choose "
+                "another file, or go back to those that it was joined from."
+            )
+        records = {content["key"]: content for content in contents if _is_record(content)}
+        n_damaged = sum(not _is_record(content) for content in contents)
+        return identity, records, n_damaged, end
 
     def _not_readable(self, data):
         if data.startswith(START):
@@ -171,11 +206,11 @@ class Ledger:
         for name in self.free:
             self.identity[name] = identity.get(name)
         names = [*self.identity, *(name for name in identity if name not in self.identity)]
+        pairs = {name: (self.identity.get(name), identity.get(name)) for name in names}
         differing = [
-            f"{name} is {_short(self.identity.get(name))} here and {_short(identity.get(name))} "
-            "there"
-            for name in names
-            if self.identity.get(name) != identity.get(name)
+            f"{name} is {shortened(here, 80)} here and {shortened(there, 80)} there"
+            for name, (here, there) in pairs.items()
+            if here != there
         ]
         if differing:
             raise ValueError(
@@ -207,7 +242,17 @@ def _line(content):
 def _sound(line):
     """Return the content of a line, or None if it is torn or altered."""
     text, _, checksum = line.rpartition(b"\t")
-    return json.loads(text) if checksum == b"%08x" % zlib.crc32(text) else None
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _is_record(content):
+    return content is not None and isinstance(content.get("key"), str)
 
 
 def _encode(value):
@@ -227,8 +272,3 @@ def _refuse(value):
         f"A finished unit holds a {type(value).__name__}. Estimators must return numbers, text or "
         "arrays of these if their results are to be kept in a ledger."
     )
-
-
-def _short(value):
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

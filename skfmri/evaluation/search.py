@@ -1,6 +1,7 @@
 """Parameter searches that continue where they were interrupted."""
 
 from contextlib import nullcontext
+from operator import itemgetter
 
 import numpy as np
 from joblib import hash as content_hash
@@ -125,7 +126,7 @@ class _Recorded(BaseEstimator):
     def fit(self, X, y=None, **params):
         self._data = X, y, params
         self._key = fingerprint([parameters_of(self.estimator), X, y, params])
-        if self.ledger.get(self._key) is None:
+        if self._recorded() is None:
             self.fitted()
         return self
 
@@ -135,13 +136,13 @@ class _Recorded(BaseEstimator):
             X, y, params = self._data
             self.estimator.fit(X, y, **params)
             self._data = None
-            if self.ledger.get(self._key) is None:
+            if self._recorded() is None:
                 self.ledger.add(self._key, {"classes": getattr(self.estimator, "classes_", None)})
         return self.estimator
 
     @property
     def classes_(self):
-        known = self.ledger.get(self._key)
+        known = self._recorded()
         return known["classes"] if known else self.fitted().classes_
 
     def predict(self, X):
@@ -161,9 +162,12 @@ class _Recorded(BaseEstimator):
             params["sample_weight"] = sample_weight
         return self._output("score", X, y, **params)
 
+    def _recorded(self):
+        return self.ledger.get(self._key, itemgetter("classes"))
+
     def _output(self, name, *data, **params):
         key = fingerprint([self._key, name, data, params])
-        known = self.ledger.get(key)
+        known = self.ledger.get(key, itemgetter("output"))
         if known is None:
             known = {"output": getattr(self.fitted(), name)(*data, **params)}
             self.ledger.add(key, known)

@@ -8,6 +8,7 @@ from joblib import Parallel, delayed
 
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of
 from skfmri.evaluation.folds import fit_and_predict, with_seed
+from skfmri.evaluation.outcomes import check_outcome, check_score
 from skfmri.evaluation.result import DECODER
 from skfmri.statistics import permute_labels
 
@@ -56,7 +57,10 @@ class Units:
         # that for a memory leak and replaces the worker.
         for (name, model), fold in product(models.items(), range(len(splits))):
             key = fingerprint([parameters_of(model), fold, *tag])
-            known = None if self.ledger is None else self.ledger.get(key)
+            check = check_score
+            if reduce is None:
+                check = partial(check_outcome, n_test=len(splits[fold][1]))
+            known = None if self.ledger is None else self.ledger.get(key, check)
             if known is None:
                 missing.append((name, fold, key))
             else:

@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import math
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
@@ -14,6 +16,17 @@ from skfmri.networks.backend import check_fork, keras
 from skfmri.networks.compiled import CompiledNetwork, check_probabilities
 from skfmri.networks.pool import POOL
 from skfmri.networks.training import train
+
+# Weights are float32, to which a larger learning rate is infinite.
+TOO_LARGE = 3.4e38
+BYTES_OF_WEIGHT = 4
+# Filters, units or voxels of a kernel beyond which the size of a network is looked at.
+LARGE = 2**13
+# No grid can be halved so often.
+MOST_BLOCKS = 65
+MEMORY = math.inf
+if hasattr(os, "sysconf"):  # not on Windows
+    MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -72,8 +85,28 @@ class Recipe:
             )
         return model
 
+    def check_size(self):
+        """Raise ValueError if the weights of our network cannot fit into memory.
+
+        TensorFlow would fail in words of its own, or fill the memory for minutes before.
+        """
+        settings = dict(self.keywords)
+        if self.function is not convolutional_network or not _may_be_large(**settings):
+            return
+        check_number(settings["n_blocks"], "n_blocks", least=0, below=MOST_BLOCKS)
+        # Only shapes, which need no memory.
+        with keras.StatelessScope(initialize_variables=False):
+            n_weights = self.model().count_params()
+        if BYTES_OF_WEIGHT * n_weights > MEMORY:
+            raise ValueError(
+                f"The network would have {n_weights:.3g} weights, which take "
+                f"{BYTES_OF_WEIGHT * n_weights / 2**30:.3g} GB of the {MEMORY / 2**30:.3g} GB of "
+                "memory. Choose smaller filters, dense_units, kernel_size or n_blocks."
+            )
+
     def compiled_model(self):
         """Return the network, compiled."""
+        self.check_size()
         return self._compiled(self.model())
 
     def _compiled_network(self):
@@ -112,12 +145,23 @@ class Recipe:
         return model
 
 
+def _may_be_large(filters, n_blocks, dense_units, kernel_size, **_):
+    """Return whether settings are out of the ordinary, so that it is worth counting weights."""
+    widest = np.max(filters, initial=1) * 2.0 ** min(n_blocks, MOST_BLOCKS)
+    sides = [np.max(entry, initial=1) for entry in np.ravel(np.array(kernel_size, dtype=object))]
+    return max(widest, np.max(dense_units, initial=1), max(sides) ** 2.0) > LARGE
+
+
 def optimizer_settings(optimizer, learning_rate):
     """Return the class and configuration of an optimizer, and the learning rate to set."""
     if isinstance(optimizer, keras.optimizers.Optimizer):
         config, learning_rate = keras.saving.serialize_keras_object(optimizer)["config"], None
+        # A schedule is described by a dict.
+        if isinstance(config.get("learning_rate"), Real):
+            name = "learning_rate of the optimizer"
+            check_number(config["learning_rate"], name, Real, least=0, below=TOO_LARGE)
     elif isinstance(optimizer, str):
-        check_number(learning_rate, "learning_rate", Real, above=0)
+        check_number(learning_rate, "learning_rate", Real, above=0, below=TOO_LARGE)
         try:
             optimizer = keras.optimizers.get(optimizer)
         except ValueError as error:

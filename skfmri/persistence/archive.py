@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from skfmri._files import whole_file
+from skfmri._validation import shortened
 
 FORMAT = "skfmri model"
 VERSION = 1
@@ -105,7 +106,8 @@ def read_archive(path):
             raise
         except Exception as error:  # zipfile reports damage by many kinds of exceptions
             raise ValueError(
-                f"{path} is truncated or damaged: {type(error).__name__}: {error}. {COPY_AGAIN}"
+                f"{path} is truncated or damaged: {type(error).__name__}: {shortened(error)}. "
+                f"{COPY_AGAIN}"
             ) from error
 
 
@@ -149,8 +151,8 @@ def _read(path, archive, size):
         if found != expected[name]:
             raise _RefusedError(
                 f"{path} was altered or damaged: {name} has {found['bytes']} bytes with the "
-                f"SHA-256 {found['sha256'][:12]}..., but its manifest says {expected[name]}. "
-                f"{COPY_AGAIN}"
+                f"SHA-256 {found['sha256'][:12]}..., but its manifest says "
+                f"{shortened(expected[name])}. {COPY_AGAIN}"
             )
     return manifest, members
 
@@ -208,9 +210,9 @@ def _check_manifest(path, manifest):
     if version not in READABLE:
         known = ", ".join(map(str, READABLE))
         raise _RefusedError(
-            f"{path} has the format version {version!r}, written by skfmri "
-            f"{manifest.get('skfmri')}, but this version of skfmri reads {known}. Install a newer "
-            "skfmri: pip install --upgrade skfmri."
+            f"{path} has the format version {shortened(repr(version))}, written by skfmri "
+            f"{shortened(manifest.get('skfmri'))}, but this version of skfmri reads {known}. "
+            "Install a newer skfmri: pip install --upgrade skfmri."
         )
     members = manifest.get("members")
     if not isinstance(members, dict):

@@ -6,19 +6,26 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skfmri._validation import shortened
 from skfmri.evaluation.encoding import array_from_bytes, array_to_bytes
 from skfmri.evaluation.fingerprints import versions
 from skfmri.evaluation.result import describe_result
-from skfmri.persistence.archive import from_json, read_archive, to_json, write_archive
+from skfmri.persistence.archive import COPY_AGAIN, from_json, read_archive, to_json, write_archive
 from skfmri.persistence.card import write_card
 from skfmri.persistence.estimators import classes_by_name, custom_classes, from_plain, to_plain
+from skfmri.persistence.parameters import ALTERED
 from skfmri.persistence.provenance import (
     all_digests,
+    check_grid,
+    check_record,
     check_samples,
     describe_samples,
 )
+from skfmri.persistence.trial import try_out
 from skfmri.samples import as_samples
 
+# A file may hold a value of any length, which an error would repeat.
+MOST_WORDS = 1000
 MODEL, TRAINING, CARD, VOLUMES = "model.json", "training.json", "README.md", "volumes.npy"
 
 
@@ -109,9 +116,10 @@ def save(estimator, path, *, samples=None, result=None):
 def load(path, *, classes=()):
     """Read a fitted estimator that :func:`save` has written.
 
-    No code from the file is run, and no module that it names is imported: classes are looked up
-    in a fixed list. Every part must have the size and the SHA-256 that the manifest of the file
-    states.
+    No code from the file is run, no module that it names is imported, and no path in it is used:
+    classes and functions are looked up in fixed lists. Every part must have the size and the
+    SHA-256 that the manifest of the file states. The model is then tried on one empty volume, up
+    to its network.
 
     Parameters
     ----------
@@ -133,7 +141,10 @@ def load(path, *, classes=()):
         If the file does not exist.
     ValueError
         If the file was not written by skfmri, has an unknown format version, is truncated, damaged
-        or altered, or names an unknown class; or if weights do not fit their network.
+        or altered, or names an unknown class or a folder for `memory`; or if its parts do not fit
+        together, such as weights and their network.
+    RuntimeError
+        If the file holds a network and this process was forked after TensorFlow had been used.
 
     See Also
     --------
@@ -157,10 +168,15 @@ def load(path, *, classes=()):
     """
     by_name = classes_by_name(classes)
     members = read_archive(path)[1]
+    samples = _record(path, members)["samples"]
     try:
-        return _rebuild(members, by_name)
+        estimator = _rebuild(members, by_name)
+        if samples is not None:
+            grid = tuple(samples["grid_shape"]), np.array(samples["affine"], float)
+            check_grid(estimator, *grid, f"the training data in {TRAINING}")
     except ValueError as error:
-        raise ValueError(f"{path} cannot be loaded. {error}") from error
+        raise ValueError(f"{path} cannot be loaded. {shortened(error, MOST_WORDS)}") from error
+    return estimator
 
 
 def model_card(path):
@@ -182,7 +198,11 @@ def model_card(path):
     FileNotFoundError, ValueError
         As in :func:`load`.
     """
-    return _member(path, read_archive(path)[1], CARD).decode()
+    data = _member(path, read_archive(path)[1], CARD)
+    try:
+        return data.decode()
+    except ValueError as error:
+        raise _unreadable(path, CARD, error) from error
 
 
 def training_record(path):
@@ -206,7 +226,7 @@ def training_record(path):
     FileNotFoundError, ValueError
         As in :func:`load`.
     """
-    return from_json(_member(path, read_archive(path)[1], TRAINING), TRAINING)
+    return _record(path, read_archive(path)[1])
 
 
 def find_training_volumes(path, X):
@@ -240,7 +260,13 @@ def find_training_volumes(path, X):
             f"{path} does not record which volumes it was trained on. Save the model again with "
             "save(..., samples=)."
         )
-    known = {row.tobytes() for row in array_from_bytes(members[VOLUMES])}
+    try:
+        rows = array_from_bytes(members[VOLUMES])
+        if rows.dtype != np.uint8 or rows.shape[1:] != (32,):
+            raise ValueError(f"it holds values of {rows.dtype} in the shape {rows.shape}")
+    except ValueError as error:
+        raise _unreadable(path, VOLUMES, error) from error
+    known = {row.tobytes() for row in rows}
     return np.array([not known.isdisjoint(d) for d in all_digests(as_samples(X, "the model"))])
 
 
@@ -253,24 +279,43 @@ def _rebuild(members, classes):
     try:
         names = sorted(name for name in members if name.startswith("arrays/"))
         arrays = [_array(members, name) for name in names]
-        return from_plain(from_json(members[MODEL], MODEL), arrays, classes)
+        estimator = from_plain(from_json(members[MODEL], MODEL), arrays, classes)
+        try_out(estimator)
+        return estimator
     except ValueError:
         raise
     except Exception as error:  # altered contents may fail anywhere, also in other libraries
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        if type(error) is RuntimeError:
+            # This process cannot use a network, which is not the fault of the file.
+            raise
+        raise ValueError(f"{type(error).__name__}: {error}. {ALTERED}") from error
 
 
 def _array(members, name):
     try:
         return array_from_bytes(members[name])
     except ValueError as error:
-        raise ValueError(f"Its part {name} is not an array: {error}") from error
+        raise ValueError(f"Its part {name} is not an array: {error}. {ALTERED}") from error
+
+
+def _record(path, members):
+    data = _member(path, members, TRAINING)
+    try:
+        return check_record(from_json(data, TRAINING))
+    except ValueError as error:
+        raise _unreadable(path, TRAINING, error) from error
 
 
 def _member(path, members, name):
     if name not in members:
-        raise ValueError(f"{path} lacks its part {name}. Copy the file again.")
+        raise ValueError(f"{path} lacks its part {name}. {COPY_AGAIN}")
     return members[name]
+
+
+def _unreadable(path, name, error):
+    return ValueError(
+        f"{path} was altered: its part {name} cannot be read: {shortened(error)}. {COPY_AGAIN}"
+    )
 
 
 def _check_round_trip(members, estimator):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skfmri._validation import describe_grid
+from skfmri._validation import describe_grid, printable
 
 MOST_LISTED = 12
 LIMITS = """\
@@ -140,7 +140,7 @@ def _settings(estimator):
     for name, step in getattr(estimator, "steps", []):
         lines.append(f"{name}: {_call(step)}")
     call = _call(estimator, leave_out=("steps",))
-    text = "\n".join([call, *lines]).replace("`", "'")
+    text = "\n".join(map(printable, [call, *lines])).replace("`", "'")
     return f"## Settings\n\n```\n{text}\n```\n"
 
 
@@ -174,7 +174,7 @@ def _short(value):
 
 def _plain(text):
     """Return text that neither ends a table cell nor is taken for markup."""
-    text = " ".join(str(text).split())
+    text = printable(" ".join(str(text).split()))
     for sign in "\\`*_[]<>|#":
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -32,10 +32,12 @@ from skfmri.persistence.objects import (
     find_function,
     full_name,
 )
+from skfmri.persistence.parameters import ALTERED, OBJECTS, check_parameter, check_rotator
 
 # Modules by the names of classes that they hold. No file makes any other module be imported.
 ESTIMATORS = {
     "DecodingPipeline": "skfmri.pipeline",
+    "MultiscaleRidgeClassifier": "skfmri.estimators.ridge",
     "NiftiSlabRotator": "skfmri.preprocessing",
     "SlabCNNClassifier": "skfmri.estimators.classifier",
     "VolumeCNNClassifier": "skfmri.estimators.classifier",
@@ -100,16 +102,22 @@ def from_plain(content, arrays, classes=()):
         If a class, a parameter or a kind of value is unknown, or if weights do not fit their
         network.
     """
-    other = {
-        "estimator": lambda content: _build_estimator(content, inner, dict(classes)),
+    classes = dict(classes)
+    builders = {
+        "estimator": lambda content: _build_estimator(content, inner, classes),
         "splitter": lambda content: _build(find_class(SPLITTERS, content["class"]), content, inner),
         "function": find_function,
         "optimizer": lambda content: build_keras(content, inner, "optimizers"),
         "schedule": lambda content: build_keras(content, inner, "optimizers.schedules"),
         "loss": lambda content: build_loss(content, inner),
     }
-    inner = partial(decode, arrays=arrays, other=other)
-    return _build_estimator(content, inner, dict(classes))
+
+    def inner(content, kinds=None):
+        """Return a value, in which objects of these kinds may occur; None means any."""
+        allowed = builders if kinds is None else {kind: builders[kind] for kind in kinds}
+        return decode(content, arrays, allowed)
+
+    return _build_estimator(content, inner, classes)
 
 
 def classes_by_name(classes):
@@ -196,8 +204,10 @@ def _describe_estimator(estimator, writer):
     content["parameters"] = {}
     for key, value in _parameters(estimator).items():
         write = writer.plain_or_none if key in NOT_NEEDED else writer.plain
-        # A path is of no use elsewhere, and reveals more about a machine than a model should.
-        value = None if key == "memory" else value
+        if key == "memory" and value is not None:
+            # A path is of no use elsewhere, and reveals more about a machine than a model should.
+            writer.left_out.append(f"{cls.__name__}.{key}")
+            value = None
         content["parameters"][key] = write(value, f"{cls.__name__}.{key}")
     content["fitted"] = {
         key: writer.plain(value, f"{cls.__name__}.{key}")
@@ -244,10 +254,14 @@ def _build_estimator(content, inner, classes):
             f"pass it, as in load(path, classes=[{name}])."
         )
     estimator = _build(cls, content, inner)
-    state = {key: inner(value) for key, value in content["fitted"].items()}
-    for key in state:
-        if not _is_fitted(cls, key):
-            raise ValueError(f"{name} cannot have an attribute {key!r}.")
+    parameters = estimator.get_params(deep=False)
+    state = {}
+    for key, value in content["fitted"].items():
+        if key in parameters or not _is_fitted(cls, key):
+            raise ValueError(f"{name} cannot have an attribute {key!r}. {ALTERED}")
+        state[key] = inner(value, _kinds(cls, key))
+    if name == "NiftiSlabRotator":
+        check_rotator(state)
     if hasattr(estimator, "__skfmri_setstate__"):
         estimator.__skfmri_setstate__(state)
     else:
@@ -257,14 +271,28 @@ def _build_estimator(content, inner, classes):
 
 
 def _build(cls, content, inner):
-    parameters = {key: inner(value) for key, value in content["parameters"].items()}
-    unknown = parameters.keys() - inspect.signature(cls).parameters.keys()
+    described = content["parameters"]
+    unknown = described.keys() - inspect.signature(cls).parameters.keys()
     if unknown:
         raise ValueError(
             f"{cls.__name__} has no parameter {sorted(unknown)[0]!r} in this version. Install the "
             "versions that wrote the file; its model card names them."
         )
+    parameters = {key: inner(value, _kinds(cls, key)) for key, value in described.items()}
+    if _is_ours(cls):
+        for key, value in parameters.items():
+            check_parameter(cls, key, value)
     return cls(**parameters)
+
+
+def _kinds(cls, key):
+    """Return the kinds of objects that a parameter or an attribute may hold; None means any."""
+    # What the names in a class of the user's mean, only its code says.
+    return OBJECTS.get(key, () if _is_ours(cls) else None)
+
+
+def _is_ours(cls):
+    return cls.__module__.split(".")[0] in ("skfmri", "sklearn")
 
 
 def _is_known(cls):

@@ -102,11 +102,20 @@ def describe_object(value, inner):
 
 def build_keras(content, inner, place):
     """Return the optimizer or schedule that `describe_object` was given."""
+    from skfmri.networks.backend import check_fork
+
+    # Building one may hang in a process that TensorFlow's threads did not reach.
+    check_fork()
     cls = _keras_class(content["class"], place)
     if cls is None:
         raise ValueError(f"Keras has no class {content['class']!r} in keras.{place}.")
+    config = {
+        key: inner(value, ("schedule",) if key == "learning_rate" else ())
+        for key, value in content["config"].items()
+    }
+    _check_described(config, cls, ValueError)
     # Not from_config, which imports what a description in the configuration names.
-    return cls(**{key: inner(value) for key, value in content["config"].items()})
+    return cls(**config)
 
 
 def build_loss(content, inner):
@@ -114,7 +123,7 @@ def build_loss(content, inner):
     function = _loss_function(content["function"])
     if function is None:
         raise ValueError(f"Keras has no loss {content['function']!r} in keras.losses.")
-    keywords = {key: inner(value) for key, value in content["keywords"].items()}
+    keywords = {key: inner(value, ()) for key, value in content["keywords"].items()}
     return partial(function, **keywords) if keywords else function
 
 
@@ -130,11 +139,18 @@ def _keras_config(value, inner):
     if isinstance(config.get("learning_rate"), dict):
         # Keras would write the name of a module, which it imports when it reads the description.
         config["learning_rate"] = learning_rate_of(value)
+    _check_described(config, type(value), TypeError)
+    return {key: inner(item) for key, item in config.items()}
+
+
+def _check_described(config, cls, error):
+    """Raise an error if a configuration describes an object, whose module Keras would import."""
     described = [key for key, item in config.items() if isinstance(item, dict)]
     if described:
-        name = full_name(type(value))
-        raise TypeError(f"The {described[0]} of {name} is an object of Keras itself.")
-    return {key: inner(item) for key, item in config.items()}
+        raise error(
+            f"The {described[0]} of {full_name(cls)} is an object of Keras itself, which cannot be "
+            "saved. Choose an optimizer or schedule of numbers alone."
+        )
 
 
 def _keras_class(name, place):

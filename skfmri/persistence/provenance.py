@@ -1,6 +1,7 @@
 """Provenance of a saved model."""
 
 import hashlib
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,11 @@ from nibabel.affines import voxel_sizes
 
 from skfmri._validation import check_same_grid
 from skfmri.samples.nifti import before_cleaning, list_images
+
+# Entries that are read again, with their kinds.
+SAMPLES = {"grid_shape": list, "affine": list, "cleaning": dict | None}
+CLEANING = dict.fromkeys(("detrend", "standardize", "confounds", "sample_masks"), bool)
+CLEANING |= {"high_pass": Real | None, "t_r": list}
 
 
 def describe_samples(samples):
@@ -48,6 +54,51 @@ def describe_samples(samples):
         ],
         "cleaning": cleaning,
     }
+
+
+def check_record(record):
+    """Return the training record of a file, or raise ValueError if entries of it are missing.
+
+    Parameters
+    ----------
+    record : object
+        What `save` has written: ``samples`` from `describe_samples` or None, and ``result``.
+
+    Returns
+    -------
+    record : dict
+    """
+    _check_entries(record, "", {"samples": dict | None, "result": dict | None})
+    samples = record["samples"]
+    if samples is None:
+        return record
+    _check_entries(samples, "samples.", SAMPLES)
+    _check_numbers(samples, "samples.", "grid_shape", (3,))
+    _check_numbers(samples, "samples.", "affine", (4, 4))
+    cleaning = samples["cleaning"]
+    if cleaning is not None:
+        _check_entries(cleaning, "samples.cleaning.", CLEANING)
+        _check_numbers(cleaning, "samples.cleaning.", "t_r", (len(cleaning["t_r"]),))
+    return record
+
+
+def _check_numbers(content, place, key, shape):
+    """Raise ValueError unless an entry is an array of numbers."""
+    try:
+        found = np.array(content[key], float).shape
+    except TypeError:
+        found = None
+    if found != shape:
+        raise ValueError(f"{place}{key} is {content[key]!r}")
+
+
+def _check_entries(content, place, kinds):
+    """Raise ValueError unless a part of a record has entries of certain kinds."""
+    for key, kind in kinds.items():
+        if not isinstance(content, dict) or key not in content:
+            raise ValueError(f"there is no {place}{key}")
+        if not isinstance(content[key], kind):
+            raise ValueError(f"{place}{key} is {content[key]!r}")
 
 
 def volume_digests(samples):
@@ -99,7 +150,12 @@ def check_samples(samples, estimator):
                 f"classes are {', '.join(map(str, classes))}. Pass the samples that it was fitted "
                 "on."
             )
+    check_grid(estimator, samples.grid_shape, samples.affine, "samples")
+
+
+def check_grid(estimator, grid_shape, affine, name):
+    """Raise ValueError if an estimator was fitted on another grid."""
     for _, step in getattr(estimator, "steps", [(None, estimator)]):
         if hasattr(step, "affine_"):
             reference = step.grid_shape_, step.affine_, "the model"
-            check_same_grid(samples.grid_shape, samples.affine, "samples", *reference)
+            check_same_grid(grid_shape, affine, name, *reference)

@@ -40,12 +40,15 @@ def as_finite(image):
 
 
 def lay_out(anatomy, image):
-    """Return both images upright, with axes x, y, z, and the letter of the plane of one slice."""
+    """Return both images upright, with axes x, y, z, and the letter of the plane of one slice.
+
+    The values of the anatomy become shades.
+    """
     given = [part for part in (image, anatomy) if part is not None]
     flat = next((part for part in given if 1 in part.shape), None)
     if flat is None:
         if anatomy is not None:
-            anatomy = reorder_img(as_finite(anatomy), resample="continuous")
+            anatomy = as_shades(reorder_img(as_finite(anatomy), resample="continuous"))
         return anatomy, reorder_img(image, resample="nearest"), None
     if flat.shape.count(1) > 1:
         raise ValueError(
@@ -60,7 +63,7 @@ def lay_out(anatomy, image):
         return reorder_img(nibabel.Nifti1Image(part.get_fdata(dtype=np.float32), affine))
 
     if anatomy is not None:
-        anatomy = on_the_plane(as_finite(anatomy), "continuous")
+        anatomy = as_shades(on_the_plane(as_finite(anatomy), "continuous"))
     return anatomy, on_the_plane(image, "nearest"), plane
 
 
@@ -85,6 +88,18 @@ def edges(image):
 def extent(image, direction):
     """Return the edges of an upright image in one plane, as imshow takes them."""
     return np.concatenate([edges(image)["xyz".index(axis)] for axis in IN_PLANE[direction]])
+
+
+def as_shades(anatomy):
+    """Return an anatomy of values from 0 to 1, or from -1 to 0 if it is light around the head.
+
+    nilearn hides values below 1e-6, and its limits for the shades of a light anatomy suit only
+    values that are spread over much of the way from 0. Thus 0 is the shade of the ground.
+    """
+    data = anatomy.get_fdata()
+    low, high = data.min(), data.max()
+    shades = (data - (low if is_dark_around(anatomy) else high)) / ((high - low) or 1)
+    return nibabel.Nifti1Image(shades.astype(np.float32), anatomy.affine)
 
 
 def is_dark_around(anatomy):

@@ -8,6 +8,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 
 from skfmri.docstrings import fill_docstring
 from skfmri.plotting._axes import class_colors, make_axes, style_cells, turn_long_labels
+from skfmri.plotting._fonts import fit_fonts
 from skfmri.plotting._parameter_docs import PLOTS
 from skfmri.plotting._tables import (
     axis_of,
@@ -87,6 +88,7 @@ def plot_learning_curves(history, *, metric="accuracy", ax=None):
     if len(last_epochs) > 1:
         handles.append(Patch(color="0.5", alpha=0.3, linewidth=0, label="lowest to highest fold"))
     ax.legend(handles=handles)
+    fit_fonts(ax)
     return ax
 
 
@@ -142,6 +144,7 @@ def plot_confusion(predictions, *, model="decoder", normalize="true", ax=None):
         ax=ax,
     )
     style_cells(ax, display.im_, display.text_)
+    fit_fonts(ax)
     turn_long_labels(ax)
     ax.figure.colorbar(display.im_, ax=ax, label=SHARES[normalize])
     ax.set(xlabel="predicted class", ylabel="true class")
@@ -200,6 +203,7 @@ def plot_probabilities(predictions, *, model="decoder", of=None, ax=None):
     ax = make_axes(ax, (5.6, 3.8 if overlaid else 1.6 + 0.45 * len(counts)))
     (_overlay if overlaid else _stack)(ax, counts)
     ax.set(xlabel=f"predicted probability of {name}", xlim=(0, 1))
+    fit_fonts(ax)
     return ax
 
 
@@ -260,8 +264,9 @@ def plot_search(search, x, y, *, metric="score", ax=None):
     style_cells(ax, image, texts)
     ax.set_xticks(range(len(x_texts)), x_texts)
     ax.set_yticks(range(len(y_texts)), y_texts)
-    turn_long_labels(ax)
     ax.set(xlabel=x.removeprefix("param_"), ylabel=y.removeprefix("param_"))
+    fit_fonts(ax)
+    turn_long_labels(ax)
     best = "best " if len(set(zip(lines, places, strict=True))) < len(results) else ""
     ax.figure.colorbar(image, ax=ax, label=f"{best}mean test {metric}")
     return ax

@@ -9,6 +9,7 @@ from sklearn.manifold import TSNE
 from skfmri._validation import check_number, check_per_volume
 from skfmri.docstrings import fill_docstring
 from skfmri.plotting._axes import CLASS_MARKERS, class_colors, make_axes
+from skfmri.plotting._fonts import fit_fonts
 from skfmri.plotting._parameter_docs import PLOTS
 from skfmri.preprocessing import VoxelZScorer
 
@@ -189,6 +190,7 @@ def plot_embedding(X, y, *, method="pca", random_state=None, ax=None):
         )
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     ax.set(xlabel=names[0], ylabel=names[1])
+    fit_fonts(ax)
     # Distances are what an embedding shows, so both axes have the same scale.
     ax.set_aspect("equal", adjustable="datalim")
     if method == "tsne":

@@ -1,6 +1,7 @@
 """Files that a run of the command line leaves behind."""
 
 import contextlib
+import csv
 import importlib.metadata
 import json
 import os
@@ -94,6 +95,7 @@ class ResultDirectory:
             ) from error
         with held:
             self.command, self.listed = _read_manifest(self.path)
+            self._delete_parts()
             self._held = held.pop_all()
         return self
 
@@ -139,6 +141,13 @@ class ResultDirectory:
         about = {"format": FORMAT, "format_version": VERSION, "command": self.command}
         about |= {"skfmri": importlib.metadata.version("skfmri"), "files": self.listed}
         write_json(self.path / MANIFEST, about)
+
+    def _delete_parts(self):
+        """Delete what a run that was killed had not finished writing."""
+        for name in (*self.listed, MANIFEST):
+            path = self.path / name
+            for part in path.parent.glob(f".{'[0-9a-f]' * 8}.{path.name}"):
+                part.unlink(missing_ok=True)
 
 
 def _read_manifest(directory):
@@ -226,7 +235,16 @@ def write_tables(directory, result, rows):
     predictions = result.predictions.assign(sample=rows[result.predictions["sample"]])
     for name in TABLES:
         table = predictions if name == "predictions" else getattr(result, name)
-        write_text(directory / f"{name}.csv", table.to_csv(index=False))
+        write_text(directory / f"{name}.csv", as_csv(table))
+
+
+def as_csv(table):
+    """Return a table as CSV from which pandas reads the same values."""
+    text = table.to_csv(index=False, lineterminator="\n")
+    if "\r" in text:
+        # Python quotes no carriage return by itself, but every reader ends a row there.
+        text = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
 
 
 def write_anatomy(directory, samples, rotator):
@@ -234,9 +252,9 @@ def write_anatomy(directory, samples, rotator):
     total = np.zeros(samples.grid_shape)
     for batch in samples.iter_batches():
         total += np.nan_to_num(batch).sum(axis=0, dtype=np.float64)
-    _save(directory / MEAN, total / len(samples), samples.affine)
     slab = rotator.inverse_transform(np.ones(rotator.slab_shape_, np.float32))
-    _save(directory / SLAB, np.isfinite(slab.get_fdata()), slab.affine)
+    _save(directory / MEAN, total / len(samples), slab)
+    _save(directory / SLAB, np.isfinite(slab.get_fdata()), slab)
 
 
 def save_fold_map(directory, options, fold, pipeline, X, y):
@@ -246,7 +264,7 @@ def save_fold_map(directory, options, fold, pipeline, X, y):
     image = saliency_image(pipeline, X, y, **options)
     path = fold_map(directory, fold)
     path.parent.mkdir(exist_ok=True)
-    _save(path, image.get_fdata(), image.affine)
+    _save(path, image.get_fdata(), image)
 
 
 def fold_map(directory, fold):
@@ -256,7 +274,7 @@ def fold_map(directory, fold):
 
 def write_mean_maps(directory, n_folds):
     """Write mean and agreement in sign of the maps of all folds, or raise ValueError."""
-    from skfmri.inspection import mean_sign
+    from skfmri.inspection import mean_map, mean_sign
 
     paths = [fold_map(directory, fold) for fold in range(n_folds)]
     missing = [path.name for path in paths if not path.exists()]
@@ -267,11 +285,13 @@ def write_mean_maps(directory, n_folds):
             "was finished before; start again with --overwrite to get all maps."
         )
     images = [nibabel.load(path) for path in paths]
-    maps = np.array([image.get_fdata(dtype=np.float32) for image in images])
-    _save(directory / SALIENCY, maps.mean(axis=0), images[0].affine)
-    _save(directory / SIGN_CONSISTENCY, mean_sign(maps), images[0].affine)
+    maps = [image.get_fdata(dtype=np.float32) for image in images]
+    _save(directory / SALIENCY, mean_map(maps), images[0])
+    _save(directory / SIGN_CONSISTENCY, mean_sign(maps), images[0])
 
 
-def _save(path, volume, affine):
+def _save(path, volume, like):
+    """Write a volume as float32 in the space of an image."""
+    image = nibabel.Nifti1Image(np.asarray(volume, np.float32), like.affine, like.header)
     with whole_file(path) as part:
-        nibabel.save(nibabel.Nifti1Image(np.asarray(volume, np.float32), affine), part)
+        nibabel.save(image, part)

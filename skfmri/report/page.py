@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from skfmri._files import write_text
-from skfmri._validation import printable
+from skfmri._validation import printable, shortened
 from skfmri.report import pictures, tables
 from skfmri.report.directory import MEAN, REPORT
 from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
@@ -18,7 +18,6 @@ from skfmri.report.words import (
     joined,
     number,
     ranged,
-    shortened,
     upper,
     words_of,
 )

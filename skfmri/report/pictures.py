@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 from nibabel.affines import apply_affine
 
+from skfmri._validation import printable
 from skfmri.evaluation.result import DECODER
 from skfmri.plotting import (
     plot_confusion,
@@ -198,7 +199,7 @@ def short_names(classes):
     """Return for each class a short name that no other class has."""
     short = {}
     for name in classes:
-        text = name
+        text = printable(name)
         if len(text) > LONGEST_NAME:
             half = LONGEST_NAME // 2
             text = f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[1 - half :]}"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
 
+from skfmri._validation import shortened
 from skfmri.evaluation.result import DECODER
 from skfmri.report.directory import (
     LEDGER,
@@ -25,7 +26,30 @@ from skfmri.report.version_0_1 import upgrade_record
 # Tables that a report is made of; those with learning curves may be absent.
 READ = ("folds", "predictions", "summary", "comparisons", "learning_curves")
 IMAGES = {"mean": MEAN, "slab": SLAB, "saliency": SALIENCY, "sign_consistency": SIGN_CONSISTENCY}
+# Parts of the record with their kinds; those that may be None are not there in every run.
+SECTIONS = dict.fromkeys(("settings", "data", "source", "pipeline", "cross_validation"), dict)
+SECTIONS |= {"sentences": list, "leaks_ignored": list | None}
+SECTIONS |= dict.fromkeys(
+    (
+        "cleaning",
+        "network",
+        "permutation_test",
+        "saliency",
+        "slab",
+        "thresholds_chosen",
+        "versions",
+    ),
+    dict | None,
+)
+TEXTS = ("sentences", "leaks_ignored")
+# Columns of counts and positions, and those that tell the rows of a table apart.
+WHOLE = {"repeat", "fold", "sample", "n_train", "n_test", "epoch"}
+KEYS = ("model", "baseline", "metric", "fold", "sample", "epoch")
 DAMAGED = "Run the command again with --resume, which computes nothing twice."
+
+
+class ReportError(ValueError):
+    """What stands in the way of a report, with the file concerned."""
 
 
 class Section(dict):
@@ -36,7 +60,7 @@ class Section(dict):
         self.name, self.path = name, path
 
     def __missing__(self, key):
-        raise ValueError(f"{self.path} is damaged: {self.name} has no {key!r}. {DAMAGED}")
+        raise ReportError(f"{self.path} is damaged: {self.name} has no {key!r}. {DAMAGED}")
 
 
 @dataclass(frozen=True)
@@ -199,21 +223,27 @@ def read_results(directory):
             raise ValueError(
                 f"{directory / name}.csv is damaged: it has no row of the decoder. {DAMAGED}"
             )
+    if not results.score(DECODER):
+        raise ValueError(
+            f"{directory / 'summary'}.csv is damaged: it has no {results.metrics[0]} of the "
+            f"decoder. {DAMAGED}"
+        )
     return results
 
 
 def _read_record(path):
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is damaged: {error}. {DAMAGED}") from error
-    if isinstance(record, dict) and "pipeline" not in record:
-        record = upgrade_record(record, path)
-    kinds = {"settings": dict, "data": dict, "source": dict, "pipeline": dict}
-    kinds |= {"cross_validation": dict, "sentences": list}
-    for name, kind in kinds.items():
+        if isinstance(record, dict) and "pipeline" not in record:
+            record = upgrade_record(record, path)
+    except (ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise ValueError(f"{path} is damaged: {shortened(error)}. {DAMAGED}") from error
+    for name, kind in SECTIONS.items():
         if not isinstance(record, dict) or not isinstance(record.get(name), kind):
             raise ValueError(f"{path} is damaged: it holds no {name}. {DAMAGED}")
+    for name in TEXTS:
+        if not all(isinstance(text, str) for text in record.get(name) or ()):
+            raise ValueError(f"{path} is damaged: its {name} are not all text. {DAMAGED}")
     return {"cleaning": None, **record}
 
 
@@ -234,9 +264,22 @@ def _read_table(path, columns):
         numbers = [name for name in table if name not in TEXT_COLUMNS]
         values = table[numbers].replace({"": np.nan, "True": "1", "False": "0"})
         table[numbers] = values.apply(pd.to_numeric)
+        _check_rows(table)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is damaged: {error}. {DAMAGED}") from error
+        raise ValueError(f"{path} is damaged: {shortened(error)}. {DAMAGED}") from error
     return table
+
+
+def _check_rows(table):
+    """Raise ValueError if counts are not whole numbers, or a row occurs twice."""
+    for name in WHOLE.intersection(table):
+        values = table[name].astype(float)
+        if not (np.isfinite(values) & (values >= 0) & (values == np.floor(values))).all():
+            raise ValueError(f"its column {name} holds something else than whole numbers")
+        table[name] = values.astype(int)
+    keys = [name for name in KEYS if name in table]
+    if table.duplicated(keys).any():
+        raise ValueError(f"rows have the same {', '.join(keys)}")
 
 
 def _read_images(directory):

@@ -59,7 +59,7 @@ class TestWhatCanBeSaved:
             cnn__callbacks=[keras.callbacks.TerminateOnNaN()],
             cnn__random_state=np.random.RandomState(0),
         )
-        names = r"Not saved.*SlabCNNClassifier.callbacks.*random_state.*Pipeline.validation"
+        names = "Not saved.*Pipeline.memory.*SlabCNNClassifier.callbacks.*random_state.*validation"
         with pytest.warns(UserWarning, match=names):
             save(model, tmp_path / "model.skfmri", samples=samples)
         assert b"secret-folder" not in (tmp_path / "model.skfmri").read_bytes()
@@ -146,6 +146,14 @@ def set_in(number, kind, key, value):
     return change_json(lambda content: step(content, number)[kind].update({key: value}))
 
 
+def function_in_a_pipeline(name):
+    """Return a pipeline of one function."""
+    function = {"func": {"function": name}}
+    step = {"class": "FunctionTransformer", "parameters": function, "fitted": {}}
+    steps = [{"tuple": ["function", {"estimator": step}]}]
+    return {"class": "Pipeline", "parameters": {"steps": steps}}
+
+
 def object_array(members):
     stream = io.BytesIO()
     np.save(stream, np.array([print], dtype=object), allow_pickle=True)
@@ -165,6 +173,19 @@ def cut_weights(members):
     members[name] = array_to_bytes(array_from_bytes(members[name])[:-1])
 
 
+def set_weights(value):
+    """Give every array of floating-point numbers of one row this value."""
+
+    def change(members):
+        for name in members:
+            if name.startswith("arrays/"):
+                array = array_from_bytes(members[name])
+                if array.dtype == np.float32 and array.ndim == 1:
+                    members[name] = array_to_bytes(np.full_like(array, value))
+
+    return change
+
+
 SCHEDULE = {"module": "os", "class_name": "system", "config": {"command": "true"}}
 ALTERED = {
     "a class of another module": (
@@ -176,8 +197,16 @@ ALTERED = {
         "which is not part of skfmri. Loading runs no code",
     ),
     "a function that it names": (
-        set_in(0, "parameters", "axis", {"function": "os.system"}),
+        change_json(lambda content: content.update(function_in_a_pipeline("os.system"))),
         "'os.system' is not known",
+    ),
+    "a function where none belongs": (
+        set_in(0, "parameters", "axis", {"function": "_flatten"}),
+        r"described by \['function'\], but it must have exactly one of",
+    ),
+    "a folder for memory": (
+        change_json(lambda content: content["parameters"].update(memory="/tmp/planted")),
+        r"memory='/tmp/planted' of DecodingPipeline.*no path in a file.*set_params\(memory=",
     ),
     "an unknown kind of value": (
         set_in(2, "parameters", "epochs", {"pickle": "gASV"}),
@@ -226,7 +255,40 @@ ALTERED = {
         set_in(2, "parameters", "filters", 10**6),
         "weights do not fit the network of SlabCNNClassifier: their shapes are .*1000000",
     ),
+    "a network of endless blocks": (
+        set_in(2, "parameters", "n_blocks", 2**31),
+        r"weights do not fit .* SlabCNNClassifier: there are \d+ arrays of them for 214748364\d",
+    ),
+    "a network of endless layers": (
+        set_in(2, "parameters", "dense_units", {"tuple": [1] * 10**5}),
+        r"\d+ arrays of them for 10000\d convolution blocks and dense layers",
+    ),
+    "no members": (set_in(2, "fitted", "_members", {"tuple": []}), "there are 0 arrays of them"),
     "weights of another shape": (cut_weights, "weights do not fit the network"),
+    "weights that are not numbers": (
+        set_weights(np.nan),
+        "weights of SlabCNNClassifier are not all finite, .* lower learning_rate",
+    ),
+    "classes that occur twice": (
+        set_in(2, "fitted", "classes_", {"array": 0}),
+        r"The classes of a network of 2 outputs have the shape",
+    ),
+    "another number of features": (
+        set_in(2, "fitted", "n_features_in_", 3),
+        "SlabCNNClassifier in it cannot be used: ValueError: its n_features_in_ is 3, not 9",
+    ),
+    "a step that takes something else": (
+        set_in(1, "fitted", "mean_", {"array": 0}),
+        "VoxelZScorer in it cannot be used: ValueError.*the file was altered: copy it again",
+    ),
+    "a grid that no scan has": (
+        set_in(0, "fitted", "grid_shape_", {"tuple": [2**31] * 3}),
+        r"a grid of the shape \(2147483648, .*at most 134217728 voxels",
+    ),
+    "a slab that is not its box": (
+        set_in(0, "fitted", "slab_shape_", {"tuple": [2, 3, 4]}),
+        "Its slab has 2 x 3 x 4 voxels, but lies in a box of",
+    ),
     "Python objects in an array": (
         object_array,
         "arrays/0000.npy is not an array: holds values of",

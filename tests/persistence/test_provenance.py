@@ -1,10 +1,22 @@
+import json
+import os
+import sys
+
 import nibabel
 import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
 
 import skfmri
-from skfmri.persistence import find_training_volumes, model_card, save, training_record
+from skfmri.evaluation.encoding import array_to_bytes
+from skfmri.persistence import (
+    archive,
+    find_training_volumes,
+    load,
+    model_card,
+    save,
+    training_record,
+)
 
 AFFINE = np.array([[-3.0, 0, 0, 12], [0, 3, 0, -13], [0, 0, 3, -15], [0, 0, 0, 1]])
 
@@ -98,3 +110,89 @@ class TestTrainingRecord:
         other = skfmri.NiftiSamples.from_array(volumes, AFFINE, y=["cat", "dog"] * 12)
         with pytest.raises(ValueError, match="class 'dog' is only in the samples or only in"):
             save(models["linear"], tmp_path / "model.skfmri", samples=other)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 or UTF-16 there")
+    def test_a_file_name_that_is_not_utf_8_is_kept(self, study, tmp_path):
+        image = tmp_path / os.fsdecode(b"caf\xe9.nii.gz")
+        image.write_bytes((study / "bold.nii.gz").read_bytes())
+        samples = skfmri.NiftiSamples(image)
+        path = tmp_path / "model.skfmri"
+        save(skfmri.VoxelZScorer().fit(samples), path, samples=samples)
+        (file,) = training_record(path)["samples"]["files"]
+        assert os.fsencode(file["name"]) == b"caf\xe9.nii.gz"
+        assert r"caf\\xe9.nii.gz" in model_card(path)
+        assert find_training_volumes(path, image).all()
+
+
+def set_record(**entries):
+    def change(members):
+        record = json.loads(members["training.json"])
+        record["samples"] |= entries
+        members["training.json"] = json.dumps(record).encode()
+
+    return change
+
+
+def set_part(name, data):
+    return lambda members: members.update({name: data})
+
+
+ALTERED = {
+    "no JSON": (set_part("training.json", b"{"), "training.json cannot be read"),
+    "a list": (set_part("training.json", b"[]"), "there is no samples"),
+    "a number": (set_part("training.json", b'{"samples": 3, "result": null}'), "samples is 3"),
+    "no result": (set_part("training.json", b'{"samples": null}'), "there is no result"),
+    "a grid of two axes": (set_record(grid_shape=[9, 10]), r"samples.grid_shape is \[9, 10\]"),
+    "a dict for a number": (set_record(affine=[[{}] * 4] * 4), "samples.affine is"),
+    "text for an affine": (set_record(affine=[["x"] * 4] * 4), "could not convert|samples.affine"),
+    "an affine of three rows": (set_record(affine=[[1, 0, 0, 0]] * 3), "samples.affine is"),
+    "half of a cleaning": (set_record(cleaning={"detrend": True}), "no samples.cleaning.standard"),
+    "a cleaning of text": (set_record(cleaning="all"), "samples.cleaning is 'all'"),
+    "no such part": (lambda members: members.pop("training.json"), "lacks its part training.json"),
+}
+
+
+class TestAlteredRecords:
+    """Files whose checksums are right, but whose record nobody has written."""
+
+    def alter(self, saved, tmp_path, change):
+        _, members = archive.read_archive(saved / "linear.skfmri")
+        change(members)
+        path = tmp_path / "altered.skfmri"
+        archive.write_archive(path, members, {"skfmri": "0", "versions": {}})
+        return path
+
+    @pytest.mark.parametrize("change", ALTERED)
+    def test_are_refused_with_the_file_and_what_is_wrong(self, change, saved, tmp_path):
+        edit, message = ALTERED[change]
+        path = self.alter(saved, tmp_path, edit)
+        for read in (training_record, load):
+            with pytest.raises(ValueError, match=rf"altered.skfmri.*{message}.*Copy the file"):
+                read(path)
+
+    def test_a_grid_other_than_that_of_the_model_is_refused(self, saved, tmp_path):
+        path = self.alter(saved, tmp_path, set_record(grid_shape=[9, 10, 12]))
+        with pytest.raises(ValueError, match=r"altered.skfmri .*9 x 10 x 12 voxels, but the model"):
+            load(path)
+
+    @pytest.mark.parametrize(
+        "data", [b"?", archive.to_json(3), np.zeros(3).tobytes(), b"\x93NUMPY\x09\x00"]
+    )
+    def test_digests_that_are_none_are_refused_with_the_file(self, data, saved, samples, tmp_path):
+        path = self.alter(saved, tmp_path, set_part("volumes.npy", data))
+        message = r"altered.skfmri was altered: its part volumes.npy cannot be read.*Copy the file"
+        with pytest.raises(ValueError, match=message):
+            find_training_volumes(path, samples)
+
+    @pytest.mark.parametrize("array", [np.zeros((3, 32)), np.zeros((3, 31), np.uint8), np.zeros(3)])
+    def test_digests_of_another_kind_are_refused_with_the_file(
+        self, array, saved, samples, tmp_path
+    ):
+        path = self.alter(saved, tmp_path, set_part("volumes.npy", array_to_bytes(array)))
+        with pytest.raises(ValueError, match=r"altered.skfmri was altered.* in the shape \(3"):
+            find_training_volumes(path, samples)
+
+    def test_a_card_that_is_not_text_is_refused_with_the_file(self, saved, tmp_path):
+        path = self.alter(saved, tmp_path, set_part("README.md", b"\xff\xfe"))
+        with pytest.raises(ValueError, match=r"altered.skfmri was altered: its part README.md"):
+            model_card(path)

@@ -94,8 +94,12 @@ class TestSlab:
         rotator = NiftiSlabRotator(angle=0, slab=(3, 6), crop=False).fit(samples)
         ax = plot_slab(rotator, samples, cut_coords=(2, 3, -4))
         _, _, values = drawn_points(cut_axes(ax)["z"].images[-1])
-        mean = np.asarray(samples).mean(axis=0)[::-1, :, 3]
-        np.testing.assert_allclose(values.reshape(11, 9), np.rot90(mean), rtol=1e-6)
+        mean = np.asarray(samples).mean(axis=0, dtype=np.float64)
+        # Of light ground; its lightest value is 0.
+        shades = (mean - mean.max()) / np.ptp(mean)
+        np.testing.assert_allclose(
+            values.reshape(11, 9), np.rot90(shades[::-1, :, 3]), rtol=1e-5, atol=1e-6
+        )
 
     def test_an_empty_slab_is_refused(self, anatomy):
         with pytest.raises(ValueError, match="slab is empty: all 1287 voxels"):
@@ -109,6 +113,37 @@ class TestSlab:
         series = image_of(np.moveaxis(np.asarray(samples), 0, -1))
         with pytest.raises(ValueError, match=r"holds 8 volumes of 9 x 11 x 13.*NiftiSamples"):
             plot_slab(anatomy, series)
+
+
+class TestShades:
+    @pytest.mark.parametrize(("slope", "offset"), [(1, -1e3), (1e-9, 0)])
+    @pytest.mark.parametrize("ground", [0, 1], ids=["dark", "light"])
+    @pytest.mark.parametrize(("draw", "layer"), [(plot_slab, -1), (plot_map, -2)])
+    def test_do_not_depend_on_unit_and_zero_of_the_anatomy(
+        self, draw, layer, ground, slope, offset
+    ):
+        values = np.full(SHAPE, float(ground))
+        values[2:-2, 2:-2, 2:-2] = np.random.default_rng(0).random(np.array(SHAPE) - 4)
+        block = np.zeros(SHAPE)
+        block[3:5, 3:7, 4:10] = 7
+        first, other = (
+            self.colours(draw(image_of(block), image_of(anatomy)), layer)
+            for anatomy in (values, slope * values + offset)
+        )
+        np.testing.assert_allclose(other, first, atol=0.01)
+        assert len(np.unique(first)) > 50
+
+    def colours(self, ax, layer):
+        """Colours of the pixels of the anatomy, in all planes."""
+        drawn = [plane.images[layer] for plane in cut_axes(ax).values()]
+        return np.concatenate([i.to_rgba(i.get_array()).reshape(-1, 4) for i in drawn])
+
+    def test_of_volumes_that_are_negative_everywhere_show_what_is_in_them(self):
+        volume = image_of(-np.random.default_rng(0).normal(1, 0.01, SHAPE))
+        ax = plot_slab(image_of(np.ones(SHAPE)), volume)
+        ax.figure.canvas.draw()
+        colours = self.colours(ax, -1)
+        assert np.ptp(colours[:, 0]) > 0.5
 
 
 class TestMap:
@@ -311,9 +346,10 @@ class TestOneSlice:
         values = np.zeros((9, 11, 1))
         values[1, 2] = 1
         (plane,) = cut_axes(plot_map(image_of(values, affine), anatomy)).values()
-        _, _, drawn = drawn_points(plane.images[-2])
-        expected = np.rot90(np.asarray(samples)[0][::-1, :, 5])
-        np.testing.assert_allclose(drawn.reshape(11, 9), expected, rtol=1e-5)
+        drawn = np.ma.filled(plane.images[-2].get_array(), 0)
+        expected = np.rot90(np.asarray(samples)[0][::-1, :, 5].astype(float))
+        expected = (expected - expected.min()) / np.ptp(expected)
+        np.testing.assert_allclose(drawn, expected, rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize(("head", "rim", "ground"), [(2, 0, "k"), (0, 2, "w")])
     def test_the_ground_goes_on_around_it(self, head, rim, ground):

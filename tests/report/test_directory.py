@@ -155,6 +155,21 @@ class TestResultDirectory:
             self.begin(tmp_path, replace=True)
         assert (tmp_path / "manifest.json").read_text() == text
 
+    def test_parts_of_files_that_a_killed_run_left_are_deleted_and_no_others(self, tmp_path):
+        self.begin(tmp_path)
+        parts = [".0a1b2c3d.folds.csv", "maps/.00000000.fold001.nii.gz", ".ffffffff.manifest.json"]
+        others = [
+            ".0a1b2c3d.notes.txt",
+            ".0A1B2C3D.folds.csv",
+            ".folds.csv",
+            "maps/.fold001.nii.gz",
+        ]
+        others += [".0a1b2c3d.folds.csv.bak", ".0a1b2c3d.model.skfmri"]
+        self.fill(tmp_path, *parts, *others)
+        with ResultDirectory(tmp_path):
+            assert not any((tmp_path / name).exists() for name in parts)
+            assert all((tmp_path / name).exists() for name in others)
+
     def test_a_second_run_is_refused_until_the_first_ends(self, tmp_path):
         with ResultDirectory(tmp_path):
             with pytest.raises(ValueError, match=r"in use by another run of skfmri"):

@@ -1,5 +1,8 @@
+import base64
 import json
 import re
+import warnings
+from xml.etree import ElementTree
 
 import nibabel
 import numpy as np
@@ -132,6 +135,49 @@ class TestAwkwardNames:
         (box,) = awkward_page.all("div", **{"class": "leak"})
         assert "Do not trust these scores" in box["text"]
         assert "Split 0 has <identical> volumes on both sides." in box["text"]
+
+
+HOSTILE = ["a\x00b", "\x1b[31mred", "\r\n", "=cmd|' /C calc'!A0", "\u202ederas", "\u65e5\u672c"]
+ESCAPED = [r"a\x00b", r"\x1b[31mred", r"\r\n", "=cmd|' /C calc'!A0", r"\u202ederas", "\u65e5\u672c"]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A directory of results whose names would move a cursor, end a row or begin a formula."""
+    record = {"source": {"kind": "simulated", "seed": 7}, "leaks_ignored": ["Split \x07 leaks."]}
+    directory = tmp_path_factory.mktemp("hostile")
+    write_results(directory, HOSTILE, ["s\x001", "s\x9b2", "s3", "s4"], record=record)
+    with warnings.catch_warnings():
+        # What lacks a glyph is named by tests of pictures.
+        warnings.filterwarnings("ignore", message=".* in none of the fonts")
+        write_report(directory)
+    return directory
+
+
+class TestNamesOfControlCharacters:
+    def test_are_shown_as_escapes(self, hostile):
+        page = Page((hostile / "report.html").read_text(encoding="utf-8"))
+        (confusion,) = [t for t in page.all("table") if t["text"].strip().startswith("Predictions")]
+        for name in ESCAPED:
+            assert name in confusion["text"]
+        assert r"s\x001" in page.section("data")
+        assert r"s\x9b2" in page.section("data")
+        assert r"Split \x07 leaks." in page.all("header")[0]["text"]
+
+    def test_leave_no_character_that_a_page_or_a_picture_must_not_have(self, hostile):
+        text = (hostile / "report.html").read_text(encoding="utf-8")
+        forbidden = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
+        assert not forbidden.search(text)
+        images = Page(text).all("img")
+        drawings = [i["src"].split(",")[1] for i in images if "svg" in i["src"][:20]]
+        assert len(drawings) == 4
+        for drawing in drawings:
+            ElementTree.fromstring(base64.b64decode(drawing))
+
+    def test_come_back_from_the_tables_as_they_were(self, hostile):
+        results = read_results(hostile)
+        assert set(results.predictions["label"]) == set(results.classes) == set(HOSTILE)
+        assert set(results.folds["groups_held_out"]) == {"s\x001", "s\x9b2", "s3", "s4"}
 
 
 class TestWhatMayBeAbsent:

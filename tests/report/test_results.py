@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 
 from skfmri.report import write_report
@@ -51,6 +52,52 @@ MISTAKES = {
         lambda d: (d / "learning_curves.csv").write_text("fold,epoch,loss,accuracy\n0,1,x,1\n"),
         "learning_curves.csv is damaged: .*x",
     ),
+    "the same fold twice": (
+        lambda d: repeat_row(d / "folds.csv", 2),
+        "folds.csv is damaged: rows have the same model, fold. Run the command again",
+    ),
+    "the same prediction twice": (
+        lambda d: repeat_row(d / "predictions.csv", 9),
+        "predictions.csv is damaged: rows have the same model, fold, sample",
+    ),
+    "half a fold": (
+        lambda d: edit_table(d / "folds.csv", "fold", 0.5),
+        "folds.csv is damaged: its column fold holds something else than whole numbers",
+    ),
+    "infinitely many": (
+        lambda d: edit_table(d / "folds.csv", "n_train", np.inf),
+        "folds.csv is damaged: its column n_train holds something else than whole numbers",
+    ),
+    "no score of the decoder": (
+        lambda d: edit_table(d / "summary.csv", "model", "other"),
+        "summary.csv is damaged: it has no accuracy of the decoder",
+    ),
+    "a value without end": (
+        lambda d: edit_table(d / "summary.csv", "std", "k" * 5000),
+        r"summary.csv is damaged: .{0,700}$",
+    ),
+    "a number for a sentence": (
+        lambda d: set_entry(d / "settings.json", ["sentences"], ["fine", 0]),
+        "settings.json is damaged: its sentences are not all text",
+    ),
+    "a number for a test": (
+        lambda d: set_entry(d / "settings.json", ["permutation_test"], 2**63),
+        "settings.json is damaged: it holds no permutation_test",
+    ),
+    "text for parameters": (
+        lambda d: set_entry(d / "settings.json", ["pipeline", "steps", "slab", "parameters"], "no"),
+        r"No report can be made of .*: its settings.json or one of its tables .*--resume",
+    ),
+    "a list for a number": (
+        lambda d: set_entry(
+            d / "settings.json", ["pipeline", "steps", "cnn", "parameters", "dropout"], [1]
+        ),
+        r"No report can be made of .*: its settings.json or one of its tables .*--resume",
+    ),
+    "a version for settings": (
+        lambda d: (d / "settings.json").write_text('{"settings": {"images": 3}, "data": {}}'),
+        "settings.json is damaged: ",
+    ),
     "cut image": (
         lambda d: (d / "saliency.nii.gz").write_bytes((d / "saliency.nii.gz").read_bytes()[:200]),
         "saliency.nii.gz cannot be read: .*--resume",
@@ -62,6 +109,28 @@ def cut(path, n_bytes):
     """Cut a table off in the middle of its last row but one."""
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-1]) + lines[-1][: lines[-1].index(",", 8)])
+
+
+def repeat_row(path, number):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[number]]))
+
+
+def edit_table(path, column, value):
+    """Change a value in the first row of a table."""
+    table = pd.read_csv(path, dtype=object)
+    table.loc[0, column] = value
+    table.to_csv(path, index=False)
+
+
+def set_entry(path, keys, value):
+    """Set an entry of a nested JSON file."""
+    content = json.loads(path.read_text())
+    part = content
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    path.write_text(json.dumps(content))
 
 
 def drop(path, *keys):
