@@ -11,7 +11,7 @@ AXES = {"x": 0, "y": 1, "z": 2}
 # A head turned about one axis needs at most twice its voxels, a thin one or one far from the world
 # origin some more. Small volumes may grow more than that, since little memory is at stake.
 LARGEST_GROWTH = 10
-SMALL_GRID = 2**22
+SMALL_GRID = 2**20
 
 
 def angle_in_radians(angle):

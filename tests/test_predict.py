@@ -266,3 +266,14 @@ class TestCleaning:
         cleaned = skfmri.NiftiSamples(study / "new.nii.gz")
         cleaned = skfmri.clean_runs(cleaned, standardize=False)
         np.testing.assert_allclose(found, skfmri.load(path).predict_proba(cleaned), atol=1e-6)
+
+
+def test_probabilities_that_are_not_finite_are_refused(study, linear, monkeypatch, capsys):
+    path = linear(labelled(study))
+    damaged = skfmri.load(path)
+    monkeypatch.setattr("skfmri.cli.predict.load", lambda path: damaged)
+    monkeypatch.setattr(damaged[-1], "predict_proba", lambda X: np.full((len(X), 2), np.nan))
+    assert main(["predict", str(path), str(study / "new.nii.gz")]) == 2
+    said = capsys.readouterr()
+    assert f"{path} gives probabilities that are not finite for 20 of 20 volumes." in said.err
+    assert said.out == ""

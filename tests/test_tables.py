@@ -74,6 +74,8 @@ def test_a_quoted_label_may_hold_the_separator_or_a_line_break(tmp_path):
         (b"label,label,group\na,b,1\n", r"has 2 columns called 'label'"),
         (b"label|group\nface|1\n", r"no column 'label'. Its columns, separated by commas, are"),
         (b"label,group\nface,1,2\n", r"row 1 below the header has 3, the header 2"),
+        (b"label,group\nface\n", r"fewer fields .* row 1 below the header has 1, the header 2"),
+        (b"label,group\n\n", r"has 0 rows below its header, but the images hold 1"),
         (b"label,group\nface,1\nface,1\n", r"has 2 rows below its header, but the images hold 1"),
         (b"", r"t.csv is empty"),
         (b"# only this\n\n", r"t.csv is empty"),

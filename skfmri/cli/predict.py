@@ -44,6 +44,12 @@ def _predict(args):
     if not hasattr(decoder, "predict"):
         raise ValueError(f"{args.model} holds a {type(decoder).__name__}, which does not predict.")
     table = prediction_table(decoder, samples, args.images)
+    is_bad = ~np.isfinite(table.filter(regex="^p_")).all(axis=1)
+    if is_bad.any():
+        raise ValueError(
+            f"{args.model} gives probabilities that are not finite for {is_bad.sum()} of "
+            f"{counted(len(table), 'volume')}. Its weights or the volumes are damaged."
+        )
     _warn_of_training_volumes(args, samples, table, record)
     text = as_csv(table)
     if args.out is None:

@@ -63,6 +63,9 @@ def read_labels(path, columns, n_volumes):
         raise ValueError(f"{path} cannot be read as a table: {error}.") from error
     header = [name.strip() for name in header]
     _check_header(path, header, columns, separator)
+    if len(header) > 1:
+        # A volume without a label still has its separators.
+        rows = [row for row in rows if len(row) > 1 or any(map(str.strip, row))]
     while len(rows) > n_volumes and not any(field.strip() for field in rows[-1]):
         del rows[-1]  # a blank line at the end
     _check_rows(path, header, rows, n_volumes)
@@ -134,6 +137,13 @@ def _check_rows(path, header, rows, n_volumes):
             f"{path} has more fields in its rows than names in its header: row "
             f"{rows.index(longest) + 1} below the header has {len(longest)}, the header "
             f"{len(header)}. Name every column, and quote a field that holds the separator."
+        )
+    shortest = min(rows, key=len, default=header)
+    if len(header) > 1 and len(shortest) < len(header):
+        raise ValueError(
+            f"{path} has fewer fields in its rows than names in its header: row "
+            f"{rows.index(shortest) + 1} below the header has {len(shortest)}, the header "
+            f"{len(header)}. Write every separator, also around an empty field."
         )
     if len(rows) != n_volumes:
         raise ValueError(

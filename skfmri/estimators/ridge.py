@@ -299,8 +299,9 @@ def _groups_to_leave_out(labels, groups, name):
         messages.append(
             f"{name} got no groups, so it chooses strengths, mixture and temperature by leaving "
             f"out one of {n} samples at a time. Samples of one run or subject resemble each other, "
-            "which makes that choice too optimistic. Pass fit(groups=), in a pipeline as "
-            "<name of this step>__groups, or groups=np.arange(len(y)) if samples are independent."
+            "which makes that choice too optimistic. Pass groups to fit, or make it the last step "
+            "of a DecodingPipeline, which finds the groups of NiftiSamples. If samples are "
+            "independent, pass groups=np.arange(len(y))."
         )
     groups = check_per_volume(groups, n, "group label")
     is_known = can_be_left_out(labels, groups)

@@ -1,12 +1,15 @@
 """Headers or raw volumes of image files."""
 
 import contextlib
+import gzip
 import math
 import os
 import stat
 
 import nibabel
 import numpy as np
+
+from skfmri.samples.compressed import MOST_PER_BYTE
 
 # Small enough for the processor's cache.
 CHUNK_BYTES = 256 * 1024
@@ -97,7 +100,12 @@ def _read_scaled_into(file, result, dtype, slope, inter):
         place = result[start : start + len(buffer)]
         values = buffer[: len(place)]
         _read_into(file, values)
-        place[:] = values if (slope, inter) == (1.0, 0.0) else values * np.float64(slope) + inter
+        place[:] = scaled(values, slope, inter)
+
+
+def scaled(values, slope, inter):
+    """Return values of a file with the scale that its header gives."""
+    return values if (slope, inter) == (1.0, 0.0) else values * np.float64(slope) + inter
 
 
 def _read_into(file, values):
@@ -135,17 +143,21 @@ def open_header(path):
 
 
 def _check_extensions(path):
-    """Raise ValueError if an extension of an uncompressed header is longer than the file.
+    """Raise ValueError if an extension of a header is longer than the file can be.
 
     nibabel allocates what the length of an extension asks for before it reads any of it.
     """
     stem, suffix = os.path.splitext(path)
-    is_single = suffix.lower() == ".nii"
+    suffix, opener, most_per_byte = suffix.lower(), open, 1
+    is_single = suffix in (".nii", ".gz")
+    if suffix == ".gz":
+        opener, most_per_byte = gzip.open, MOST_PER_BYTE
     header_path = path if is_single else f"{stem}.hdr"
-    if suffix.lower() not in NIFTI_SUFFIXES or not os.path.exists(header_path):
+    if suffix not in {*NIFTI_SUFFIXES, ".gz"} or not os.path.exists(header_path):
         return
-    with open(header_path, "rb") as file:
-        header, size = file.read(max(NIFTI_HEADERS) + 1), os.fstat(file.fileno()).st_size
+    size = most_per_byte * os.path.getsize(header_path)
+    with opener(header_path, "rb") as file:
+        header = file.read(max(NIFTI_HEADERS) + 1)
         order = "little" if int.from_bytes(header[:4], "little") in NIFTI_HEADERS else "big"
         first = int.from_bytes(header[:4], order)
         if first not in NIFTI_HEADERS or not any(header[first : first + 1]):
