@@ -4,6 +4,7 @@ import contextlib
 import errno
 import math
 import os
+import secrets
 import shutil
 import stat
 import time
@@ -16,6 +17,10 @@ from skfmri._files import NO_SPACE, whole_file
 
 VARIABLE = "SKFMRI_CACHE"
 UNUSED_SECONDS = 24 * 3600
+# Files whose names begin so take long to make again, so they are kept longer.
+LASTING = "lasting-"
+DAYS_VARIABLE = "SKFMRI_CACHE_DAYS"
+LASTING_DAYS = 30
 SECONDS_BETWEEN_CLEANUPS = 3600
 # Nothing small takes so long to write.
 ABANDONED_SECONDS = 3600
@@ -34,7 +39,8 @@ def store_directory():
     """Return the directory of these files, which is made if there is none.
 
     It is ``$SKFMRI_CACHE`` if that is set, else the place where the system keeps the caches of a
-    user. Files that nobody has opened for a day are deleted when a new one is made.
+    user. Files that nobody has opened for a day are deleted when a new one is made; lasting ones,
+    such as cleaned runs, after 30 days or ``$SKFMRI_CACHE_DAYS``.
 
     Returns
     -------
@@ -100,7 +106,7 @@ def _check_owner(path, what, *, is_default):
         )
 
 
-def stored_file(key, n_bytes, write, description):
+def stored_file(key, n_bytes, write, description, *, wait=True):
     """Return the path of the stored file `key`, which ``write(path)`` makes if there is none.
 
     Parameters
@@ -114,10 +120,13 @@ def stored_file(key, n_bytes, write, description):
         makes a file of more than 4 MB; the others wait and share the result.
     description : str
         What the file holds, for error messages.
+    wait : bool, default=True
+        Whether to wait for another process that is making the file.
 
     Returns
     -------
-    path : pathlib.Path
+    path : pathlib.Path or None
+        None if another process is making the file and `wait` is False.
 
     Raises
     ------
@@ -139,10 +148,47 @@ def stored_file(key, n_bytes, write, description):
             return path
     lock = _lock_of(path)
     _owned(lock)
-    with FileLock(lock):
+    try:
+        held = FileLock(lock).acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        return None
+    with held:
         if _is_ready(path, n_bytes):
             return path
         return _make(path, n_bytes, write, description)
+
+
+def is_stored(key, n_bytes):
+    """Return whether the file `key` is there; if so, it counts as used now."""
+    return _is_ready(store_directory() / f"{key}{SUFFIX}", n_bytes)
+
+
+@contextlib.contextmanager
+def passing_file(n_bytes, description):
+    """Give the path of an empty file that is deleted afterwards.
+
+    Parameters
+    ----------
+    n_bytes : int
+        How large it will become.
+    description : str
+        What the file holds, for error messages.
+
+    Yields
+    ------
+    path : pathlib.Path
+    """
+    directory = store_directory()
+    _clean_up(directory)
+    check_space(directory, n_bytes, description)
+    # If this process is killed, the name makes the next ones delete the file.
+    path = directory / f".{secrets.token_hex(4)}.{secrets.token_hex(8)}{SUFFIX}"
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+        with explained_full_disk(directory, n_bytes, description):
+            yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _make(path, n_bytes, write, description):
@@ -223,8 +269,20 @@ def _clean_up(directory):
                 _delete_unused(path)
 
 
+def _lasting_seconds():
+    named = os.environ.get(DAYS_VARIABLE) or LASTING_DAYS
+    try:
+        days = float(named)
+    except ValueError:
+        days = math.nan
+    if not days >= 0:
+        raise ValueError(f"{DAYS_VARIABLE} must be a number of days, but is {named!r}.")
+    return days * 24 * 3600
+
+
 def _delete_unused(path):
     age, name = time.time() - path.lstat().st_mtime, path.name
+    longest = _lasting_seconds() if name.startswith(LASTING) else UNUSED_SECONDS
     if name.startswith("."):
         # Left by a writer that was killed, if nobody holds the lock of the file.
         lock = _lock_of(path.with_name(name.split(".", 2)[-1]))
@@ -233,10 +291,10 @@ def _delete_unused(path):
                 path.unlink()
         elif age > ABANDONED_SECONDS:
             path.unlink()
-    elif age > UNUSED_SECONDS and path.suffix == ".lock":
+    elif age > longest and path.suffix == ".lock":
         with FileLock(path, timeout=0):
             path.unlink()
-    elif age > UNUSED_SECONDS:
+    elif age > longest:
         path.unlink()
 
 

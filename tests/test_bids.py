@@ -303,12 +303,12 @@ def test_events_that_overlap_in_nilearns_fake_are_refused(tmp_path):
 
 
 def test_only_headers_and_tables_are_read_before_data_are_needed(fake, tmp_path, monkeypatch):
-    def refuse(*args):
+    def refuse(*args, **options):
         raise AssertionError("volumes were read")
 
     with monkeypatch.context() as patched:
         patched.setattr("skfmri.samples.sources.read_volumes", refuse)
-        patched.setattr("nilearn.signal.clean", refuse)
+        patched.setattr("skfmri.samples.cleaned.apply_matrix", refuse)
         samples = load_bids_samples(fake, task="main", space="MNI", confounds=("high_pass",))
         assert not (tmp_path / "store").exists()
         with pytest.raises(AssertionError):

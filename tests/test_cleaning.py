@@ -1,5 +1,6 @@
 import os
 import pickle
+import tracemalloc
 import warnings
 
 import joblib
@@ -12,6 +13,7 @@ from nilearn.signal import clean
 
 from skfmri.preprocessing import clean_runs
 from skfmri.samples import NiftiSamples
+from skfmri.temporal.cleaning import apply_matrix, cleaning_matrix
 
 SHAPE = (3, 4, 5)
 
@@ -118,7 +120,7 @@ def test_masked_runs_equal_what_a_masker_gives_for_each_alone(series, tables, op
 
 @pytest.mark.parametrize("high_pass", [None, 0.02])
 @pytest.mark.parametrize("left_out", [[9], [9, 15], [0, 1, 23, 24], [0, 12, 13, 24], [0, 1, 24]])
-def test_what_a_mask_leaves_out_reaches_nothing(series, left_out, high_pass):
+def test_what_a_mask_leaves_out_reaches_nothing(series, left_out, high_pass, tmp_path, monkeypatch):
     poisoned = series[50:].copy()
     poisoned[left_out] += 1e4
     mask = np.delete(np.arange(25), left_out)
@@ -126,6 +128,8 @@ def test_what_a_mask_leaves_out_reaches_nothing(series, left_out, high_pass):
     options = {"sample_masks": [mask], "high_pass": high_pass, "t_r": 2.0}
     results = []
     for volumes, poison in ((series[50:], 0), (poisoned, 1e4)):
+        # The key does not depend on what is left out, so each result needs its own cache.
+        monkeypatch.setenv("SKFMRI_CACHE", str(tmp_path / str(poison)))
         table = confounds + poison * np.isin(np.arange(25), left_out)[:, None]
         samples = NiftiSamples.from_array(volumes, np.eye(4))
         results.append(np.asarray(clean_runs(samples, confounds=[table], **options)))
@@ -149,6 +153,16 @@ def test_a_mask_may_be_of_booleans_and_alone_for_a_single_run(series):
         assert cleaned.y.tolist() == expected.y.tolist() == MASKS[2].tolist()
         np.testing.assert_array_equal(np.asarray(cleaned), np.asarray(expected))
     assert len(clean_runs(samples, sample_masks=[None])) == 25
+
+
+def test_gaps_are_bridged_for_the_filter_only_where_a_mask_makes_them(series):
+    volumes, mask = series[50:], np.delete(np.arange(25), [9, 10])
+    for options, is_equal in (({}, True), ({"high_pass": 0.02, "t_r": 2.0}, False)):
+        masked = clean_runs(
+            NiftiSamples.from_array(volumes, np.eye(4)), sample_masks=mask, **options
+        )
+        whole = clean_runs(NiftiSamples.from_array(volumes[mask], np.eye(4)), **options)
+        assert np.allclose(np.asarray(masked), np.asarray(whole), atol=1e-6) is is_equal
 
 
 def test_each_run_may_have_its_own_time_between_volumes(series):
@@ -209,27 +223,219 @@ def test_cleaning_other_runs_differently_changes_nothing_in_a_run(series):
     )
 
 
-def test_the_work_is_done_once_and_only_when_data_are_read(series, tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(
-        "nilearn.signal.clean", lambda *a, **k: (calls.append(1), clean(*a, **k))[1]
-    )
+@pytest.fixture
+def cleaned_lengths(monkeypatch):
+    """The number of volumes of each run that is cleaned, in order."""
+    lengths = []
+
+    def counted(kept, *args, **options):
+        lengths.append(len(kept))
+        return cleaning_matrix(kept, *args, **options)
+
+    monkeypatch.setattr("skfmri.samples.cleaned.cleaning_matrix", counted)
+    return lengths
+
+
+def test_the_work_is_done_once_and_only_when_data_are_read(series, cleaned_lengths):
     cleaned = clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS))
     before = joblib.hash(cleaned)
-    assert not calls
-    np.asarray(cleaned[5:9]), np.asarray(cleaned)
-    assert len(calls) == 3
+    assert not cleaned_lengths
+    np.asarray(cleaned[5:9])
+    assert cleaned_lengths == [22]
+    np.asarray(cleaned)
+    assert cleaned_lengths == [22, 28, 25]
     assert joblib.hash(cleaned) == before
 
 
-def test_constant_and_non_finite_voxels_become_finite(series):
-    series[:, 0, 0, 0] = 7
-    series[3, 1, 1, 1] = np.nan
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cleaned = np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS)))
-    assert np.isfinite(cleaned).all()
-    np.testing.assert_allclose(cleaned[:, 0, 0, 0], 0, atol=1e-5)
+@pytest.fixture
+def run_files(series, tmp_path):
+    """Three files of one run each."""
+    paths = [tmp_path / f"run-{run}_bold.nii.gz" for run in range(3)]
+    for path, run in zip(paths, (2, 0, 1), strict=True):
+        image = nibabel.Nifti1Image(np.moveaxis(series[run == RUNS], 0, -1), np.eye(4))
+        nibabel.save(image, path)
+    return paths
+
+
+class TestEachRunHasItsFile:
+    def test_one_more_run_is_cleaned_alone(self, run_files, cleaned_lengths):
+        np.asarray(clean_runs(NiftiSamples(run_files[1:])))
+        assert cleaned_lengths == [28, 25]
+        np.asarray(clean_runs(NiftiSamples(run_files)))
+        assert cleaned_lengths == [28, 25, 22]
+
+    def test_other_settings_of_a_run_clean_only_that_run(self, run_files, cleaned_lengths, tables):
+        samples, (confounds, masks) = NiftiSamples(run_files), tables
+        options = {"high_pass": 0.02, "t_r": 2.0}
+        np.asarray(clean_runs(samples, confounds=confounds, sample_masks=masks, **options))
+        del cleaned_lengths[:]
+        others = {
+            "confounds": [confounds[0], confounds[1] + 1e-3 * np.arange(56).reshape(28, 2), None],
+            "sample_masks": [masks[0], None, np.arange(1, 25)],
+            "t_r": [2.0, 2.1, 2.0],
+        }
+        for name, value in others.items():
+            changed = {"confounds": confounds, "sample_masks": masks, **options, name: value}
+            np.asarray(clean_runs(samples, **changed))
+        assert cleaned_lengths == [28, 22, 24, 28]
+        for name, value in {"detrend": False, "standardize": False, "high_pass": 0.03}.items():
+            del cleaned_lengths[:]
+            changed = {"confounds": confounds, "sample_masks": masks, **options, name: value}
+            np.asarray(clean_runs(samples, **changed))
+            assert cleaned_lengths == [18, 28, 22]
+
+    def test_a_stop_loses_the_run_that_was_being_cleaned(
+        self, run_files, cleaned_lengths, tmp_path, monkeypatch
+    ):
+        expected = np.asarray(clean_runs(NiftiSamples(run_files)))
+        for path in (tmp_path / "store").iterdir():
+            path.unlink()
+        del cleaned_lengths[:]
+
+        def stopped(matrix, series, **options):
+            if len(series) == 25:
+                raise KeyboardInterrupt
+            return apply_matrix(matrix, series, **options)
+
+        monkeypatch.setattr("skfmri.samples.cleaned.apply_matrix", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            np.asarray(clean_runs(NiftiSamples(run_files)))
+        assert cleaned_lengths == [22, 28, 25]
+        monkeypatch.setattr("skfmri.samples.cleaned.apply_matrix", apply_matrix)
+        np.testing.assert_array_equal(np.asarray(clean_runs(NiftiSamples(run_files))), expected)
+        assert cleaned_lengths == [22, 28, 25, 25]
+
+    def test_volumes_of_several_runs_are_read_in_any_order(self, run_files):
+        cleaned = clean_runs(NiftiSamples(run_files))
+        rows = np.random.default_rng(0).permutation(75)[:40]
+        np.testing.assert_array_equal(np.asarray(cleaned[rows]), np.asarray(cleaned)[rows])
+
+    def test_chunks_of_voxels_give_the_same(self, run_files, monkeypatch, tmp_path):
+        whole = np.asarray(clean_runs(NiftiSamples(run_files)))
+        for path in (tmp_path / "store").iterdir():
+            path.unlink()
+        monkeypatch.setattr("skfmri.samples.cleaned_files.CHUNK_BYTES", 8 * 28 * 7)
+        parts = np.asarray(clean_runs(NiftiSamples(run_files)))
+        np.testing.assert_allclose(parts, whole, atol=1e-6)
+
+    def test_memory_does_not_grow_with_the_run(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("skfmri.samples.cleaned_files.CHUNK_BYTES", 2**20)
+        monkeypatch.setattr("skfmri.samples.nifti.BATCH_BYTES", 2**20)
+        peaks = []
+        # The first call imports what it needs.
+        for n_volumes in (3, 100, 300):
+            path = tmp_path / f"{n_volumes}.nii"
+            image = nibabel.Nifti1Image(np.zeros((20, 21, 32, n_volumes), np.int16), np.eye(4))
+            nibabel.save(image, path)
+            samples = NiftiSamples(path)
+            tracemalloc.start()
+            clean_runs(samples)[0]
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        # The larger matrix has 0.7 MB, its cleaned run 16 MB.
+        assert max(peaks[1:]) < 8e6
+
+
+def test_constant_voxels_become_0(series):
+    series[:, 0, 0, 0] = 1234.567
+    cleaned = np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS)))
+    assert not cleaned[:, 0, 0, 0].any()
+    unscaled = {"detrend": False, "standardize": False}
+    samples = NiftiSamples.from_array(series, np.eye(4), runs=RUNS)
+    cleaned = np.asarray(clean_runs(samples, **unscaled))
+    np.testing.assert_array_equal(cleaned, series)
+
+
+class TestValuesThatAreNotFinite:
+    def test_count_as_0_with_a_warning_of_their_share_run_and_file(self, series, tmp_path):
+        path = tmp_path / "sub-07_bold.nii"
+        broken = series.copy()
+        broken[3, 1, 1, 1:3], broken[6, 2, 2, 2] = np.nan, np.inf
+        nibabel.save(nibabel.Nifti1Image(np.moveaxis(broken, 0, -1), np.eye(4)), path)
+        samples = NiftiSamples(path, runs=RUNS)
+        # 22 volumes of 60 voxels
+        message = (
+            r"3 values \(0.0023 of those read\) of run 2 \(.*sub-07_bold.nii\) are not finite.*"
+            "counts them as 0.*sample_masks="
+        )
+        samples = clean_runs(samples)
+        with pytest.warns(UserWarning, match=message) as found:
+            cleaned = np.asarray(samples)
+        assert len(found) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.asarray(samples[:3])
+        broken[~np.isfinite(broken)] = 0
+        expected = clean_runs(NiftiSamples.from_array(broken, np.eye(4), runs=RUNS))
+        np.testing.assert_allclose(cleaned, np.asarray(expected), atol=1e-6)
+        # Neither the next process nor a copy for a worker is left without the warning.
+        again = clean_runs(NiftiSamples(path, runs=RUNS))
+        for samples in (again[:3], pickle.loads(pickle.dumps(again))[:3]):
+            with pytest.warns(UserWarning, match=message):
+                np.asarray(samples)
+
+    def test_left_out_they_do_no_harm(self, series):
+        broken = series[50:].copy()
+        broken[[3, 8]] = np.nan
+        mask = np.delete(np.arange(25), [3, 8])
+        found, expected = (
+            clean_runs(NiftiSamples.from_array(volumes, np.eye(4)), sample_masks=mask)
+            for volumes in (broken, series[50:])
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+    def test_voxels_without_any_value_are_0_without_a_warning(self, series):
+        series[:, 0] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            cleaned = np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), runs=RUNS)))
+        assert not cleaned[:, 0].any()
+        assert np.isfinite(cleaned).all()
+
+
+class TestLabelsThatFollowTheDrift:
+    def maps(self, labels, n_subjects=6):
+        volumes = np.random.default_rng(0).normal(size=(len(labels) * n_subjects, *SHAPE))
+        subjects = np.repeat(np.arange(n_subjects), len(labels))
+        y = list(labels) * n_subjects
+        return NiftiSamples.from_array(volumes, np.eye(4), y=y, groups=subjects)
+
+    @pytest.mark.parametrize(("labels", "share"), [("aaaabbbb", "76%"), ("aabb", "80%")])
+    def test_a_fixed_order_of_few_maps_is_warned_of(self, labels, share):
+        message = (
+            f"a linear trend from runs of {len(labels)} to {len(labels)} volumes removes {share} "
+            "of the variance of the labels.*Pass detrend=False"
+        )
+        with pytest.warns(UserWarning, match=message):
+            clean_runs(self.maps(labels))
+
+    def test_without_detrending_nothing_is_lost(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            clean_runs(self.maps("aaaabbbb"), detrend=False)
+
+    def test_a_filter_too_high_for_the_blocks_is_warned_of(self):
+        maps = self.maps(["a"] * 30 + ["b"] * 30, n_subjects=2)
+        message = "frequencies below 0.02 Hz .* runs of 60 to 60 .*Pass a lower high_pass, or None"
+        with pytest.warns(UserWarning, match=message):
+            clean_runs(maps, detrend=False, high_pass=0.02, t_r=2.0)
+        with pytest.warns(
+            UserWarning, match=r"trend and frequencies .*detrend=False.*; or a lower"
+        ):
+            clean_runs(maps, high_pass=0.02, t_r=2.0)
+
+    @pytest.mark.parametrize("labels", ["ab" * 30, "a" * 8, ("a" * 6 + " " * 6 + "b" * 6) * 6])
+    def test_labels_that_drift_does_not_explain_are_not(self, labels):
+        labels = [label.strip() for label in labels]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            clean_runs(self.maps(labels, n_subjects=2))
+
+    def test_two_maps_of_a_subject_need_no_cleaning(self):
+        with pytest.raises(ValueError, match="Maps are not a time series and need no cleaning"):
+            clean_runs(self.maps("ab"))
 
 
 def test_a_run_in_two_groups_is_refused(series):
@@ -330,4 +536,40 @@ def test_other_labels_need_no_other_copy(series, tmp_path):
     for y in (range(75), range(1, 76)):
         np.asarray(clean_runs(NiftiSamples.from_array(series, np.eye(4), y=y, runs=RUNS)))
     copies = [p for p in (tmp_path / "store").iterdir() if p.suffix != ".lock"]
-    assert len(copies) == 1
+    assert len(copies) == 3
+
+
+class TestPairs:
+    """What nilearn's load_confounds returns is passed on whole."""
+
+    def runs(self, n_runs):
+        rng = np.random.default_rng(0)
+        data = rng.normal(100, 5, size=(20 * n_runs, 2, 3, 4))
+        samples = NiftiSamples.from_array(data, np.eye(4), runs=np.repeat(range(n_runs), 20))
+        return samples, [pd.DataFrame(rng.normal(size=(20, 2))) for _ in range(n_runs)]
+
+    def test_confounds_and_masks_of_several_runs(self):
+        samples, tables = self.runs(2)
+        masks = [np.arange(3, 20), None]
+        pair = clean_runs(samples, confounds=(tables, masks))
+        apart = clean_runs(samples, confounds=tables, sample_masks=masks)
+        assert len(pair) == 37
+        np.testing.assert_array_equal(np.asarray(pair), np.asarray(apart))
+
+    def test_the_table_and_the_mask_of_one_run(self):
+        samples, (table,) = self.runs(1)
+        pair = clean_runs(samples, confounds=(table, np.arange(2, 20)))
+        apart = clean_runs(samples, confounds=[table], sample_masks=np.arange(2, 20))
+        np.testing.assert_array_equal(np.asarray(pair), np.asarray(apart))
+        assert len(clean_runs(samples, confounds=(table, None))) == 20
+
+    def test_a_tuple_of_one_table_per_run_is_not_a_pair(self):
+        samples, tables = self.runs(2)
+        of_tuple = clean_runs(samples, confounds=tuple(tables))
+        of_list = clean_runs(samples, confounds=tables)
+        np.testing.assert_array_equal(np.asarray(of_tuple), np.asarray(of_list))
+
+    def test_masks_beside_a_pair_are_refused(self):
+        samples, tables = self.runs(2)
+        with pytest.raises(ValueError, match="confounds is a pair of confounds and sample masks"):
+            clean_runs(samples, confounds=(tables, [None, None]), sample_masks=[None, None])

@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 
 from skfmri.evaluation.folds import is_search
 from skfmri.samples import NiftiSamples
+from skfmri.samples.cleaned import batches_read_once
 
 # About the length of the haemodynamic response, for a TR of 2 to 3 s.
 NEIGHBOUR_VOLUMES = 5
@@ -301,7 +302,7 @@ CHEAP_CHECKS = tuple(name for name in CHECKS if name != "transformers")
 
 def _batches(X):
     if hasattr(X, "iter_batches"):
-        yield from X.iter_batches()
+        yield from batches_read_once(X)
     else:
         X = np.asarray(X)
         for start in range(0, len(X), 64):

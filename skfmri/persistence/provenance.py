@@ -9,6 +9,7 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 
 from skfmri._validation import check_same_grid
+from skfmri.samples.cleaned import batches_read_once
 from skfmri.samples.nifti import before_cleaning, list_images
 
 # Entries that are read again, with their kinds.
@@ -116,7 +117,7 @@ def volume_digests(samples):
     # Adding 0 turns -0.0 into 0.0, which is the same value in different bytes.
     return [
         hashlib.sha256(np.ascontiguousarray(volume + np.float32(0), "<f4").data).digest()
-        for batch in samples.iter_batches()
+        for batch in batches_read_once(samples)
         for volume in batch
     ]
 

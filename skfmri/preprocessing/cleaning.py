@@ -6,9 +6,12 @@ import numpy as np
 
 from skfmri.preprocessing.runs import (
     check_confounds,
+    check_filter,
     confounds_of_runs,
     kept_of_runs,
+    split_pair,
     t_r_of_runs,
+    warn_of_labels,
 )
 from skfmri.samples import as_samples
 from skfmri.samples.cleaned import CleanedSource
@@ -33,24 +36,30 @@ def clean_runs(
     is refused. Unlike with the `runs` argument of nilearn's function, the order of the samples is
     kept, whatever the order of the runs.
 
+    Maps, such as contrasts or parameter estimates, are not a time series and need no cleaning: a
+    trend through the few maps of a subject removes most of any effect if their order is fixed.
+
     Parameters
     ----------
     samples : NiftiSamples or images
         Whole runs in time order; `samples.runs` names the run of each volume.
     detrend : bool, default=True
-        Whether to remove a linear trend from each voxel's time series.
+        Whether to remove a linear trend from each voxel's time series. If the conditions of a run
+        follow each other slowly or in few volumes, the trend takes part of their effect with it.
     standardize : bool, default=True
         Whether to scale each voxel's time series to zero mean and unit standard deviation
         (with ``n - 1`` degrees of freedom). A constant voxel becomes 0.
     high_pass : float, default=None
-        Lowest frequency to keep, in Hz; needs `t_r`.
+        Lowest frequency to keep, in Hz, by a Butterworth filter of order 5 that runs forwards and
+        backwards; needs `t_r`. A condition that recurs more slowly is removed.
     t_r : float or sequence of float, default=None
         Time from one volume to the next, in seconds; a sequence has one time per run, in the
         order in which runs first appear.
     confounds : array-like of shape (n_samples, n_confounds) or list of them, default=None
         Signals to regress out: one row per sample, or a list with one table per run, in the
         order in which runs first appear. None in the list means a run without confounds. Rows of
-        volumes that are left out may hold anything.
+        volumes that are left out may hold anything. The pair of confounds and sample masks that
+        nilearn's `load_confounds` returns is taken as it is.
     sample_masks : array-like or list of array-like, default=None
         Volumes to keep of each run, as positions in the run or as booleans: a list with one mask
         per run, in the order in which runs first appear; None in it keeps a whole run. For a
@@ -60,21 +69,28 @@ def clean_runs(
     Returns
     -------
     cleaned : NiftiSamples
-        The samples that are kept, in the same order, with their labels, groups and runs. They are
-        cleaned when data are first read, once per machine, run by run in bounded memory. Values
-        that are not finite count as 0.
+        The samples that are kept, in the same order, with their labels, groups and runs. A run is
+        cleaned when its data are first read, in bounded memory, into files of its own in the
+        cache directory (4 bytes per voxel and volume), which all processes share and later calls
+        use again, whatever the other runs. For a slab only voxels that have a part in it are kept.
+        Files that were not used for 30 days, or ``$SKFMRI_CACHE_DAYS``, are deleted. Values that
+        are not finite count as 0.
 
     Raises
     ------
     ValueError
         If a run belongs to more than one group or 4-D image or keeps fewer than 3 volumes, if
-        `high_pass` is given without `t_r`, or if confounds or masks do not match the runs, hold
-        values that are not finite, or are so many that nothing of a run would be left.
+        `high_pass` is given without `t_r` or the run is too short for it, or if confounds or masks
+        do not match the runs, hold values that are not finite, or are so many that nothing of a
+        run would be left.
 
     Warns
     -----
     UserWarning
-        If volumes are missing inside a run: cleaning then treats unequal time steps as equal.
+        If volumes are missing inside a run: cleaning then treats unequal time steps as equal. If
+        removing drift takes away more than 30 % of the variance of the labels within runs, because
+        runs are short or their labels change slowly. When data are read, for each run with values
+        that are not finite in voxels that have finite ones, too.
 
     See Also
     --------
@@ -84,6 +100,13 @@ def clean_runs(
 
     Notes
     -----
+    A run is multiplied by one matrix, whose columns are the answers of `nilearn.signal.clean` to
+    unit impulses, in float64; results are stored as float32. They equal nilearn's, but for
+    voxels that do not vary over the volumes that are kept, or only in the last digits once they
+    are cleaned. If a trend, a filter or the scale is removed, these become 0; nilearn may scale
+    their rounding errors to unit variance. For the same reason confounds of which
+    cleaning leaves only rounding errors, such as constants, are ignored.
+
     Volumes that a mask leaves out are removed before trends and confounds are fitted. A
     high-pass filter needs equal steps in time, so for the filter they are bridged by a cubic
     spline through the others and removed afterwards; at the ends of a run they are cut
@@ -106,20 +129,20 @@ def clean_runs(
     names = samples.runs[[rows[0] for rows in rows_of_runs]].tolist()
     lengths = [len(rows) for rows in rows_of_runs]
     t_r = t_r_of_runs(t_r, high_pass, names)
+    confounds, sample_masks = split_pair(confounds, sample_masks, len(names))
     kept = kept_of_runs(sample_masks, names, lengths)
     confounds = confounds_of_runs(confounds, names, rows_of_runs)
     check_confounds(confounds, kept, names, 1 + bool(detrend))
-    parameters = {
-        "detrend": detrend,
-        "standardize": "zscore_sample" if standardize else None,
-        "high_pass": high_pass,
-        "filter": "butterworth" if high_pass else False,
-    }
+    drift = {"detrend": bool(detrend), "high_pass": high_pass}
+    check_filter(high_pass, t_r, kept, names)
+    if samples.y is not None:
+        warn_of_labels([samples.y[rows] for rows in rows_of_runs], kept, t_r, drift)
+    parameters = {**drift, "standardize": bool(standardize)}
     volumes = samples[:]
     # Whatever the labels and groups, the same volumes share one cleaned copy.
     volumes.y, volumes.groups = None, volumes.runs
     source = CleanedSource(volumes, rows_of_runs, kept, confounds, t_r, parameters)
-    cleaned = samples_from_source(source, y=samples.y, groups=samples.groups, runs=samples.runs)
+    cleaned = samples_from_source(source, samples)
     if sample_masks is None:
         return cleaned
     return cleaned[np.sort(np.concatenate([r[k] for r, k in zip(rows_of_runs, kept, strict=True)]))]
@@ -143,7 +166,8 @@ def _rows_in_time_order(samples):
         if len(rows) < 3:
             raise ValueError(
                 f"Run {run} has {len(rows)} volume{'s' if len(rows) > 1 else ''}; cleaning needs "
-                "at least 3. Pass the scanner run of each volume as runs=."
+                "at least 3. For a time series, pass the scanner run of each volume as runs=. Maps "
+                "are not a time series and need no cleaning: leave it out."
             )
         # A 4-D image is one stretch of time; images of a single volume follow each other.
         images = np.unique(image_of[rows])

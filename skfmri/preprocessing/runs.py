@@ -1,6 +1,13 @@
 """Checks on the arguments of `clean_runs` that describe each run."""
 
+import warnings
+
 import numpy as np
+
+from skfmri.temporal.cleaning import clean_columns, removed_share
+
+# Removing a trend from two maps of each of two conditions in random order takes a third.
+LARGEST_REMOVED_SHARE = 0.3
 
 
 def t_r_of_runs(t_r, high_pass, names):
@@ -62,6 +69,35 @@ def _positions(mask, name, length):
     return kept
 
 
+def split_pair(confounds, sample_masks, n_runs):
+    """Return confounds and masks, also if they came as the pair that nilearn's loader returns.
+
+    Parameters
+    ----------
+    confounds, sample_masks
+        As in `clean_runs`.
+    n_runs : int
+        Number of runs.
+
+    Returns
+    -------
+    confounds, sample_masks
+    """
+    if not isinstance(confounds, tuple) or len(confounds) != 2:
+        return confounds, sample_masks
+    tables, masks = confounds
+    of_list = isinstance(tables, list) and len(tables) == n_runs
+    of_one = n_runs == 1 and np.ndim(tables) == 2
+    if not (of_list or of_one):
+        return confounds, sample_masks
+    if sample_masks is not None:
+        raise ValueError(
+            "confounds is a pair of confounds and sample masks, but sample_masks is given, too. "
+            "Pass confounds[0] and the masks that are to be used."
+        )
+    return tables if of_list else [tables], masks
+
+
 def confounds_of_runs(confounds, names, rows_of_runs):
     """Return one array of confounds, or None, per run."""
     if confounds is None:
@@ -115,3 +151,54 @@ def check_confounds(confounds, kept, names, n_trends):
                 f"Run {name} keeps {len(rows)} volumes, of which {table.shape[1]} confounds with "
                 "mean and trend leave nothing. Regress out fewer confounds, or leave the run out."
             )
+
+
+def check_filter(high_pass, t_r, kept, names):
+    """Raise ValueError if a run is too short for the filter."""
+    if high_pass is None:
+        return
+    # Whether nilearn takes a run depends on its length alone.
+    runs = {rows[-1] + 1 - rows[0]: run for *run, rows in zip(names, t_r, kept, strict=True)}
+    for length, (name, time) in runs.items():
+        try:
+            zeros, whole = np.zeros((length, 1)), np.arange(length)
+            clean_columns(zeros, whole, None, detrend=False, high_pass=high_pass, t_r=time)
+        except ValueError as error:
+            raise ValueError(
+                f"Run {name} with {length} volumes cannot be cleaned: {error} A high-pass filter "
+                "needs longer runs."
+            ) from error
+
+
+def warn_of_labels(labels, kept, t_r, drift):
+    """Warn if removing drift would take away much of what distinguishes the labels in a run."""
+    share = _mean_share(labels, kept, t_r, drift)
+    if not share > LARGEST_REMOVED_SHARE:
+        return
+    lengths = sorted(map(len, kept))
+    what, advice = [], []
+    without_filter = _mean_share(labels, kept, t_r, {**drift, "high_pass": None})
+    if drift["detrend"]:
+        what.append("a linear trend")
+    if drift["detrend"] and without_filter > LARGEST_REMOVED_SHARE:
+        advice.append("detrend=False if the volumes are maps or so few that drift does not matter")
+    if drift["high_pass"] is not None:
+        what.append(f"frequencies below {drift['high_pass']:g} Hz")
+        advice.append("a lower high_pass, or None, if conditions alternate slowly")
+    warnings.warn(
+        f"Removing {' and '.join(what)} from runs of {lengths[0]} to {lengths[-1]} volumes removes "
+        f"{share:.0%} of the variance of the labels within runs, and as much of their effect. "
+        f"Pass {'; or '.join(advice)}.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _mean_share(labels, kept, t_r, drift):
+    """Return the share of the labels' variance that is removed, averaged over runs."""
+    if not drift["detrend"] and drift["high_pass"] is None:
+        return 0.0
+    runs = zip(labels, kept, t_r, strict=True)
+    shares = [removed_share(names, rows, t_r=time, **drift) for names, rows, time in runs]
+    shares = [share for share in shares if not np.isnan(share)]
+    return float(np.mean(shares)) if shares else 0.0

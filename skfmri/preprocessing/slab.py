@@ -22,11 +22,13 @@ from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
     apply_transpose,
+    needed_voxels,
     reaches_data,
     resample_back,
     resampling_operator,
 )
 from skfmri.samples import as_samples
+from skfmri.samples.cleaned import batches_of_voxels, summary_of_runs
 from skfmri.samples.nifti import list_images, list_spaces, volume_name
 from skfmri.samples.space import (
     UNKNOWN_SPACE,
@@ -249,7 +251,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         )
         warn_of_cut_groups(getattr(self, "_fitted_on", None), samples)
         names = partial(volume_name, samples)
-        batches = _numbered(samples.iter_batches())
+        # Of cleaned runs, what the operator needs is kept, not whole volumes.
+        batches = _numbered(batches_of_voxels(samples, partial(needed_voxels, self._operator)))
         if len(samples) == 1 or effective_n_jobs(self.n_jobs) == 1:
             pieces = (self._resample(*batch, names) for batch in batches)
         else:
@@ -367,24 +370,32 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _find_crop(self, samples):
         """Set the range of the training values, and the box that holds data."""
-        read_batches = samples.iter_batches
-        summary = value_range(read_batches())
-        _, _, magnitudes, _ = summary
-        if not np.isfinite(magnitudes).all():
-
-            def read_batches():
-                return (_fill_nonfinite(batch) for batch in samples.iter_batches())
-
-            summary = value_range(read_batches())
+        summary, read_batches = self._summarise(samples)
         self.value_range_ = summary[:2]
         if max(map(abs, self.value_range_)) > LARGEST_VALUE:
-            raise _too_large(*_first_too_large(read_batches()), partial(volume_name, samples))
+            filled = (_fill_nonfinite(batch) for batch in samples.iter_batches())
+            raise _too_large(*_first_too_large(filled), partial(volume_name, samples))
         self.crop_ = tuple((0, length) for length in self.rotated_shape_)
         if self.crop:
             order = SPLINE_ORDERS[self.interpolation]
             self.crop_ = crop_box(
                 read_batches, summary, self._transform, self.rotated_shape_, order
             )
+
+    def _summarise(self, samples):
+        """Return what `value_range` finds, and a function that returns batches of volumes."""
+        # If all slices are needed, whole volumes are read anyway.
+        known = None if self.slab is None else summary_of_runs(samples)
+        if known is not None:
+            return known
+        summary = value_range(samples.iter_batches())
+        if np.isfinite(summary[2]).all():
+            return summary, samples.iter_batches
+
+        def read_batches():
+            return (_fill_nonfinite(batch) for batch in samples.iter_batches())
+
+        return value_range(read_batches()), read_batches
 
     def _slice_range(self):
         """Return first slice and end of the slab on the rotated grid."""

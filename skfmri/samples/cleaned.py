@@ -1,17 +1,60 @@
 """Volumes of runs that are cleaned when they are first read."""
 
+import contextlib
+import math
+import warnings
+from functools import partial
+
 import joblib
 import nilearn
 import numpy as np
+import scipy
 
-from skfmri._cache import stored_file
-from skfmri.samples.images import read_volumes
-from skfmri.samples.nifti import check_unchanged, volumes_key
-from skfmri.temporal.cleaning import clean_run
+from skfmri._cache import (
+    LASTING,
+    SUFFIX,
+    is_stored,
+    passing_file,
+    store_directory,
+    stored_file,
+)
+from skfmri.samples.cleaned_files import (
+    BLOCK_VOXELS,
+    blocks_of,
+    count_blocks,
+    part_bytes,
+    read_blocks,
+    read_part,
+    read_summary,
+    summary_bytes,
+    voxels_of,
+    write_part,
+    write_summary,
+)
+from skfmri.samples.nifti import (
+    BATCH_BYTES,
+    check_unchanged,
+    list_images,
+    list_spaces,
+    origin_of,
+    stream_batches,
+    volumes_key,
+)
+from skfmri.samples.space import common_space
+from skfmri.temporal.cleaning import apply_matrix, cleaning_matrix
+
+# Each run is kept in files of its own, whose names begin with a hash of all that decides on the
+# run. A reader that needs only some blocks of voxels, such as those of a slab, makes only these: a
+# part. A later one takes the parts that it finds, and makes one more of the missing blocks.
+
+# To be increased if the same key would name different bytes than before.
+FORMAT = 1
+# Of as many parts, the places of the voxels are kept in memory.
+REMEMBERED_PARTS = 8
 
 
 class CleanedSource:
-    """Volumes of some samples after cleaning, computed when they are first read.
+    """Volumes of some samples after cleaning, computed run by run when they are first read.
 
     Parameters
     ----------
@@ -20,13 +63,13 @@ class CleanedSource:
     rows_of_runs : list of ndarray of int
         Rows of the samples of each run, in time order.
     kept : list of ndarray of int
-        Positions in each run of the volumes that are kept.
+        Positions in each run of the volumes that are kept. The others cannot be read.
     confounds : list of ndarray or None
         Table of each run.
     t_r : list of float or None
         Seconds from one volume of each run to the next.
     parameters : dict
-        For `nilearn.signal.clean`.
+        The settings `detrend`, `standardize` and `high_pass`.
     """
 
     def __init__(self, samples, rows_of_runs, kept, confounds, t_r, parameters):
@@ -36,22 +79,38 @@ class CleanedSource:
         self.confounds = confounds
         self.t_r = t_r
         self.parameters = parameters
-        self.affine = samples.affine
+        self.affine, self.space = samples.affine, common_space(list_spaces(samples))[0]
         self.grid_shape, self.n_volumes = samples.grid_shape, len(samples)
         self.name = "cleaned runs"
-        self._known_key = None
+        self._forget()
 
     def __getstate__(self):
         # The hash of samples must not depend on whether they have been read.
-        return {**self.__dict__, "_known_key": None}
+        known = {"_places": None, "_keys": None, "_plans": None, "_voxels": None}
+        return {**self.__dict__, **known, "_reported": None, "_on_run": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._forget()
+
+    def _forget(self):
+        self._places, self._keys, self._plans, self._voxels = None, {}, {}, {}
+        self._reported, self._on_run = set(), None
+
+    @contextlib.contextmanager
+    def watched(self, on_run):
+        """Call ``on_run(number, n_runs)`` each time before a run is cleaned."""
+        self._on_run = on_run
+        try:
+            yield
+        finally:
+            self._on_run = None
 
     @property
     def cleaning(self):
         """Settings as JSON-serialisable values, without the confounds and masks themselves."""
         return {
-            "detrend": self.parameters["detrend"],
-            "standardize": self.parameters["standardize"] is not None,
-            "high_pass": self.parameters["high_pass"],
+            **self.parameters,
             "t_r": sorted(set(self.t_r) - {None}),
             "confounds": any(table is not None for table in self.confounds),
             "sample_masks": sum(map(len, self.kept)) < self.n_volumes,
@@ -61,43 +120,341 @@ class CleanedSource:
         """Raise ValueError if a file was rewritten since its header was read."""
         check_unchanged(self.samples)
 
-    def _key(self):
-        """Return a hash of everything that the cleaned data depend on."""
-        self.check_unchanged()
-        if self._known_key is None:
-            runs = self.rows_of_runs, self.kept, self.confounds, self.t_r
-            self._known_key = joblib.hash(
-                (volumes_key(self.samples), runs, self.parameters, nilearn.__version__)
+    def read(self, volumes, blocks=None):
+        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32.
+
+        Parameters
+        ----------
+        volumes : array-like of int
+            Positions.
+        blocks : ndarray of int, default=None
+            Numbers of the blocks of voxels that are needed, sorted; other voxels are 0. None needs
+            all.
+        """
+        run_of, place_of = self._where(volumes)
+        used = np.unique(run_of)
+        if len(used) == 1:
+            return self._read_run(used[0], place_of, blocks)
+        # Filled through a transposed view, so that x varies fastest, as in a single file.
+        result = np.empty((len(run_of), *self.grid_shape[::-1]), dtype=np.float32)
+        result = result.transpose(0, 3, 2, 1)
+        for run in used:
+            here = run_of == run
+            result[here] = self._read_run(run, place_of[here], blocks)
+        return result
+
+    def stream(self, volumes):
+        """Yield the volumes at some positions, each as ``(1, x, y, z)``, without keeping them.
+
+        They are cleaned run by run, unless whole runs are kept already. Only if volumes of runs
+        follow each other in turn, runs are kept.
+        """
+        run_of, place_of = self._where(volumes)
+        stretches = np.split(np.arange(len(run_of)), np.flatnonzero(np.diff(run_of)) + 1)
+        if len(stretches) > len(np.unique(run_of)):
+            yield from (self.read([volume]) for volume in volumes)
+            return
+        for here in stretches:
+            run = run_of[here[0]]
+            with self._whole_run(run) as read:
+                # Costs little now, and much once the run is gone.
+                self._summary_file(run, read)
+                yield from map(read, place_of[here])
+
+    def prepare(self, volumes, blocks):
+        """Clean what reading some volumes will need, first what no other process is cleaning."""
+        runs = np.unique(self._where(volumes)[0])
+        _make_all([partial(self._make_parts, run, blocks) for run in runs])
+
+    def summaries(self, volumes):
+        """Yield the summary of each run that some volumes come from, and their places in it."""
+        run_of, place_of = self._where(volumes)
+        runs = np.unique(run_of)
+        _make_all([partial(self._summary_file, run) for run in runs])
+        for run in runs:
+            path = self._summary_file(run)
+            yield read_summary(path, len(self.kept[run]), self.grid_shape), place_of[run_of == run]
+
+    def _where(self, volumes):
+        """Return the run of each volume and its place among those that are kept."""
+        if self._places is None:
+            self._places = np.full((2, self.n_volumes), -1)
+            for run, (rows, kept) in enumerate(zip(self.rows_of_runs, self.kept, strict=True)):
+                self._places[:, rows[kept]] = np.full(len(kept), run), np.arange(len(kept))
+        return self._places[:, np.asarray(volumes, dtype=int)]
+
+    def _read_run(self, run, places, blocks):
+        check_unchanged(self._volumes(run))
+        n_voxels, parts = math.prod(self.grid_shape), self._plan(run, blocks)
+        if len(parts) == 1 and len(parts[0][2]) == count_blocks(self.grid_shape):
+            # Whole volumes are not copied, but maybe mapped.
+            result = self._read_part(run, *parts[0], places)[1]
+        else:
+            result = np.zeros((len(places), n_voxels), np.float32)
+            for part in parts:
+                voxels, values = self._read_part(run, *part, places)
+                result[:, voxels] = values
+        return result.reshape(-1, *self.grid_shape[::-1]).transpose(0, 3, 2, 1)
+
+    def _read_part(self, run, key, blocks, taken, places):
+        """Return voxels of a part in the order of a NIfTI file, with their values."""
+        path, voxels = self._part_file(run, key, blocks), self._voxels_of(key, blocks)
+        self._report(run, key, path, len(voxels))
+        values = read_part(path, len(voxels), places)
+        if len(taken) < len(blocks):
+            columns = np.isin(voxels // BLOCK_VOXELS, taken)
+            voxels, values = voxels[columns], values[:, columns]
+        return voxels, values
+
+    def _make_parts(self, run, blocks, *, wait=True):
+        """Make the parts that hold blocks of a run; return whether all are made."""
+        parts = self._plan(run, blocks)
+        return all(self._part_file(run, key, there, wait=wait) for key, there, _ in parts)
+
+    def _part_file(self, run, key, blocks, *, wait=True):
+        volumes = self._volumes(run)
+        write = partial(self._write, run=run, volumes=volumes, blocks=blocks)
+        n_bytes = part_bytes(len(volumes), len(self._voxels_of(key, blocks)), len(blocks))
+        return stored_file(key, n_bytes, write, f"cleaned run {self._name(run)}", wait=wait)
+
+    def _write(self, path, run, volumes, blocks):
+        if self._on_run is not None:
+            self._on_run(run, len(self.kept))
+        write_part(path, volumes, blocks, self._cleaner(run))
+
+    @contextlib.contextmanager
+    def _whole_run(self, run):
+        """Give a function that reads a cleaned volume of a run, whether or not the run is kept."""
+        volumes = self._volumes(run)
+        check_unchanged(volumes)
+        blocks = np.arange(count_blocks(self.grid_shape))
+        key, voxels = f"{self._prefix(run)}{joblib.hash(blocks)}", math.prod(self.grid_shape)
+        n_bytes = part_bytes(len(volumes), voxels, len(blocks))
+        if is_stored(key, n_bytes):
+            yield lambda place: self._read_run(run, [place], None)
+            return
+        with passing_file(n_bytes, f"cleaned run {self._name(run)}") as path:
+            self._write(path, run, volumes, blocks)
+            self._report(run, key, path, voxels)
+
+            def read(place):
+                # Copied, because the file will be deleted.
+                values = np.array(read_part(path, voxels, [place]))
+                return values.reshape(-1, *self.grid_shape[::-1]).transpose(0, 3, 2, 1)
+
+            yield read
+
+    def _summary_file(self, run, read=None, *, wait=True):
+        """Return the file of a run's summary, which is made from volumes that are read if given."""
+        n_volumes = len(self.kept[run])
+
+        def write(path):
+            with contextlib.ExitStack() as stack:
+                reader = read or stack.enter_context(self._whole_run(run))
+                write_summary(path, (reader(place)[0] for place in range(n_volumes)))
+
+        name = f"a summary of cleaned run {self._name(run)}"
+        return stored_file(*self._summary_name(run), write, name, wait=wait)
+
+    def _summary_name(self, run):
+        """Return name and size of the file of a run's summary."""
+        n_bytes = summary_bytes(len(self.kept[run]), self.grid_shape)
+        return f"{LASTING}{self._key(run)}-summary", n_bytes
+
+    def _plan(self, run, blocks):
+        """Return parts that together hold blocks of a run: names, their blocks, those to take."""
+        if run in self._plans and self._plans[run][0] is blocks:
+            return self._plans[run][1]
+        missing = np.arange(count_blocks(self.grid_shape)) if blocks is None else blocks
+        if blocks is not None and is_stored(*self._summary_name(run)):
+            # Around the head nothing may vary, so there nothing is left after cleaning.
+            summary = read_summary(self._summary_file(run), len(self.kept[run]), self.grid_shape)
+            missing = np.intersect1d(missing, blocks_of(summary.magnitudes > 0))
+        prefix, plan, found = self._prefix(run), [], []
+        for path in store_directory().glob(f"{prefix}*{SUFFIX}"):
+            # Somebody else may have deleted it just now.
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.name.removesuffix(SUFFIX), read_blocks(path)[0]))
+        # As few files as possible, and the same ones each time.
+        for key, there in sorted(found, key=lambda part: (-len(part[1]), part[0])):
+            taken = np.intersect1d(there, missing, assume_unique=True)
+            if len(taken):
+                plan.append((key, there, taken))
+                missing = np.setdiff1d(missing, taken, assume_unique=True)
+        if len(missing):
+            plan.append((f"{prefix}{joblib.hash(missing)}", missing, missing))
+        self._plans[run] = blocks, plan
+        return plan
+
+    def _prefix(self, run):
+        return f"{LASTING}{self._key(run)}-part-"
+
+    def _voxels_of(self, key, blocks):
+        # The same slab of other runs has the same blocks, and the same hash at the end of its name.
+        digest = key.rpartition("-")[2]
+        if digest not in self._voxels:
+            if len(self._voxels) == REMEMBERED_PARTS:
+                self._voxels.clear()
+            self._voxels[digest] = voxels_of(blocks, self.grid_shape)
+        return self._voxels[digest]
+
+    def _volumes(self, run):
+        """Return the volumes of a run that are kept, in time order, before cleaning."""
+        return self.samples[self.rows_of_runs[run][self.kept[run]]]
+
+    def _name(self, run):
+        return self.samples.runs[self.rows_of_runs[run][0]]
+
+    def _key(self, run):
+        """Return a hash of everything that the cleaned volumes of a run depend on."""
+        if run not in self._keys:
+            kept, confounds = self.kept[run], self.confounds[run]
+            self._keys[run] = joblib.hash(
+                (
+                    volumes_key(self._volumes(run)),
+                    kept - kept[0],
+                    None if confounds is None else confounds[kept],
+                    self.t_r[run] if self.parameters["high_pass"] else None,
+                    self.parameters,
+                    (FORMAT, nilearn.__version__, scipy.__version__),
+                )
             )
-        return self._known_key
+        return self._keys[run]
 
-    def read(self, volumes):
-        """Return the volumes at some positions, as ``(k, x, y, z)`` of float32."""
-        n_bytes = 4 * self.n_volumes * int(np.prod(self.grid_shape))
-        path = stored_file(self._key(), n_bytes, self._write, "the cleaned runs")
-        return read_volumes(path, 0, np.dtype(np.float32), self.grid_shape, volumes)
+    def _cleaner(self, run):
+        """Return a function that cleans time series of a run."""
+        detrend, high_pass = self.parameters["detrend"], self.parameters["high_pass"]
+        standardize, removes_mean = self.parameters["standardize"], detrend or bool(high_pass)
 
-    def _write(self, path):
-        # Written, not mapped: a full disk then raises an error instead of killing the process.
-        with open(path, "wb") as file:
-            file.truncate(4 * self.n_volumes * int(np.prod(self.grid_shape)))
-            for rows, cleaned in self._cleaned_runs():
-                for row, volume in zip(rows, cleaned, strict=True):
-                    file.seek(int(row) * volume.nbytes)
-                    file.write(volume.tobytes())
+        def clean(series):
+            matrix = cleaning_matrix(
+                self.kept[run],
+                self.confounds[run],
+                detrend=detrend,
+                high_pass=high_pass,
+                t_r=self.t_r[run],
+                center=standardize,
+            )
+            return apply_matrix(matrix, series, removes_mean=removes_mean, standardize=standardize)
 
-    def _cleaned_runs(self):
-        """Yield for each run the rows that are kept, in time order, with their cleaned volumes."""
-        runs = zip(self.rows_of_runs, self.kept, self.confounds, self.t_r, strict=True)
-        for rows, kept, confounds, t_r in runs:
-            volumes = np.asarray(self.samples[rows]).transpose(0, 3, 2, 1)
-            signals = volumes.reshape(len(rows), -1)
-            try:
-                signals = clean_run(signals, kept, confounds, {**self.parameters, "t_r": t_r})
-            except ValueError as error:
-                run = self.samples.runs[rows[0]]
-                message = f"Run {run} with {len(kept)} volumes cannot be cleaned: {error}"
-                if self.parameters["high_pass"]:
-                    message += " A high-pass filter needs longer runs."
-                raise ValueError(message) from error
-            yield rows[kept], signals.reshape(-1, *volumes.shape[1:]).astype(np.float32)
+        return clean
+
+    def _report(self, run, key, path, n_voxels):
+        """Warn, once, of values of a run that were not finite, in any process that reads it."""
+        if key in self._reported:
+            return
+        self._reported.add(key)
+        _, count = read_blocks(path)
+        if not count:
+            return
+        volumes = self._volumes(run)
+        images = list_images(volumes)
+        names = list(dict.fromkeys(images[i][0] for i in volumes.acquisition_order()[0]))
+        source = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        share = count / (len(volumes) * n_voxels)
+        warnings.warn(
+            f"{count} values ({share:.2g} of those read) of run {self._name(run)} ({source}) are "
+            "not finite, although other values of the same voxels are. clean_runs counts them as "
+            "0, which distorts these voxels. Leave the volumes that hold them out with "
+            "sample_masks=, or repair the image.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _make_all(tasks):
+    """Do tasks, last those that another process was doing, so that processes share the work."""
+    left = [task for task in tasks if not task(wait=False)]
+    for task in left:
+        task()
+
+
+def batches_of_voxels(samples, find_voxels):
+    """Yield all volumes in order, a few at a time; of cleaned runs, only the voxels needed.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        Samples.
+    find_voxels : callable
+        Returns a boolean volume of the voxels that are needed. Only called for cleaned runs.
+
+    Yields
+    ------
+    batch : ndarray of shape (k, x, y, z), float32
+        Of cleaned runs, most other voxels are 0.
+    """
+    source = origin_of(samples)
+    if source.cleaning is None:
+        yield from samples.iter_batches()
+        return
+    blocks, (_, volumes) = blocks_of(find_voxels()), samples.acquisition_order()
+    source.prepare(volumes, blocks)
+    step = max(1, BATCH_BYTES // (4 * math.prod(samples.grid_shape)))
+    for first in range(0, len(volumes), step):
+        yield source.read(volumes[first : first + step], blocks)
+
+
+def batches_read_once(samples):
+    """Yield all volumes in order, a few at a time, without keeping cleaned runs for it.
+
+    For somebody who reads whole volumes once, such as an audit.
+    """
+    if origin_of(samples).cleaning is None:
+        return samples.iter_batches()
+    return stream_batches(samples)
+
+
+def summary_of_runs(samples):
+    """Summarise cleaned runs without cleaning them again for each subset of their volumes.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        Samples.
+
+    Returns
+    -------
+    summary : tuple
+        Smallest and largest value of the samples, 0 included; then, of the whole runs that the
+        samples come from, two arrays of shape (x, y, z): the largest absolute value of each voxel
+        as float64, and the volume with the largest value of all.
+    read_batches : callable
+        Returns an iterator over the volumes of each run with the largest absolute value, each as
+        ``(1, x, y, z)``. None takes the place of both if the samples are not cleaned runs.
+    """
+    source = origin_of(samples)
+    if source.cleaning is None:
+        return None
+    volumes = samples.acquisition_order()[1]
+    low, high, magnitudes, largest, strongest = 0.0, 0.0, 0, -1, None
+    for summary, places in source.summaries(volumes):
+        low = min(low, float(summary.lows[places].min()))
+        high = max(high, float(summary.highs[places].max()))
+        magnitudes = np.maximum(magnitudes, summary.magnitudes)
+        if summary.magnitudes.max() > largest:
+            largest, strongest = summary.magnitudes.max(), summary.strongest
+
+    def read_batches():
+        return (summary.strongest[np.newaxis] for summary, _ in source.summaries(volumes))
+
+    return (low, high, magnitudes.astype(np.float64), strongest), read_batches
+
+
+def watched_runs(samples, on_run):
+    """Give a context in which a function is called each time before a run is cleaned.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        Samples. If they are not cleaned runs, nothing is called.
+    on_run : callable
+        Called with the number of the run, from 0, and the number of all runs. It is not pickled, so
+        other processes do not call it.
+
+    Returns
+    -------
+    context : context manager
+    """
+    source = origin_of(samples)
+    return contextlib.nullcontext() if source.cleaning is None else source.watched(on_run)

@@ -365,6 +365,20 @@ def check_unchanged(samples):
         samples._sources[i].check_unchanged()
 
 
+def stream_batches(samples):
+    """Yield all volumes in order, a few at a time, for somebody who reads them only once.
+
+    Unlike `iter_batches` this leaves nothing in the cache: no decoded copies of compressed files,
+    no cleaned runs.
+    """
+    if not len(samples):
+        return
+    source, volume = samples._source_index, samples._volume_index
+    is_new = (np.diff(source) != 0) | (np.diff(volume) <= 0)
+    for here in np.split(np.arange(len(samples)), np.flatnonzero(is_new) + 1):
+        yield from samples._sources[source[here[0]]].stream(volume[here])
+
+
 def finite_shares(samples):
     """Return the share of the values of each volume that are finite, shape (n_samples,).
 

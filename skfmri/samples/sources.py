@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from skfmri._arrays import read_ahead
-from skfmri._cache import stored_file
+from skfmri._cache import is_stored, stored_file
 from skfmri._validation import check_affine
 from skfmri.samples.compressed import (
     MOST_PER_BYTE,
@@ -26,6 +26,7 @@ from skfmri.samples.images import (
     open_header,
     read_layout,
     read_volumes,
+    scaled,
     split_shape,
     stretches_of,
 )
@@ -33,7 +34,8 @@ from skfmri.samples.space import UNKNOWN_SPACE, space_of_header
 
 # `NiftiSamples` read from sources. A source has a name, an affine, a space, a grid_shape, n_volumes
 # and, if its volumes are the result of `clean_runs`, the settings of that as `cleaning`. It can
-# `read` the volumes at some positions, and `check_unchanged`. A new kind of image is a new source.
+# `read` the volumes at some positions, `stream` them without leaving anything in the cache, and
+# `check_unchanged`. A new kind of image is a new source.
 CHUNK_BYTES = 4 * 1024**2
 
 
@@ -106,6 +108,29 @@ class FileSource:
             self.check_unchanged()
         return result
 
+    def stream(self, volumes):
+        """Yield the volumes at some positions, which ascend, each as ``(1, x, y, z)`` of float32.
+
+        Unlike `read`, this leaves no decoded copy of a compressed file, but uses one that is there.
+        """
+        self.check_unchanged()
+        if not is_compressed(self.data_path) or is_stored(self._copy_key(), self._n_bytes()):
+            yield from (self.read([volume]) for volume in volumes)
+            return
+        wanted, volume, stored = set(np.asarray(volumes).tolist()), 0, bytearray()
+        n_bytes = self._n_bytes() // self.n_volumes
+        with open_data(self.data_path) as file:
+            for chunk in read_ahead(self._data_chunks(file)):
+                stored += chunk
+                while len(stored) >= n_bytes:
+                    if volume in wanted:
+                        values = np.frombuffer(bytes(stored[:n_bytes]), self.dtype)
+                        values = values.reshape(1, *self.grid_shape[::-1]).transpose(0, 3, 2, 1)
+                        yield scaled(values, self.slope, self.inter).astype(np.float32, copy=False)
+                    del stored[:n_bytes]
+                    volume += 1
+        self.check_unchanged()
+
     def __getstate__(self):
         # joblib hashes what pickle writes: the current stamp changes the hash of samples whose file
         # was rewritten after they were built.
@@ -145,10 +170,12 @@ class FileSource:
             raise self._damaged(f"of which {max(size - self.offset, 0)} are there")
 
     def _copy(self):
-        n_bytes = self._n_bytes()
-        content = self.data_path, self.stamp, self.header_crc, self.offset, n_bytes
-        key = hashlib.md5(repr(content).encode(), usedforsecurity=False).hexdigest()
-        return stored_file(key, n_bytes, self._decode, f"the decoded copy of {self.name}")
+        description = f"the decoded copy of {self.name}"
+        return stored_file(self._copy_key(), self._n_bytes(), self._decode, description)
+
+    def _copy_key(self):
+        content = self.data_path, self.stamp, self.header_crc, self.offset, self._n_bytes()
+        return hashlib.md5(repr(content).encode(), usedforsecurity=False).hexdigest()
 
     def _decode(self, target):
         # The file is there and empty. Truncating it again makes ext4 write to the disk at once.
@@ -215,6 +242,10 @@ class ArraySource:
             view.flags.writeable = False
             return view
         return self.array[volumes].astype(np.float32, copy=False)
+
+    def stream(self, volumes):
+        """Yield the volumes at some positions, each as ``(1, x, y, z)`` of float32."""
+        return (self.read(np.array([volume])) for volume in volumes)
 
     def check_unchanged(self):
         """Do nothing: an array in memory has no file that could change."""

@@ -1,0 +1,159 @@
+"""Files that hold what is kept of one cleaned run."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from skfmri.samples.images import read_volumes
+from skfmri.samples.nifti import stream_batches
+
+# A run is cleaned in its file: the volumes are first copied there, as they are read, and then
+# cleaned in place, a chunk of voxels at a time. So memory holds a few volumes or one chunk, however
+# long the run is. Files are written, not mapped: a full disk then raises an error instead of
+# killing the process. What is kept are blocks of neighbouring voxels in the order of a NIfTI file.
+
+CHUNK_BYTES = 16 * 1024**2
+BLOCK_VOXELS = 16
+FLOAT = np.dtype(np.float32)
+NUMBER = np.dtype(np.int64)
+
+
+@dataclass
+class RunSummary:
+    """What is known of a whole cleaned run without its volumes.
+
+    Attributes
+    ----------
+    lows, highs : ndarray of shape (n_volumes,), float32
+        Smallest and largest value of each volume.
+    magnitudes : ndarray of shape (x, y, z), float32
+        Largest absolute value of each voxel in any volume.
+    strongest : ndarray of shape (x, y, z), float32
+        The volume with the largest absolute value.
+    """
+
+    lows: np.ndarray
+    highs: np.ndarray
+    magnitudes: np.ndarray
+    strongest: np.ndarray
+
+
+def count_blocks(grid_shape):
+    """Return the number of blocks of a volume."""
+    return math.ceil(math.prod(grid_shape) / BLOCK_VOXELS)
+
+
+def blocks_of(is_needed):
+    """Return the blocks that hold any of the voxels that a boolean volume names."""
+    return np.unique(np.flatnonzero(is_needed.ravel(order="F")) // BLOCK_VOXELS)
+
+
+def voxels_of(blocks, grid_shape):
+    """Return the voxels in some blocks, in the order of a NIfTI file."""
+    voxels = (blocks[:, np.newaxis] * BLOCK_VOXELS + np.arange(BLOCK_VOXELS)).ravel()
+    # The last block of a volume may be shorter.
+    return voxels[voxels < math.prod(grid_shape)]
+
+
+def part_bytes(n_volumes, n_voxels, n_blocks):
+    """Return the size of the file of some blocks."""
+    return FLOAT.itemsize * n_volumes * n_voxels + NUMBER.itemsize * (n_blocks + 2)
+
+
+def write_part(path, volumes, blocks, clean):
+    """Clean some blocks of a run into a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    volumes : NiftiSamples
+        Volumes of the run before cleaning.
+    blocks : ndarray of int
+        Numbers of the blocks, sorted.
+    clean : callable
+        Returns cleaned time series of shape (n_volumes, n).
+    """
+    voxels = voxels_of(blocks, volumes.grid_shape)
+    with open(path, "r+b") as file:
+        n_not_finite = 0
+        for series, write_back in _copied(file, volumes, voxels):
+            n_not_finite += _zero_not_finite(series)
+            write_back(clean(series))
+        file.seek(0, 2)
+        file.write(np.array([*blocks, len(blocks), n_not_finite], NUMBER).tobytes())
+
+
+def read_blocks(path):
+    """Return the numbers of the blocks in a file, and how many values were not finite."""
+    with open(path, "rb") as file:
+        file.seek(-2 * NUMBER.itemsize, 2)
+        n_blocks, n_not_finite = np.frombuffer(file.read(), NUMBER)
+        file.seek(-NUMBER.itemsize * (n_blocks + 2), 2)
+        return np.frombuffer(file.read(NUMBER.itemsize * n_blocks), NUMBER), int(n_not_finite)
+
+
+def read_part(path, n_voxels, volumes):
+    """Return some volumes of a file as ``(k, n_voxels)``."""
+    return read_volumes(path, 0, FLOAT, (n_voxels, 1, 1), volumes)[..., 0, 0]
+
+
+def summary_bytes(n_volumes, grid_shape):
+    """Return the size of the file of a summary."""
+    return FLOAT.itemsize * 2 * (n_volumes + math.prod(grid_shape))
+
+
+def write_summary(path, volumes):
+    """Write the summary of a run, whose cleaned volumes are given one at a time."""
+    lows, highs, magnitudes, strongest, largest = [], [], 0, None, -1
+    for volume in volumes:
+        lows.append(volume.min())
+        highs.append(volume.max())
+        sizes = np.abs(volume)
+        magnitudes = np.maximum(magnitudes, sizes)
+        if sizes.max() > largest:
+            largest, strongest = sizes.max(), volume
+    maps = [each.ravel(order="F") for each in (magnitudes, strongest)]
+    with open(path, "r+b") as file:
+        file.write(np.concatenate([lows, highs, *maps]).astype(FLOAT).tobytes())
+
+
+def read_summary(path, n_volumes, grid_shape):
+    """Return the summary in a file."""
+    values = np.fromfile(path, FLOAT)
+    sizes = np.cumsum([n_volumes, n_volumes, math.prod(grid_shape)])
+    lows, highs, *maps = np.split(values, sizes)
+    return RunSummary(lows, highs, *(each.reshape(grid_shape, order="F") for each in maps))
+
+
+def _copied(file, volumes, voxels):
+    """Copy voxels to a file; yield series of some of them, and a function that replaces these."""
+    n_volumes, n_voxels = len(volumes), len(voxels)
+    is_whole = n_voxels == math.prod(volumes.grid_shape)
+    for batch in stream_batches(volumes):
+        stored = batch.transpose(0, 3, 2, 1).reshape(len(batch), -1)
+        file.write(np.ascontiguousarray(stored if is_whole else stored[:, voxels], FLOAT))
+    step = max(1, CHUNK_BYTES // (8 * n_volumes))
+    for first in range(0, n_voxels, step):
+        series = np.empty((n_volumes, min(step, n_voxels - first)), FLOAT)
+        starts = [FLOAT.itemsize * (i * n_voxels + first) for i in range(n_volumes)]
+        for start, strip in zip(starts, series, strict=True):
+            file.seek(start)
+            file.readinto(strip)
+
+        def write_back(cleaned, starts=starts):
+            for start, strip in zip(starts, cleaned.astype(FLOAT, copy=False), strict=True):
+                file.seek(start)
+                file.write(strip)
+
+        yield series, write_back
+
+
+def _zero_not_finite(series):
+    """Set values that are not finite to 0; return how many lie in voxels with finite ones."""
+    is_bad = ~np.isfinite(series)
+    n_bad = is_bad.sum(axis=0)
+    series[is_bad] = 0
+    # Many programs write NaN outside the brain; those voxels are 0 before and after cleaning.
+    return int(n_bad[n_bad < len(series)].sum())
