@@ -1,5 +1,6 @@
 """Recipes from which networks are built, trained or restored from weights."""
 
+import functools
 import inspect
 import json
 import math
@@ -162,22 +163,31 @@ def optimizer_settings(optimizer, learning_rate):
             check_number(config["learning_rate"], name, Real, least=0, below=TOO_LARGE)
     elif isinstance(optimizer, str):
         check_number(learning_rate, "learning_rate", Real, above=0, below=TOO_LARGE)
-        try:
-            optimizer = keras.optimizers.get(optimizer)
-        except ValueError as error:
-            raise ValueError(
-                f"Unknown Keras optimizer {optimizer!r}. Pass a name such as 'adam' or 'sgd', or "
-                "an instance of keras.optimizers.Optimizer."
-            ) from error
         # The rate is a variable of the network, so one network serves all rates.
-        config, learning_rate = optimizer.get_config(), float(learning_rate)
+        return _named_optimizer(optimizer), float(learning_rate)
     else:
         raise TypeError(
             f"optimizer must be a name or a keras.optimizers.Optimizer, but is {optimizer!r}."
         )
+    return (type(optimizer), _without_name(config)), learning_rate
+
+
+# Once for each name: TensorFlow never gives back the 70 kB that an optimizer takes.
+@functools.cache
+def _named_optimizer(name):
+    try:
+        optimizer = keras.optimizers.get(name)
+    except ValueError as error:
+        raise ValueError(
+            f"Unknown Keras optimizer {name!r}. Pass a name such as 'adam' or 'sgd', or "
+            "an instance of keras.optimizers.Optimizer."
+        ) from error
+    return type(optimizer), _without_name(optimizer.get_config())
+
+
+def _without_name(config):
     # Keras numbers names throughout a process; with a name, no two configurations would be equal.
-    config = {key: value for key, value in config.items() if key != "name"}
-    return (type(optimizer), json.dumps(config, sort_keys=True)), learning_rate
+    return json.dumps({key: config[key] for key in config if key != "name"}, sort_keys=True)
 
 
 def loss_function(name):

@@ -84,12 +84,13 @@ def check_record(record):
 
 
 def _check_numbers(content, place, key, shape):
-    """Raise ValueError unless an entry is an array of numbers."""
+    """Raise ValueError unless an entry is an array of finite numbers."""
     try:
-        found = np.array(content[key], float).shape
-    except TypeError:
-        found = None
-    if found != shape:
+        values = np.array(content[key])
+    except (TypeError, ValueError):
+        values = np.array(None)
+    are_numbers = values.dtype.kind in "iuf" and np.isfinite(values).all()
+    if values.shape != shape or not are_numbers:
         raise ValueError(f"{place}{key} is {content[key]!r}")
 
 

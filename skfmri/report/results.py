@@ -265,7 +265,7 @@ def _read_table(path, columns):
         values = table[numbers].replace({"": np.nan, "True": "1", "False": "0"})
         table[numbers] = values.apply(pd.to_numeric)
         _check_rows(table)
-    except (ValueError, OSError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         raise ValueError(f"{path} is damaged: {shortened(error)}. {DAMAGED}") from error
     return table
 

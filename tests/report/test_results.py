@@ -64,6 +64,10 @@ MISTAKES = {
         lambda d: edit_table(d / "folds.csv", "fold", 0.5),
         "folds.csv is damaged: its column fold holds something else than whole numbers",
     ),
+    "more than any number holds": (
+        lambda d: edit_table(d / "folds.csv", "fold", "9" * 400),
+        "folds.csv is damaged: ",
+    ),
     "infinitely many": (
         lambda d: edit_table(d / "folds.csv", "n_train", np.inf),
         "folds.csv is damaged: its column n_train holds something else than whole numbers",
