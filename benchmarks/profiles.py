@@ -1,4 +1,4 @@
-"""Show where the time of rows A, C and E of the speed table goes, beside the limits of the machine.
+"""Show where the time of rows A, C, E and J of the speed table goes, beside what limits it.
 
 A limit is the time this machine needs at its best for the same work: decompression alone, one look
 at each decoded voxel, matrix products at the rate of large ones. Run it on an otherwise idle
@@ -221,6 +221,33 @@ def profile_scores(work):
     print(f"  besides, start of Python, imports and exit: {imports:.3f} s")
 
 
+def profile_run(work):
+    """Row J."""
+    import runs
+
+    from skfmri.samples import cleaned
+
+    runs.prepare_runs(work)
+    limit = runs.run_decompression(work)["seconds"]
+    functions = (
+        (cleaned, "write_part"),
+        (cleaned, "apply_matrix"),
+        (cleaned, "write_summary"),
+    )
+    with (
+        tempfile.TemporaryDirectory(dir=work.folder) as store,
+        timed(*functions) as seconds,
+    ):
+        os.environ["SKFMRI_CACHE"] = store
+        whole = runs.run_skfmri(work)["seconds"]
+    parts = [
+        ("decode, twice, and copy", seconds["write_part"] - seconds["apply_matrix"], 2 * limit),
+        ("multiply by the matrix, all voxels", seconds["apply_matrix"], None),
+        ("look for crop and range", seconds["write_summary"], None),
+    ]
+    show("J. Run of real size, cleaned, file to slabs", whole, parts)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run on little data")
@@ -237,6 +264,7 @@ def main():
         profile_slabs(work)
         profile_epoch(work)
         profile_scores(work)
+        profile_run(work)
 
 
 if __name__ == "__main__":

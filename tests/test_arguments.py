@@ -111,6 +111,29 @@ def test_numbers_that_cannot_be_are_refused_by_name(option, value):
         make_parser().parse_args(["demo", f"{option}={value}"])
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["filters", "n-blocks", "kernel-size", "members", "epochs", "batch-size", "patience", "folds"],
+)
+def test_numbers_beyond_those_of_compiled_code_are_refused_by_name(option):
+    largest = 2**31 - 1
+    parsed = make_parser().parse_args(["demo", f"--{option}={largest}"])
+    assert largest in vars(parsed).values()
+    for value in (str(largest + 1), "9" * 30):
+        with pytest.raises(ValueError, match=f"--{option}: {value} is too large; {largest} is the"):
+            make_parser().parse_args(["demo", f"--{option}={value}"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("jobs", "1025"), ("repeats", "10001"), ("seed", str(2**32)), ("permutations", "9" * 5000)],
+)
+def test_what_would_fill_the_machine_is_refused_by_name(option, value):
+    with pytest.raises(ValueError, match=f"--{option}: '.*' is not a whole number") as raised:
+        make_parser().parse_args(["demo", f"--{option}={value}"])
+    assert len(str(raised.value)) < 500
+
+
 @pytest.mark.parametrize("value", [1, 4, -1, -2])
 def test_jobs_may_count_back_from_the_processors(value):
     assert make_parser().parse_args(["demo", f"--jobs={value}"]).jobs == value

@@ -276,7 +276,7 @@ MISTAKES = {
         {},
         "--repeats 9 needs .* Set --repeats to at most 3 or choose another --folds",
     ),
-    "seed below 0": ([], {"--seed": "-1"}, "--seed: '-1' is not a whole number of at least 0"),
+    "seed below 0": ([], {"--seed": "-1"}, "--seed: '-1' is not a whole number from 0 to 42949"),
     "no jobs": ([], {"--jobs": "0"}, "--jobs: '0' is not a whole number other than 0"),
     "patience without groups": (
         [],
@@ -287,6 +287,23 @@ MISTAKES = {
     "angle unknown": ([], {"--angle": "nan"}, "--angle must be a finite number of radians, or in"),
     "no filters": ([], {"--filters": "0"}, "--filters must be an integer of at least 1"),
     "large kernel": ([], {"--kernel-size": "99"}, r"Choose --n-blocks 0 \(only dense layers\) or"),
+    "huge filters": (
+        [],
+        {"--filters": "999999999"},
+        "network would have .* weights, .* Choose smaller --filters, --dense-units, --kernel-size",
+    ),
+    "more filters than can be counted": (
+        [],
+        {"--filters": "9999999999999"},
+        "--filters: 9999999999999 is too large; 2147483647 is the largest possible",
+    ),
+    "huge layers": ([], {"--dense-units": "8,2147483647"}, "Choose smaller --filters, --dense-u"),
+    "huge batches": ([], {"--batch-size": "9" * 30}, "--batch-size: 9+ is too large"),
+    "huge committee": (
+        [],
+        {"--members": "2147483647"},
+        "--members 2147483647 networks of .* weights take .* of memory. Choose fewer",
+    ),
     "no units": ([], {"--dense-units": "0"}, "--dense-units must be an integer of at least 1"),
     "no members": ([], {"--members": "0"}, "--members must be an integer of at least 1"),
     "no step": ([], {"--learning-rate": "0"}, "--learning-rate must be a number above 0"),

@@ -27,7 +27,7 @@ import skfmri
 from skfmri import RepeatedGroupKFold, SlabCNNClassifier, audit_leakage, evaluate_decoder
 from skfmri.inspection import saliency
 from skfmri.pipeline import DecodingPipeline
-from skfmri.preprocessing import NiftiSlabRotator, clean_runs
+from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer, clean_runs
 from skfmri.samples import NiftiSamples
 
 AFFINE = np.diag([3.0, 3, 3, 1])
@@ -57,6 +57,11 @@ def pipe():
     return make_pipeline(
         NiftiSlabRotator(0.1, slab=(2, 5)), FunctionTransformer(flatten), GaussianNB()
     )
+
+
+@pytest.fixture
+def without_slab():
+    return make_pipeline(VoxelZScorer(), FunctionTransformer(flatten), GaussianNB())
 
 
 @pytest.fixture
@@ -95,6 +100,17 @@ class TestGiven:
         pipe.fit(samples[:9], samples.y[:9])
         with pytest.warns(UserWarning, match="3 of 15 volumes .* such as of group 'ben'"):
             pipe.predict(samples[9:])
+
+    def test_once_by_a_z_scorer_that_comes_first(self, samples, without_slab):
+        with pytest.warns(UserWarning, match=CUT) as caught:
+            cross_val_score(without_slab, samples, samples.y, cv=5, error_score="raise")
+        assert len(messages_of(caught)) == 1
+
+    def test_by_a_z_scorer_with_the_line_that_transforms(self, samples):
+        scorer = VoxelZScorer().fit(samples[:9])
+        with pytest.warns(UserWarning, match="3 of 15 volumes .* such as of group 'ben'") as caught:
+            scorer.transform(samples[9:])
+        assert caught[0].filename == __file__
 
     def test_for_maps_in_a_file_each(self, samples, pipe):
         listed = NiftiSamples(list(samples), y=samples.y, groups=GROUPS)
@@ -147,6 +163,16 @@ class TestSilent:
             search = GridSearchCV(pipe, {"gaussiannb__priors": [None]}, cv=GroupKFold(2))
             search.fit(samples, y, groups=groups).predict(samples)
 
+    def test_for_whole_groups_and_training_samples_of_a_z_scorer(self, samples, without_slab):
+        options = {"groups": samples.groups, "cv": GroupKFold(4), "error_score": "raise"}
+        cross_val_score(without_slab, samples, samples.y, **options)
+        without_slab.fit(samples[:9], samples.y[:9]).predict(samples[:9])
+        without_slab.predict(make_samples())
+
+    def test_for_a_z_scorer_that_was_fitted_on_arrays_since(self, samples):
+        scorer = VoxelZScorer().fit(samples[:9])
+        scorer.fit(np.asarray(samples[:9])).transform(samples[9:])
+
     def test_for_training_samples_whole_or_in_part(self, samples, pipe):
         pipe.fit(samples[:12], samples.y[:12])
         pipe.score(samples[:12], samples.y[:12])
@@ -178,18 +204,21 @@ class TestSilent:
         saliency(pipe, samples[:12], method="gradient")
         saliency(pipe, samples[12:], method="gradient")
 
-    def test_after_pickling_copying_and_loading(self, samples, pipe, tmp_path):
-        rotator = pipe[0].fit(samples[:9])
-        skfmri.save(rotator, tmp_path / "rotator.skfmri")
+    @pytest.mark.parametrize(
+        "step", [NiftiSlabRotator(0.1, slab=(2, 5)), VoxelZScorer()], ids=["rotator", "scorer"]
+    )
+    def test_after_pickling_copying_and_loading(self, samples, step, tmp_path):
+        step.fit(samples[:9])
+        skfmri.save(step, tmp_path / "step.skfmri")
         for other in (
-            pickle.loads(pickle.dumps(rotator)),
-            copy.deepcopy(rotator),
-            skfmri.load(tmp_path / "rotator.skfmri"),
+            pickle.loads(pickle.dumps(step)),
+            copy.deepcopy(step),
+            skfmri.load(tmp_path / "step.skfmri"),
         ):
             assert other.transform(samples).shape[0] == 24
         # What is remembered has no part in hashes, by which ledgers and caches go.
-        expected = joblib.hash(rotator)
-        again = clone(rotator).fit(make_samples()[:9])
+        expected = joblib.hash(step)
+        again = clone(step).fit(make_samples()[:9])
         assert joblib.hash(again) == expected
 
     def test_for_the_evaluation_and_the_audit_of_groups_that_samples_do_not_carry(self, pipe):

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from skfmri import NiftiSamples, NiftiSlabRotator
 from skfmri.datasets import block_groups, block_labels, make_eyes_open_closed
 
 AFFINE = np.array([[4, 0, 0, -78], [0, 4, 0, -112], [0, 0, 4, -70], [0, 0, 0, 1.0]])
@@ -89,6 +90,14 @@ def test_images_are_in_mni_space(eyes):
     for image in (eyes.images, eyes.effect):
         np.testing.assert_array_equal(image.affine, AFFINE)
         assert image.header["sform_code"] == image.header["qform_code"] == 4
+        assert image.header.get_xyzt_units()[0] == "mm"
+
+
+def test_maps_made_from_the_images_are_in_mni_space(small):
+    rotator = NiftiSlabRotator(slab=(12, 15)).fit(NiftiSamples(small.images))
+    ones = np.ones(rotator.slab_shape_)
+    for image in (rotator.inverse_transform(ones), rotator.to_nifti(ones)):
+        assert image.header["sform_code"] == 4
         assert image.header.get_xyzt_units()[0] == "mm"
 
 

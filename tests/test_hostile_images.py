@@ -69,7 +69,7 @@ class TestPlainFilesThatChange:
         expected = expected_values(path)
         (batch,) = samples.iter_batches()
         assert mapping_of(batch)[0] is None
-        # Whoever touched a page of a mapped file now, would die of SIGBUS.
+        # Touching a page of a mapped file would now end the process with SIGBUS.
         os.truncate(path, 400)
         np.testing.assert_array_equal(batch, expected)
         assert batch.transpose(0, 3, 2, 1).flags.c_contiguous

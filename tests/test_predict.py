@@ -180,9 +180,13 @@ class TestPredict:
         expected = f"warning: 2 of 20 volumes hold NaN or infinite values: {bad}: 3 to 4."
         assert expected in capsys.readouterr().err
         # This one has no step that makes them finite.
-        assert main(["predict", str(linear(labelled(study))), str(bad)]) == 2
+        path = linear(labelled(study))
+        assert main(["predict", str(path), str(bad)]) == 2
         *_, error = capsys.readouterr().err.splitlines()
-        assert error == "skfmri: error: Input X contains NaN. The model takes finite values only."
+        assert error == (
+            f"skfmri: error: {path} cannot predict these volumes: Input X contains NaN. The model "
+            "takes finite values only."
+        )
 
     def test_mistakes_end_in_one_line_and_status_2(self, study, model, tmp_path, capsys):
         moved = nibabel.Nifti1Image(np.zeros((9, 10, 11, 3), np.float32), np.eye(4))

@@ -151,7 +151,9 @@ class TestGroups:
         assert abs(alone.coef_ - fitted.coef_).max() > 1e-3
 
     def test_without_them_each_sample_is_one_with_a_warning(self, slabs):
-        with pytest.warns(UserWarning, match=r"got no groups.* one of 48 samples.*Pass groups to fit"):
+        with pytest.warns(
+            UserWarning, match=r"got no groups.* one of 48 samples.*Pass groups to fit"
+        ):
             ridge = MultiscaleRidgeClassifier().fit(*slabs)
         with warnings.catch_warnings():
             warnings.simplefilter("error")

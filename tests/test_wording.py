@@ -32,6 +32,8 @@ from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
         ("n_members=2", "--members 2"),
         ("two\n lines", "two lines"),
         ("Set SKFMRI_CACHE to", "Set --cache or SKFMRI_CACHE to"),
+        ("SKFMRI_CACHE_DAYS must be a number", "SKFMRI_CACHE_DAYS must be a number"),
+        ("Choose smaller filters, dense_units", "Choose smaller --filters, --dense-units"),
         ("Input X contains NaN. See", "Input X contains NaN. The model takes finite values only."),
     ],
 )

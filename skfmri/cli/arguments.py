@@ -11,8 +11,9 @@ from skfmri.cli.values import (
     parse_jobs,
     parse_names,
     parse_natural,
+    parse_number,
     parse_path,
-    parse_positive,
+    parse_repeats,
     parse_slab,
     parse_spread,
     parse_threshold,
@@ -275,9 +276,9 @@ def _add_network_arguments(network, epochs):
         action="store_true",
         help=f"other defaults for fewer than a few hundred volumes: {', '.join(small)}",
     )
-    add("filters", "number of filters in the first block", type=int)
-    add("n_blocks", "number of convolution blocks", type=int)
-    add("kernel_size", "voxels along each side of the convolution", type=int)
+    add("filters", "number of filters in the first block", type=parse_number)
+    add("n_blocks", "number of convolution blocks", type=parse_number)
+    add("kernel_size", "voxels along each side of the convolution", type=parse_number)
     add("dense_units", "units of the dense layers", type=parse_integers, metavar="N,N")
     add("dropout", "dropout rate", type=float)
     add("batch_norm_momentum", "momentum of batch normalisation", type=float)
@@ -287,26 +288,34 @@ def _add_network_arguments(network, epochs):
         type=parse_threshold,
         metavar="C",
     )
-    add("n_members", "networks whose probabilities are averaged", option="--members", type=int)
+    add(
+        "n_members",
+        "networks whose probabilities are averaged",
+        option="--members",
+        type=parse_number,
+    )
     add("learning_rate", "step size of Adam", type=float)
-    add("epochs", "passes over the training volumes", type=int)
-    add("batch_size", "volumes per training step", type=int)
+    add("epochs", "passes over the training volumes", type=parse_number)
+    add("batch_size", "volumes per training step", type=parse_number)
     _add_unless_given(
         network,
         "patience",
         "stop after N epochs without improvement on groups held out of training (default: train "
         "for all epochs)",
-        type=int,
+        type=parse_number,
     )
 
 
 def _add_run_arguments(run):
     run.add_argument(
-        "--folds", type=int, metavar="N", help="number of folds (default: one group at a time)"
+        "--folds",
+        type=parse_number,
+        metavar="N",
+        help="number of folds (default: one group at a time)",
     )
     run.add_argument(
         "--repeats",
-        type=parse_positive,
+        type=parse_repeats,
         default=1,
         metavar="N",
         help="repeat the cross-validation with a new partition each time (default: 1)",
@@ -431,7 +440,7 @@ def _add_output_arguments(parser):
 def _add_unless_given(parser, name, text, option=None, **options):
     """Add an option that is absent unless it is given."""
     if "choices" not in options:
-        options.setdefault("metavar", "N" if options["type"] is int else "X")
+        options.setdefault("metavar", "N" if options["type"] is parse_number else "X")
     options |= {"dest": name, "default": argparse.SUPPRESS, "help": text}
     parser.add_argument(option or _option(name), **options)
 

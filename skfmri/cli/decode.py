@@ -8,7 +8,7 @@ import numpy as np
 from skfmri.cli.arguments import DEMO_DIRECTORY
 from skfmri.cli.commands import DIVERGED, OK
 from skfmri.cli.inputs import check_options, read_inputs, simulate_inputs
-from skfmri.cli.method import build_pipeline, choose_splits, suit_thresholds
+from skfmri.cli.method import build_pipeline, check_members, choose_splits, suit_thresholds
 from skfmri.cli.places import cache_at, check_model, results_at
 from skfmri.cli.rebuild import build_report, check_anatomy
 from skfmri.cli.terminal import (
@@ -17,6 +17,7 @@ from skfmri.cli.terminal import (
     print_result,
     print_thresholds,
     show_folds,
+    show_phase,
 )
 from skfmri.evaluation import audit_leakage, evaluate_decoder
 from skfmri.evaluation.audit import CHEAP_CHECKS
@@ -92,16 +93,19 @@ def _decode(args, inputs, directory):
     start = time.perf_counter()
     cv = choose_splits(args, len(np.unique(samples.groups)))
     pipeline = build_pipeline(args)
-    leaks, notes = _look_for_leaks(pipeline, samples, cv.splitter, args.ignore_leaks)
+    with show_phase(console, "looking for leaks", samples):
+        leaks, notes = _look_for_leaks(pipeline, samples, cv.splitter, args.ignore_leaks)
     for leak in leaks:
         console.print(f"leak ignored: {leak}")
     for note in notes:
         console.print(f"note: {note}")
     # Mistakes in settings show here, before earlier results are deleted.
-    rotator = pipeline["slab"].fit(samples)
-    thresholds = suit_thresholds(args, pipeline, samples)
+    with show_phase(console, "cutting the slab", samples):
+        rotator = pipeline["slab"].fit(samples)
+        thresholds = suit_thresholds(args, pipeline, samples)
     print_thresholds(console, thresholds)
     network = pipeline["cnn"].build_network(rotator.slab_shape_, len(np.unique(samples.y)))
+    check_members(network, pipeline["cnn"].n_members)
     names = names_of_run(cv.n_splits, has_maps=args.maps)
     directory.claim(names, replace=True)
     if not args.resume:
@@ -110,8 +114,9 @@ def _decode(args, inputs, directory):
     result = _evaluate(args, inputs, pipeline, cv, console, directory.path)
     print_result(console, result)
     write_tables(directory.path, result, inputs.rows)
-    write_anatomy(directory.path, inputs.originals, rotator)
-    error = _average_maps(directory.path, cv.n_splits) if args.maps else None
+    with show_phase(console, "averaging volumes and maps"):
+        write_anatomy(directory.path, inputs.originals, rotator)
+        error = _average_maps(directory.path, cv.n_splits) if args.maps else None
     found = describe_result(result)
     record = {
         **_describe_run(args, inputs, pipeline, cv),
@@ -167,7 +172,7 @@ def _evaluate(args, inputs, pipeline, cv, console, path):
     options = {} if args.has_baseline else {"baseline": None}
     if args.maps:
         options["on_fitted"] = partial(save_fold_map, path, SALIENCY)
-    with show_folds(console, cv.n_splits, network) as on_fold:
+    with show_folds(console, cv.n_splits, network, args.permutations) as on_fold:
         return evaluate_decoder(
             pipeline,
             inputs.samples,
@@ -195,7 +200,8 @@ def _finish(path, record, anatomy, console):
     """Write the record and the report, and name the files."""
     write_json(path / SETTINGS, record)
     try:
-        build_report(path, anatomy=anatomy)
+        with show_phase(console, "writing the report"):
+            build_report(path, anatomy=anatomy)
     except ValueError as error:
         # The scores have cost hours: a report that cannot be made does not make them a failure.
         console.print(f"There is no report: {error}")
@@ -206,5 +212,7 @@ def _save_model(args, pipeline, samples, result):
     """Fit the pipeline on all samples; save it with the scores that it reached on parts."""
     if pipeline.validation is not None:
         pipeline.set_params(refit=True)
-    save(pipeline.fit(samples, samples.y), args.model, samples=samples, result=result)
-    make_console(args.quiet).print(f"Written: {args.model}")
+    console = make_console(args.quiet)
+    with show_phase(console, "fitting the model on all volumes"):
+        save(pipeline.fit(samples, samples.y), args.model, samples=samples, result=result)
+    console.print(f"Written: {args.model}")

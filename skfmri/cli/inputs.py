@@ -1,12 +1,15 @@
 """Options that name data, turned into samples."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from skfmri.cli.disk import describe_disk
 from skfmri.cli.nonfinite import find_dropped, list_volumes
 from skfmri.cli.tables import read_labels
+from skfmri.cli.terminal import make_console, watched
 from skfmri.cli.wording import option_of
 from skfmri.datasets import load_bids_runs, make_eyes_open_closed
 from skfmri.datasets.defaults import BIDS
@@ -141,9 +144,7 @@ def _read_bids_inputs(args):
     is_scrubbed = _are_scrubbed(study)
     # A run is cleaned with all its volumes, and those without a label are part of it.
     is_used = ~is_scrubbed if _is_cleaned(args) else is_asked.to_numpy()
-    is_dropped = find_dropped(
-        study.samples, is_used, drop=args.drop_nonfinite, is_cleaned=_is_cleaned(args)
-    )
+    is_dropped = _find_dropped(args, study.samples, is_used)
     samples, rows = _chosen(
         study.samples,
         ~is_dropped & ~is_scrubbed,
@@ -202,9 +203,7 @@ def _read_table_inputs(args):
     if _is_cleaned(args):
         is_used = np.ones(len(originals), bool)
         cleaning = _describe_cleaning(args, args.t_r, None)
-    is_dropped = find_dropped(
-        originals, is_used, drop=args.drop_nonfinite, is_cleaned=_is_cleaned(args)
-    )
+    is_dropped = _find_dropped(args, originals, is_used)
     samples, rows = _chosen(originals, ~is_dropped, is_asked, args, t_r=args.t_r)
     samples.y = labels[rows].to_numpy(dtype=str)
     samples.groups = as_numbers(table["group"][rows].to_numpy(dtype=str))
@@ -227,6 +226,24 @@ def _read_table_inputs(args):
         cleaning,
         n_unlabelled=int(labels.isna().sum()),
         not_finite=originals[is_dropped] if is_dropped.any() else None,
+    )
+
+
+def _find_dropped(args, originals, is_used):
+    """Return which volumes are left out because they are not finite, the first time all are read.
+
+    Before, say how much disk the run will take.
+    """
+    console, is_cleaned = make_console(args.quiet), _is_cleaned(args)
+    disk = None if args.quiet else describe_disk(args, originals, is_cleaned=is_cleaned)
+    if disk is not None:
+        console.print(disk)
+    return find_dropped(
+        originals,
+        is_used,
+        drop=args.drop_nonfinite,
+        is_cleaned=is_cleaned,
+        watch=partial(watched, console, "looking at the volumes"),
     )
 
 

@@ -67,6 +67,26 @@ def build_pipeline(args):
     )
 
 
+def check_members(network, n_members):
+    """Raise ValueError if the weights of all members cannot fit into memory.
+
+    Parameters
+    ----------
+    network : keras.Model
+        One of them.
+    n_members : int
+        How many are trained and kept.
+    """
+    from skfmri.networks.recipe import BYTES_OF_WEIGHT, MEMORY
+
+    n_bytes = BYTES_OF_WEIGHT * network.count_params() * n_members
+    if n_bytes > MEMORY:
+        raise ValueError(
+            f"n_members={n_members} networks of {network.count_params()} weights take "
+            f"{n_bytes / 2**30:.3g} GB of the {MEMORY / 2**30:.3g} GB of memory. Choose fewer."
+        )
+
+
 def suit_thresholds(args, pipeline, samples):
     """Set the thresholds that the user left open if their defaults do not suit the data.
 

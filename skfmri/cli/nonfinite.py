@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 
 from skfmri.report.words import counted
-from skfmri.samples.nifti import list_images
+from skfmri.samples.nifti import list_images, stream_batches
 
 MOST_NAMED = 10
 
 
-def find_damaged(samples):
+def find_damaged(samples, *, is_kept=True, watch=None):
     """Return which volumes are not finite at voxels where another volume is.
 
     Voxels that are not finite in any volume hold no data, such as those around a masked brain.
@@ -19,6 +19,11 @@ def find_damaged(samples):
     ----------
     samples : NiftiSamples
         Volumes; all are read once, a few at a time.
+    is_kept : bool, default=True
+        Whether decoded copies of compressed images are kept. They are of no use later if runs are
+        cleaned.
+    watch : callable, default=None
+        Called with an iterator over batches and the number of volumes; yields the batches.
 
     Returns
     -------
@@ -32,7 +37,8 @@ def find_damaged(samples):
     is_ever = np.zeros(samples.grid_shape, bool)
     is_always = np.ones(samples.grid_shape, bool)
     counts = []
-    for batch in samples.iter_batches():
+    batches = samples.iter_batches() if is_kept else stream_batches(samples)
+    for batch in batches if watch is None else watch(batches, len(samples)):
         is_finite = np.isfinite(batch)
         is_ever |= is_finite.any(axis=0)
         is_always &= is_finite.all(axis=0)
@@ -42,7 +48,7 @@ def find_damaged(samples):
     return n_finite < n_voxels, n_finite == 0, share
 
 
-def find_dropped(samples, is_used, *, drop, is_cleaned):
+def find_dropped(samples, is_used, *, drop, is_cleaned, watch=None):
     """Return which volumes are left out because they are not finite.
 
     Parameters
@@ -55,6 +61,8 @@ def find_dropped(samples, is_used, *, drop, is_cleaned):
         Whether any is to be left out. If not, a warning says what there is.
     is_cleaned : bool
         Whether their runs are cleaned.
+    watch : callable, default=None
+        As in `find_damaged`.
 
     Returns
     -------
@@ -66,7 +74,7 @@ def find_dropped(samples, is_used, *, drop, is_cleaned):
         If no volume would be left.
     """
     is_dropped, used = np.zeros(len(samples), bool), samples[is_used]
-    is_damaged, is_empty, share = find_damaged(used)
+    is_damaged, is_empty, share = find_damaged(used, is_kept=not is_cleaned, watch=watch)
     if is_empty.all():
         raise ValueError(
             f"No finite value in any of {counted(len(used), 'volume')}, such as "

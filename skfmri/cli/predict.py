@@ -38,12 +38,15 @@ def _predict(args):
             np.array(record["affine"]),
             f"the training data of {args.model}",
         )
-    _warn_of_damaged(samples)
+    _warn_of_damaged(samples, is_cleaned=args.clean)
     samples = _clean(args, samples, record)
     decoder = load(args.model)
     if not hasattr(decoder, "predict"):
         raise ValueError(f"{args.model} holds a {type(decoder).__name__}, which does not predict.")
-    table = prediction_table(decoder, samples, args.images)
+    try:
+        table = prediction_table(decoder, samples, args.images)
+    except ValueError as error:
+        raise ValueError(f"{args.model} cannot predict these volumes: {error}") from error
     is_bad = ~np.isfinite(table.filter(regex="^p_")).all(axis=1)
     if is_bad.any():
         raise ValueError(
@@ -131,8 +134,8 @@ def _clean(args, samples, record):
     )
 
 
-def _warn_of_damaged(samples):
-    is_damaged, is_empty, _ = find_damaged(samples)
+def _warn_of_damaged(samples, *, is_cleaned):
+    is_damaged, is_empty, _ = find_damaged(samples, is_kept=not is_cleaned)
     is_damaged |= is_empty
     if is_damaged.any():
         warnings.warn(

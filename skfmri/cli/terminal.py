@@ -1,6 +1,6 @@
 """What a run shows on the terminal."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 from rich.console import Console
@@ -13,6 +13,7 @@ from skfmri.cli.values import typed
 from skfmri.cli.wording import option_of
 from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.report.words import counted
+from skfmri.samples.cleaned import watched_runs
 
 
 class _Terminal(Console):
@@ -93,6 +94,62 @@ def print_result(console, result):
         console.print(sentence)
 
 
+def _progress(console, *counts):
+    """Return bars that vanish when they are done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def watched(console, text, batches, n_volumes):
+    """Yield batches of volumes while a bar shows how many have been read.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        The terminal.
+    text : str
+        What is done with them.
+    batches : iterable of ndarray
+        A few volumes at a time.
+    n_volumes : int
+        How many there are in all.
+    """
+    with _progress(console, MofNCompleteColumn()) as progress:
+        task = progress.add_task(text, total=n_volumes)
+        for batch in batches:
+            yield batch
+            progress.advance(task, len(batch))
+
+
+@contextmanager
+def show_phase(console, text, samples=None):
+    """Show what is being done, and which run is cleaned for it, as long as it takes.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        The terminal.
+    text : str
+        What is done.
+    samples : NiftiSamples, default=None
+        What it is done with. While a run of theirs is cleaned, this is shown.
+    """
+    with _progress(console) as progress:
+        task = progress.add_task(text, total=None)
+
+        def on_run(number, n_runs):
+            progress.update(
+                task,
+                description=f"{text}, cleaning run {number + 1} of {n_runs}",
+                completed=number,
+                total=n_runs,
+                refresh=True,
+            )
+
+        with nullcontext() if samples is None else watched_runs(samples, on_run):
+            yield
+
+
 class EpochBar:
     """Callback of scikit-learn that shows how far the network in training is.
 
@@ -100,10 +157,12 @@ class EpochBar:
     ----------
     progress : rich.progress.Progress
         Where the bar appears while a network is trained.
+    on_end : callable, default=None
+        Called without arguments when a network is trained.
     """
 
-    def __init__(self, progress):
-        self.progress = progress
+    def __init__(self, progress, on_end=None):
+        self.progress, self.on_end = progress, on_end
 
     def setup(self, estimator, context):
         """Show the bar."""
@@ -121,11 +180,15 @@ class EpochBar:
     def teardown(self, estimator, context):
         """Remove the bar."""
         self.progress.remove_task(self.bar)
+        if self.on_end is not None:
+            self.on_end()
 
 
 @contextmanager
-def show_folds(console, n_folds, network=None):
+def show_folds(console, n_folds, network=None, n_permutations=0):
     """Give a function that shows each fold on the terminal when it is done.
+
+    When all folds are done, the permutations that train anew are shown.
 
     Parameters
     ----------
@@ -136,20 +199,26 @@ def show_folds(console, n_folds, network=None):
     network : estimator, default=None
         Unfitted, of which each fold fits a copy; its epochs are shown too. Copies in other
         processes do not reach the terminal, so pass it for one fold at a time only.
+    n_permutations : int, default=0
+        Largest number of permutations, each of which trains one network per fold.
 
     Yields
     ------
     on_fold : callable
         For `evaluate_decoder`.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with _progress(console, MofNCompleteColumn()) as progress:
         task = progress.add_task("folds", total=n_folds)
+        permutations = progress.add_task("permutations", total=n_permutations, visible=False)
+
+        n_trained = 0
+
+        def on_network():
+            nonlocal n_trained
+            # A fold is done only after its network has predicted, so these are of permutations.
+            if progress.tasks[0].finished:
+                n_trained += 1
+                progress.update(permutations, completed=n_trained / n_folds, visible=True)
 
         def on_fold(row):
             if row["model"] == DECODER:
@@ -162,7 +231,7 @@ def show_folds(console, n_folds, network=None):
         if network is None:
             yield on_fold
             return
-        network.set_callbacks(EpochBar(progress))
+        network.set_callbacks(EpochBar(progress, on_network))
         try:
             yield on_fold
         finally:

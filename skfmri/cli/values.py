@@ -16,6 +16,16 @@ def typed(value, name=None):
     return str(value).replace(" ", "") if name == "angle" else str(value)
 
 
+# Compiled code counts no further, and nobody waits for so many of anything.
+MOST = 2**31 - 1
+# The largest seed that NumPy takes.
+MOST_SEED = 2**32 - 1
+# Each takes rows in tables and names in the list of files.
+MOST_REPEATS = 10_000
+# So many processes would be started at once.
+MOST_JOBS = 1024
+
+
 def parse_path(text):
     """Return a path with the home of a user for ``~``, or refuse an empty one."""
     # pathlib takes "" for the current directory, which nobody who types it means.
@@ -31,29 +41,49 @@ def parse_path(text):
 
 
 def parse_natural(text):
-    """Return an integer of at least 0."""
-    return _whole_number(text, 0)
+    """Return an integer of at least 0, such as a seed."""
+    return _whole_number(text, 0, MOST_SEED)
 
 
-def parse_positive(text):
-    """Return an integer of at least 1."""
-    return _whole_number(text, 1)
+def parse_repeats(text):
+    """Return an integer of at least 1, of which each means a whole cross-validation."""
+    return _whole_number(text, 1, MOST_REPEATS)
+
+
+def parse_number(text):
+    """Return an integer that compiled code can hold; the estimators check narrower limits."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{_shortened(text)!r} is not a whole number") from None
+    if abs(number) > MOST:
+        raise _too_large(text)
+    return number
 
 
 def parse_jobs(text):
     """Return a number of processes; a negative one counts back from that of the processors."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number other than 0")
+    number = parse_number(text)
+    if number == 0 or number > MOST_JOBS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number other than 0 up to {MOST_JOBS}"
+        )
     return number
 
 
-def _whole_number(text, least):
-    if not text.strip().isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+def _too_large(text):
+    return argparse.ArgumentTypeError(
+        f"{_shortened(text)} is too large; {MOST} is the largest possible"
+    )
+
+
+def _whole_number(text, least, most):
+    # No number within the limits has so many digits, and Python refuses to read some that have.
+    is_number = text.strip().isdecimal() and len(text) < 100
+    if not is_number or not least <= int(text) <= most:
+        raise argparse.ArgumentTypeError(
+            f"{_shortened(text)!r} is not a whole number from {least} to {most}"
+        )
     return int(text)
 
 
@@ -67,9 +97,14 @@ def parse_names(text):
 def parse_integers(text):
     """Return integers that are separated by commas."""
     try:
-        return tuple(int(number) for number in parse_names(text))
+        numbers = tuple(int(number) for number in parse_names(text))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as 1024,256,64") from None
+        raise argparse.ArgumentTypeError(
+            f"{_shortened(text)!r} is not a list such as 1024,256,64"
+        ) from None
+    if max(map(abs, numbers), default=0) > MOST:
+        raise _too_large(text)
+    return numbers
 
 
 def parse_confounds(text):
@@ -127,3 +162,10 @@ def parse_threshold(text):
         if not math.isnan(number):
             return number
     raise argparse.ArgumentTypeError(f"{text!r} is not a number or 'none'")
+
+
+def _shortened(text):
+    # Help is shown without NumPy, which this would import.
+    from skfmri._validation import shortened
+
+    return shortened(text)

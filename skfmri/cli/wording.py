@@ -54,10 +54,11 @@ PHRASES = {
     ', a larger slab, or padding="same"': " or a larger slab",
     "or None to turn it off": "or 'none' to turn it off",
     "or None for none": "or 'none' for no threshold",
+    "Choose smaller filters, dense_units": "Choose smaller --filters, --dense-units",
     'or a text in degrees such as "20 deg"': "or in degrees as 20deg",
 }
 # A message may pass here twice.
-CACHE = re.compile(r"(?<!--cache or )SKFMRI_CACHE")
+CACHE = re.compile(r"(?<!--cache or )SKFMRI_CACHE\b")
 # A function of Python, and several sentences of scikit-learn about its own classes.
 CALL = re.compile(r" or numpy\.\w+\([^()]*\)")
 NOT_FINITE = re.compile(r"(Input X contains (?:NaN|infinity)).*", re.DOTALL)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._arrays import gathered
 from skfmri._validation import check_fitted_shape
+from skfmri.preprocessing.cut_groups import FittedGroups, warn_of_cut_groups
 from skfmri.preprocessing.defaults import ZSCORER
 from skfmri.samples import NiftiSamples
 
@@ -86,7 +87,8 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         If `std_threshold` sets more than 10 % of the voxels that vary to 0; if more than 10 % of
         the others are not centred, because their mean is clearly negative; if voxels become 0
         because a training sample is not finite there. Voxels that are not finite in any training
-        sample hold no data, and are not mentioned unless all are like this.
+        sample hold no data, and are not mentioned unless all are like this. In `transform`, once
+        for each `NiftiSamples`, if volumes were not fitted on but others of their groups were.
 
     See Also
     --------
@@ -185,6 +187,8 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
             warnings.warn(message, UserWarning, stacklevel=3)
         self.mean_, self.scale_, self.mask_ = subtracted, scale, mask
         self.std_threshold_ = std_threshold
+        # Slabs, which are arrays, do not say where they come from; the step before them has warned.
+        self._fitted_on = FittedGroups(X) if isinstance(X, NiftiSamples) else None
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
@@ -202,6 +206,8 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
             Scores without unit; finite.
         """
         data = self._check_like_training(X)
+        if isinstance(X, NiftiSamples):
+            warn_of_cut_groups(getattr(self, "_fitted_on", None), X)
         dtype = _output_dtype(data)
         return _standardize(data, self.mean_.astype(dtype), self.scale_.astype(dtype))
 

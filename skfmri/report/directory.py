@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from skfmri._files import sole_lock, whole_file, write_json, write_text
 from skfmri.persistence import training_record
+from skfmri.samples.nifti import stream_batches
 
 LEDGER = "ledger.jsonl"
 MAPS = "maps"
@@ -250,7 +251,7 @@ def as_csv(table):
 def write_anatomy(directory, samples, rotator):
     """Write the mean volume, and the slab of a fitted rotator on the native grid."""
     total = np.zeros(samples.grid_shape)
-    for batch in samples.iter_batches():
+    for batch in stream_batches(samples):
         total += np.nan_to_num(batch).sum(axis=0, dtype=np.float64)
     slab = rotator.inverse_transform(np.ones(rotator.slab_shape_, np.float32))
     _save(directory / MEAN, total / len(samples), slab)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-# Never made by the library: whoever finds a folder of this name has followed a path from a file.
+# The library never makes a folder of this name; if there is one, a path from a file was followed.
 CANARY = "canary-folder"
 JUNK = b"\0\xff\x00PK\x03\x04 junk \r\n"
 

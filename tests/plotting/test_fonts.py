@@ -74,6 +74,6 @@ def test_legends_are_escaped_too():
 
 def test_the_positions_of_ticks_stay_where_they_were():
     plain = plot_confusion(table(["cat", "dog", "fox"]))
-    ax = plot_confusion(table(["cat", "dog", "fo\x07"]))
+    ax = plot_confusion(table(["cat", "dog", "fox\x07"]))
     np.testing.assert_array_equal(ax.get_xticks(), plain.get_xticks())
     np.testing.assert_array_equal(ax.get_ylim(), plain.get_ylim())

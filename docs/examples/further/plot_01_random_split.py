@@ -43,8 +43,8 @@ splits = {
 # %%
 # With ``effect_size=0``, eyes open and eyes closed do not differ at all. What remains is typical of
 # every study: maps of one subject are similar, and maps of one block are even more similar. The
-# groups are the subjects. They travel with the samples, so you need not pass them. The warning below
-# is that of the random split: skfmri notices that it cuts through subjects.
+# groups are the subjects. They travel with the samples, so you need not pass them. The warning
+# below is that of the random split: skfmri notices that it cuts through subjects.
 
 rows = []
 for effect_size in (1, 0):
