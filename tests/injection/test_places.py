@@ -1,6 +1,8 @@
 """Folders that may not be written to, or are gone in the middle of the work."""
 
 import contextlib
+import functools
+import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -12,10 +14,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
-# Imported here, since Python itself may be installed where only its owner may read.
+# Imported here, and versions are looked up beforehand, since packages may be installed where only
+# their owner may read.
 import skfmri.cli.decode
 from skfmri import NiftiSamples, evaluate_decoder, save
 from skfmri.cli.commands import main
+from skfmri.evaluation.fingerprints import PACKAGES
 
 from .runs import write_study
 
@@ -32,6 +36,10 @@ def read_only(monkeypatch):
             path.mkdir(exist_ok=True)
             path.chmod(mode)
         monkeypatch.setenv("SKFMRI_CACHE", str(cache))
+        known = functools.cache(importlib.metadata.version)
+        for name in ("skfmri", *PACKAGES):
+            known(name)
+        monkeypatch.setattr(importlib.metadata, "version", known)
         with _unprivileged():
             if os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
                 pytest.skip("this user may write everywhere")

@@ -95,8 +95,8 @@ class TestSlab:
         ax = plot_slab(rotator, samples, cut_coords=(2, 3, -4))
         _, _, values = drawn_points(cut_axes(ax)["z"].images[-1])
         mean = np.asarray(samples).mean(axis=0, dtype=np.float64)
-        # Of light ground; its lightest value is 0.
-        shades = (mean - mean.max()) / np.ptp(mean)
+        # Its rim is dark; its darkest value is 0.
+        shades = (mean - mean.min()) / np.ptp(mean)
         np.testing.assert_allclose(
             values.reshape(11, 9), np.rot90(shades[::-1, :, 3]), rtol=1e-5, atol=1e-6
         )
