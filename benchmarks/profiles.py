@@ -260,7 +260,7 @@ def main():
         work = Work(Path(folder), arguments.quick)
         os.environ["SKFMRI_CACHE"] = folder
         prepare(work, many=False)
-        touch_memory(4 * 2**30)
+        touch_memory(work, 4 * 2**30)
         profile_slabs(work)
         profile_epoch(work)
         profile_scores(work)

@@ -89,15 +89,15 @@ def _slabs_of_runs(work, numbers):
     return rotator.fit_transform(_cleaned(work, numbers))
 
 
-def _timed(function):
-    touch_memory(4 * 2**30)
+def _timed(work, function):
+    touch_memory(work, 4 * 2**30)
     start = time.perf_counter()
     result = function()
     return {"seconds": time.perf_counter() - start, "result": result.nbytes / 2**20}
 
 
 def run_skfmri(work):
-    return _timed(lambda: _slabs_of_runs(work, [0]))
+    return _timed(work, lambda: _slabs_of_runs(work, [0]))
 
 
 def run_nilearn(work):
@@ -114,7 +114,7 @@ def run_nilearn(work):
         t_r=T_R,
         standardize="zscore_sample",
     )
-    return _timed(lambda: masker.fit_transform(_run_path(work), confounds=_confounds(work)))
+    return _timed(work, lambda: masker.fit_transform(_run_path(work), confounds=_confounds(work)))
 
 
 def _slab_mask(work):
@@ -139,12 +139,12 @@ def run_decompression(work):
         with gzip.open(_run_path(work)) as file:
             return np.frombuffer(file.read(), np.uint8)
 
-    return _timed(decompress)
+    return _timed(work, decompress)
 
 
 def clean_skfmri(work):
     """Clean whole volumes, which are kept in a file of the cache."""
-    return _timed(lambda: np.asarray(_cleaned(work, [0])[:1]))
+    return _timed(work, lambda: np.asarray(_cleaned(work, [0])[:1]))
 
 
 def clean_nilearn(work):
@@ -160,15 +160,15 @@ def clean_nilearn(work):
             confounds=_confounds(work),
         ).get_fdata(dtype=np.float32)
 
-    return _timed(clean)
+    return _timed(work, clean)
 
 
 def study_two(work):
-    return _timed(lambda: _slabs_of_runs(work, [0, 1]))
+    return _timed(work, lambda: _slabs_of_runs(work, [0, 1]))
 
 
 def study_all(work):
-    figures = _timed(lambda: _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS)))
+    figures = _timed(work, lambda: _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS)))
     cache = Path(os.environ["SKFMRI_CACHE"])
     kept = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
     whole = 4 * np.prod(_shape(work), dtype=float) * N_SUBJECTS * N_RUNS
@@ -178,7 +178,7 @@ def study_all(work):
 def study_continued(work):
     """Clean all runs after half of them were, as after a stop."""
     _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS // 2))
-    return _timed(lambda: _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS)))
+    return _timed(work, lambda: _slabs_of_runs(work, range(N_SUBJECTS * N_RUNS)))
 
 
 def _small_files(work, share):
@@ -193,16 +193,16 @@ def small_nibabel(work):
         paths = _small_files(work, 1)
         return np.stack([nibabel.load(path).get_fdata(dtype=np.float32) for path in paths])
 
-    return _timed(read)
+    return _timed(work, read)
 
 
 def small_skfmri(work):
     from skfmri import NiftiSamples
 
-    return _timed(lambda: np.asarray(NiftiSamples(_small_files(work, 1))))
+    return _timed(work, lambda: np.asarray(NiftiSamples(_small_files(work, 1))))
 
 
 def small_skfmri_quarter(work):
     from skfmri import NiftiSamples
 
-    return _timed(lambda: np.asarray(NiftiSamples(_small_files(work, 0.25))))
+    return _timed(work, lambda: np.asarray(NiftiSamples(_small_files(work, 0.25))))

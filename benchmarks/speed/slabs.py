@@ -9,7 +9,7 @@ from work import ANGLE, SLAB, median_seconds, rotation, touch_memory
 
 
 def _timed(work, function, name=None):
-    touch_memory(4 * 2**30)
+    touch_memory(work, 4 * 2**30)
     start = time.perf_counter()
     result = function()
     seconds = time.perf_counter() - start

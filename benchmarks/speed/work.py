@@ -89,12 +89,14 @@ def rotation():
     return np.array([[1, 0, 0, 0], [0, cosine, -sine, 0], [0, sine, cosine, 0], [0, 0, 0, 1]])
 
 
-def touch_memory(n_bytes=2**30):
-    """Use memory once, in another process.
+def touch_memory(work, n_bytes=2**30):
+    """Use memory once, in another process, unless the figures of a smoke run do not matter.
 
     A virtual machine gets memory from its host on first use, which takes longer than most of what
     is measured here.
     """
+    if work.quick:
+        return
     subprocess.run([sys.executable, "-c", f"b'1' * {n_bytes}"], check=True)
 
 
@@ -108,7 +110,7 @@ def run(name, work):
     """
     command = [sys.executable, str(Path(__file__).parent), "--side", name]
     command += ["--folder", str(work.folder)] + ["--quick"] * work.quick
-    touch_memory()
+    touch_memory(work)
     # A new cache for each run, because decoding the file is part of the work.
     with tempfile.TemporaryDirectory(dir=work.folder) as store:
         environment = {
