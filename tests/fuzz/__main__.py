@@ -59,14 +59,17 @@ def _run(name, first, end):
     counts, failures = collections.Counter(), []
     while first < end:
         command = [sys.executable, "-m", "tests.fuzz", "--worker", name, str(first), str(end)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            for line in process.stdout:
-                outcome = Outcome(*json.loads(line))
-                counts[outcome.verdict] += 1
-                first = outcome.seed + 1
-                if outcome.verdict == FAILURE:
-                    failures.append(outcome)
-            said = process.stderr.read().decode(errors="replace")[-3000:]
+        # A pipe that nobody reads would fill with warnings, and the process would wait for ever.
+        with tempfile.TemporaryFile() as errors:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process:
+                for line in process.stdout:
+                    outcome = Outcome(*json.loads(line))
+                    counts[outcome.verdict] += 1
+                    first = outcome.seed + 1
+                    if outcome.verdict == FAILURE:
+                        failures.append(outcome)
+            errors.seek(0)
+            said = errors.read().decode(errors="replace")[-3000:]
         if first < end:
             counts[FAILURE] += 1
             message = f"The process ended with status {process.returncode}.\n{said}"
