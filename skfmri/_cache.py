@@ -131,7 +131,7 @@ def stored_file(key, n_bytes, write, description, *, wait=True):
     Raises
     ------
     OSError
-        If there is no space for the file, or no usable directory.
+        If the disk lacks space for the file, or the directory cannot be used.
     """
     directory = store_directory()
     path = directory / f"{key}{SUFFIX}"

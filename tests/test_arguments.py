@@ -1,4 +1,3 @@
-import os
 import re
 
 import pytest
@@ -80,13 +79,13 @@ def test_help_says_when_the_command_chooses_thresholds_itself(helps):
     "option",
     ["--out", "--model", "--cache", "--labels", "--anatomy", "--bids", "--derivatives", None],
 )
-def test_the_home_of_the_user_is_known_where_the_shell_leaves_it(option, monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setenv("USERPROFILE", "/home/me")
+def test_the_home_of_the_user_is_known_where_the_shell_leaves_it(option, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
     given = ["~/x"] if option is None else [f"{option}=~/x"]
     args = make_parser().parse_args(["decode", "--out=x", *given])
     found = args.images[0] if option is None else getattr(args, option[2:])
-    assert found == os.path.join("/home/me", "x")
+    assert found == str(tmp_path / "x")
 
 
 def test_an_unknown_home_is_refused():

@@ -13,14 +13,13 @@ from skfmri.preprocessing import NiftiSlabRotator
 from skfmri.preprocessing.defaults import ROTATOR
 from skfmri.resampling.operator import SMALLEST_WEIGHT
 from skfmri.samples import NiftiSamples
-from skfmri.samples.cleaned_files import BLOCK_VOXELS, blocks_of, summary_bytes
+from skfmri.samples.cleaned_files import BLOCK_VOXELS, FLOAT, blocks_of, summary_bytes
 from skfmri.samples.compressed import is_compressed
 from skfmri.samples.images import open_header
 from skfmri.samples.nifti import list_images, stream_batches
 
 # Less is not worth a line.
 WORTH_SAYING = 1e9
-FLOAT_BYTES = 4
 
 
 def describe_disk(args, samples, *, is_cleaned):
@@ -73,7 +72,7 @@ def _cleaned_bytes(args, samples):
     n_kept = min(n_voxels, BLOCK_VOXELS * len(blocks_of(_is_near_slab(args, samples))))
     n_runs = len(np.unique(samples.runs))
     of_summaries = n_runs * summary_bytes(len(samples) // n_runs, samples.grid_shape)
-    return FLOAT_BYTES * n_kept * len(samples) + of_summaries
+    return FLOAT.itemsize * n_kept * len(samples) + of_summaries
 
 
 def _is_near_slab(args, samples):

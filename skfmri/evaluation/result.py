@@ -51,7 +51,7 @@ class DecodingResult:
         Test of the first metric against shuffled labels; the only one that says whether the decoder
         is better than chance.
     untested : str or None
-        Why there is no permutation test, if one was wanted but the design does not allow it.
+        Why a permutation test that was asked for was not made.
     metrics : list of str
         Names of the metrics.
     classes : list
