@@ -11,7 +11,7 @@ from skfmri._cache import DAYS_VARIABLE, LASTING_DAYS, store_directory
 from skfmri.cli.arguments import given
 from skfmri.preprocessing import NiftiSlabRotator
 from skfmri.preprocessing.defaults import ROTATOR
-from skfmri.resampling.operator import SMALLEST_WEIGHT
+from skfmri.preprocessing.slab import voxels_of_slab
 from skfmri.samples import NiftiSamples
 from skfmri.samples.cleaned_files import BLOCK_VOXELS, FLOAT, blocks_of, summary_bytes
 from skfmri.samples.compressed import is_compressed
@@ -86,5 +86,4 @@ def _is_near_slab(args, samples):
             rotator.fit(NiftiSamples.from_array(volume, samples.affine))
     except ValueError:
         return np.ones(samples.grid_shape, bool)
-    weights = np.abs(rotator.back_project(np.ones(rotator.slab_shape_)).get_fdata())
-    return weights > SMALLEST_WEIGHT * weights.max()
+    return voxels_of_slab(rotator)

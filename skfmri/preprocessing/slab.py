@@ -252,7 +252,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         warn_of_cut_groups(getattr(self, "_fitted_on", None), samples)
         names = partial(volume_name, samples)
         # Of cleaned runs, what the operator needs is kept, not whole volumes.
-        batches = _numbered(batches_of_voxels(samples, partial(needed_voxels, self._operator)))
+        batches = _numbered(batches_of_voxels(samples, partial(voxels_of_slab, self)))
         if len(samples) == 1 or effective_n_jobs(self.n_jobs) == 1:
             pieces = (self._resample(*batch, names) for batch in batches)
         else:
@@ -459,6 +459,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 "Pass (x, y, n_slices), or (n_maps, x, y, n_slices), as transform gives them."
             )
         return maps, is_single
+
+
+def voxels_of_slab(rotator):
+    """Return which native voxels matter for the slab of a fitted rotator, as a bool volume."""
+    return needed_voxels(rotator._operator)
 
 
 def _samples_of(X):
