@@ -212,7 +212,7 @@ def _permutations(results):
     shuffled = "of the labels within groups"
     if test.get("scheme") == "groups":
         shuffled = "of the labels of whole groups"
-    kept = "" if test.get("refitted", True) else " and the predictions kept"
+    kept = "" if test.get("refitted", True) else " with the predictions kept"
     return (
         f"Permutation test: {tables.p_value(test['p_value'])} after "
         f"{counted(test['n_permutations'], 'permutation')} {shuffled}{kept}, for "
