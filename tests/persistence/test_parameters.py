@@ -111,9 +111,11 @@ def set_and_use(name, parameter, fitted, folder, y):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
     folder = tmp_path / MARKER
     folder.mkdir()
+    # A pipeline's `memory` is a folder that joblib makes, and some values are relative paths.
+    monkeypatch.chdir(tmp_path)
     heard.clear()
     return folder
 
