@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from skfmri._cache import DAYS_VARIABLE, LASTING_DAYS, store_directory
-from skfmri.cli.arguments import given
+from skfmri.cli.shared_options import given
 from skfmri.preprocessing import NiftiSlabRotator
 from skfmri.preprocessing.defaults import ROTATOR
 from skfmri.preprocessing.slab import voxels_of_slab

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
-from skfmri.cli.arguments import DEMO_EPOCHS, given
+from skfmri.cli.arguments import DEMO_EPOCHS
+from skfmri.cli.shared_options import given
 from skfmri.estimators.defaults import SLAB_CNN
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
