@@ -10,7 +10,7 @@ from nibabel.affines import voxel_sizes
 
 from skfmri._validation import check_same_grid
 from skfmri.samples.cleaned import batches_read_once
-from skfmri.samples.nifti import before_cleaning, list_images
+from skfmri.samples.nifti import list_images, trace
 
 # Entries that are read again, with their kinds.
 SAMPLES = {"grid_shape": list, "affine": list, "cleaning": dict | None}
@@ -32,7 +32,7 @@ def describe_samples(samples):
         Numbers of volumes, runs and files, the grid, the volumes of each class and group, and
         how the runs were cleaned.
     """
-    originals, cleaning = before_cleaning(samples)
+    originals, _, derivations = trace(samples)
     # Folders reveal more about a machine than a model should.
     files = [Path(name).name for name, _ in list_images(originals)]
     places = originals.acquisition_order()[0]
@@ -53,7 +53,7 @@ def describe_samples(samples):
             for number, name in enumerate(files)
             if (places == number).any()
         ],
-        "cleaning": cleaning,
+        "cleaning": dict(derivations).get("clean_runs"),
     }
 
 
@@ -124,7 +124,7 @@ def volume_digests(samples):
 
 
 def all_digests(samples):
-    """Return the digests of volumes, both before and after cleaning.
+    """Return the digests of samples, and of the volumes of files that they show.
 
     Parameters
     ----------
@@ -136,9 +136,13 @@ def all_digests(samples):
     digests : list of set of bytes
         One set per sample.
     """
-    originals, cleaning = before_cleaning(samples)
-    kinds = [originals] if cleaning is None else [originals, samples]
-    return [set(found) for found in zip(*map(volume_digests, kinds), strict=True)]
+    originals, parents, derivations = trace(samples)
+    of_originals = volume_digests(originals)
+    digests = [{of_originals[row] for row in rows} for rows in parents]
+    if derivations:
+        for found, digest in zip(digests, volume_digests(samples), strict=True):
+            found.add(digest)
+    return digests
 
 
 def check_samples(samples, estimator):

@@ -72,6 +72,10 @@ class CleanedSource:
         The settings `detrend`, `standardize` and `high_pass`.
     """
 
+    # Whether `read` can leave out blocks of voxels; then there are `prepare`, `summaries` and
+    # `watched`, too.
+    reads_blocks = True
+
     def __init__(self, samples, rows_of_runs, kept, confounds, t_r, parameters):
         self.samples = samples
         self.rows_of_runs = rows_of_runs
@@ -107,14 +111,19 @@ class CleanedSource:
             self._on_run = None
 
     @property
-    def cleaning(self):
-        """Settings as JSON-serialisable values, without the confounds and masks themselves."""
-        return {
+    def derivation(self):
+        """The function that made the samples, and its settings as JSON-serialisable values."""
+        # Confounds and masks themselves would say nothing to a reader.
+        return "clean_runs", {
             **self.parameters,
             "t_r": sorted(set(self.t_r) - {None}),
             "confounds": any(table is not None for table in self.confounds),
             "sample_masks": sum(map(len, self.kept)) < self.n_volumes,
         }
+
+    def parents(self, volumes):
+        """Return for each volume the positions of the samples that it shows."""
+        return [[volume] for volume in volumes]
 
     def check_unchanged(self):
         """Raise ValueError if a file was rewritten since its header was read."""
@@ -385,7 +394,7 @@ def batches_of_voxels(samples, find_voxels):
         Of cleaned runs, most other voxels are 0.
     """
     source = origin_of(samples)
-    if source.cleaning is None:
+    if not source.reads_blocks:
         yield from samples.iter_batches()
         return
     blocks, (_, volumes) = blocks_of(find_voxels()), samples.acquisition_order()
@@ -400,7 +409,7 @@ def batches_read_once(samples):
 
     For somebody who reads whole volumes once, such as an audit.
     """
-    if origin_of(samples).cleaning is None:
+    if not origin_of(samples).reads_blocks:
         return samples.iter_batches()
     return stream_batches(samples)
 
@@ -424,7 +433,7 @@ def summary_of_runs(samples):
         ``(1, x, y, z)``. None takes the place of both if the samples are not cleaned runs.
     """
     source = origin_of(samples)
-    if source.cleaning is None:
+    if not source.reads_blocks:
         return None
     volumes = samples.acquisition_order()[1]
     low, high, magnitudes, largest, strongest = 0.0, 0.0, 0, -1, None
@@ -457,4 +466,4 @@ def watched_runs(samples, on_run):
     context : context manager
     """
     source = origin_of(samples)
-    return contextlib.nullcontext() if source.cleaning is None else source.watched(on_run)
+    return source.watched(on_run) if source.reads_blocks else contextlib.nullcontext()

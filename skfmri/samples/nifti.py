@@ -407,8 +407,8 @@ def volumes_key(samples):
     return sources, state["_source_index"], state["_volume_index"]
 
 
-def before_cleaning(samples):
-    """Return samples as they were before `clean_runs`, and its settings, or None.
+def trace(samples):
+    """Return the volumes of files, or of an array, that samples were computed from, and how.
 
     Parameters
     ----------
@@ -418,15 +418,24 @@ def before_cleaning(samples):
     Returns
     -------
     originals : NiftiSamples
-        The same volumes in the same order.
-    cleaning : dict or None
-        The arguments of `clean_runs` as JSON-serialisable values: ``t_r`` lists the different ones,
-        ``confounds`` and ``sample_masks`` only say whether there were any.
+        Volumes as they are in files, each once, in the order in which samples first show them.
+    parents : list of ndarray of int
+        For each sample the positions of the originals that it shows.
+    derivations : list of (str, dict)
+        Functions that were applied, the first one first, each with its settings as
+        JSON-serialisable values: for `clean_runs`, ``t_r`` lists the different ones, ``confounds``
+        and ``sample_masks`` only say whether there were any.
     """
-    source = samples._sources[0]
-    if source.cleaning is None:
-        return samples, None
-    return source.samples[samples._volume_index], source.cleaning
+    parents, derivations = [[row] for row in range(len(samples))], []
+    while (source := samples._sources[0]).derivation is not None:
+        derivations.insert(0, source.derivation)
+        shown = source.parents(samples._volume_index)
+        parents = [[row for parent in rows for row in shown[parent]] for rows in parents]
+        samples = source.samples
+    used = list(dict.fromkeys(row for rows in parents for row in rows))
+    number_of = {row: number for number, row in enumerate(used)}
+    parents = [np.array([number_of[row] for row in rows]) for rows in parents]
+    return samples[used], parents, derivations
 
 
 def _default_batch_size(grid_shape):

@@ -61,7 +61,8 @@ class FileSource:
         What the header says of the space.
     """
 
-    cleaning = None
+    derivation = None
+    reads_blocks = False
 
     def __init__(self, name, proxy, affine, header_crc, space):
         self.name, self.header_crc, self.space = name, header_crc, space
@@ -219,7 +220,8 @@ class FileSource:
 class ArraySource:
     """Volumes that are in memory already, as an array ``(n_volumes, x, y, z)``."""
 
-    cleaning = None
+    derivation = None
+    reads_blocks = False
 
     def __init__(self, array, affine, name, space=UNKNOWN_SPACE):
         if array.dtype.kind not in "biuf":
