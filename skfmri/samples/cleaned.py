@@ -344,7 +344,13 @@ class CleanedSource:
                 t_r=self.t_r[run],
                 center=standardize,
             )
-            return apply_matrix(matrix, series, removes_mean=removes_mean, standardize=standardize)
+            return apply_matrix(
+                matrix,
+                series,
+                removes_mean=removes_mean,
+                standardize=standardize,
+                dtype=np.float32,
+            )
 
         return clean
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skfmri._arrays import read_ahead
 from skfmri.samples.images import read_volumes
 from skfmri.samples.nifti import stream_batches
 
@@ -73,7 +74,7 @@ def write_part(path, volumes, blocks, clean):
     blocks : ndarray of int
         Numbers of the blocks, sorted.
     clean : callable
-        Returns cleaned time series of shape (n_volumes, n).
+        Returns cleaned time series of shape (n_volumes, n) and type float32.
     """
     voxels = voxels_of(blocks, volumes.grid_shape)
     with open(path, "r+b") as file:
@@ -131,9 +132,14 @@ def _copied(file, volumes, voxels):
     """Copy voxels to a file; yield series of some of them, and a function that replaces these."""
     n_volumes, n_voxels = len(volumes), len(voxels)
     is_whole = n_voxels == math.prod(volumes.grid_shape)
-    for batch in stream_batches(volumes):
-        stored = batch.transpose(0, 3, 2, 1).reshape(len(batch), -1)
-        file.write(np.ascontiguousarray(stored if is_whole else stored[:, voxels], FLOAT))
+
+    def read():
+        for batch in stream_batches(volumes):
+            stored = batch.transpose(0, 3, 2, 1).reshape(len(batch), -1)
+            yield np.ascontiguousarray(stored if is_whole else stored[:, voxels], FLOAT)
+
+    for values in read_ahead(read()):
+        file.write(values)
     step = max(1, CHUNK_BYTES // (8 * n_volumes))
     for first in range(0, n_voxels, step):
         series = np.empty((n_volumes, min(step, n_voxels - first)), FLOAT)
@@ -143,7 +149,7 @@ def _copied(file, volumes, voxels):
             file.readinto(strip)
 
         def write_back(cleaned, starts=starts):
-            for start, strip in zip(starts, cleaned.astype(FLOAT, copy=False), strict=True):
+            for start, strip in zip(starts, cleaned, strict=True):
                 file.seek(start)
                 file.write(strip)
 
@@ -153,6 +159,8 @@ def _copied(file, volumes, voxels):
 def _zero_not_finite(series):
     """Set values that are not finite to 0; return how many lie in voxels with finite ones."""
     is_bad = ~np.isfinite(series)
+    if not is_bad.any():
+        return 0
     n_bad = is_bad.sum(axis=0)
     series[is_bad] = 0
     # Many programs write NaN outside the brain; those voxels are 0 before and after cleaning.

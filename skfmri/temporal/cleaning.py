@@ -89,7 +89,7 @@ def cleaning_matrix(kept, confounds, *, detrend, high_pass, t_r, center):
     return _matrix(kept.tobytes(), *parts, detrend, high_pass, t_r if high_pass else None, center)
 
 
-def apply_matrix(matrix, series, *, removes_mean, standardize):
+def apply_matrix(matrix, series, *, removes_mean, standardize, dtype=np.float64):
     """Clean time series by the matrix of their run.
 
     Parameters
@@ -103,29 +103,40 @@ def apply_matrix(matrix, series, *, removes_mean, standardize):
     standardize : bool
         Whether to divide each cleaned series by its standard deviation, with ``n_kept - 1``
         degrees of freedom.
+    dtype : dtype, default=np.float64
+        Of what is returned. Everything before is computed in float64.
 
     Returns
     -------
-    cleaned : ndarray of shape (n_kept, n), float64
+    cleaned : ndarray of shape (n_kept, n)
         If a mean is removed or a spread divided by, voxels that do not vary, or only by rounding
         errors once they are cleaned, are exactly 0. If not, a constant stays what it is.
     """
     is_still = (series == series[0]).all(axis=0)
-    moving = np.asarray(series[:, ~is_still], dtype=np.float64)
-    cleaned = np.zeros(series.shape)
+    moves = np.flatnonzero(~is_still)
+    moving = np.take(series, moves, axis=1).astype(np.float64, copy=False)
+    products = matrix @ moving
+    cleaned = np.zeros(series.shape, dtype)
     if not (removes_mean or standardize):
         cleaned[:, is_still] = series[:, is_still]
-        cleaned[:, ~is_still] = matrix @ moving
+        cleaned[:, moves] = products
         return cleaned
-    products = matrix @ moving
-    spread = products.std(axis=0, ddof=1)
-    size = np.sqrt(np.einsum("ij,ij->j", moving, moving) / len(moving))
+    size = np.sqrt(_sums_of_squares(moving) / len(moving))
+    if standardize:
+        # The matrix is centred, so these products have no mean.
+        spread = np.sqrt(_sums_of_squares(products) / (len(products) - 1))
+    else:
+        spread = products.std(axis=0, ddof=1)
     is_rounding = spread < SMALLEST_SPREAD * size
     if standardize:
         products /= np.where(is_rounding, 1, spread)
     products[:, is_rounding] = 0
-    cleaned[:, ~is_still] = products
+    cleaned[:, moves] = products
     return cleaned
+
+
+def _sums_of_squares(columns):
+    return np.einsum("ij,ij->j", columns, columns)
 
 
 def removed_share(labels, kept, *, detrend, high_pass, t_r):
