@@ -121,6 +121,29 @@ class AttentionClassifier(SlabCNNClassifier):
     network_function = staticmethod(attention_network)
 
 
+@keras.saving.register_keras_serializable("tests")
+class SecretlyRandom(layers.Layer):
+    """Draws its weight by an initializer that it keeps to itself."""
+
+    def build(self, input_shape):
+        self.secret = self.add_weight(
+            shape=input_shape[1:], initializer="random_normal", name="secret"
+        )
+
+    def call(self, inputs):
+        return inputs * self.secret
+
+
+def secretly_random_network(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Flatten()(SecretlyRandom()(inputs))
+    return keras.Model(inputs, layers.Dense(n_classes, "softmax")(x))
+
+
+class SecretlyRandomClassifier(SlabCNNClassifier):
+    network_function = staticmethod(secretly_random_network)
+
+
 class OneOutputClassifier(SlabCNNClassifier):
     network_function = staticmethod(network_of_one_output)
 
@@ -192,8 +215,38 @@ def test_it_can_be_pickled_and_inspected(decoder, slabs):
 
 
 def test_weights_that_no_seed_can_draw_again_are_refused(slabs):
-    with pytest.raises(ValueError, match=r"weight '.*query.*' in a way that cannot be repeated"):
-        AttentionClassifier(epochs=1).fit(*slabs)
+    with pytest.raises(ValueError, match=r"weight '.*secret' in a way that cannot be repeated"):
+        SecretlyRandomClassifier(epochs=1).fit(*slabs)
+
+
+def layers_in_a_layer(input_shape, n_classes):
+    """Holds layers inside layers: attention with dropout, a wrapper, a recurrent layer."""
+    inputs = keras.Input(input_shape)
+    x = layers.Reshape((-1, input_shape[-1]))(inputs)
+    x = layers.MultiHeadAttention(2, 3, dropout=0.2, name="attention")(x, x)
+    x = layers.TimeDistributed(layers.Dense(2), name="wrapped")(x)
+    x = layers.Bidirectional(layers.GRU(2, dropout=0.2), name="recurrent")(x)
+    return keras.Model(inputs, layers.Dense(n_classes, "softmax")(x))
+
+
+class LayeredClassifier(SlabCNNClassifier):
+    network_function = staticmethod(layers_in_a_layer)
+
+
+def kernels_of(decoder):
+    variables = decoder.model_.variables
+    return [np.asarray(each) for each in variables if each.path.endswith("kernel")]
+
+
+def test_layers_inside_layers_are_drawn_anew_from_the_seed(slabs):
+    first, again, other = (
+        LayeredClassifier(epochs=1, random_state=seed).fit(*slabs) for seed in (0, 0, 1)
+    )
+    assert first.history_ == again.history_
+    assert len(kernels_of(first)) == 4 + 1 + 4 + 1
+    for kernels in zip(*map(kernels_of, (first, again, other)), strict=True):
+        np.testing.assert_array_equal(kernels[0], kernels[1])
+        assert np.abs(kernels[0] - kernels[2]).max() > 0.01
 
 
 def test_a_network_without_an_output_for_each_class_is_refused(slabs):

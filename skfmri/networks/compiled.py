@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from skfmri.networks.backend import keras
-from skfmri.networks.kernels import leaf_layers, use_fast_kernels
+from skfmri.networks.kernels import leaf_layers, own_state, use_fast_kernels
 
 
 class CompiledNetwork:
@@ -167,7 +167,7 @@ def check_probabilities(network, name):
 def _drawn_weights(layer):
     """Return the weights of a layer that are drawn at random, each with its initializer."""
     found = []
-    for variable in layer.weights:
+    for variable in own_state(layer):
         # Keras names the initializer of "depthwise_kernel" "depthwise_initializer", as it does that
         # of "kernel" in a purely depthwise layer.
         names = (variable.name, variable.name.removesuffix("_kernel"))

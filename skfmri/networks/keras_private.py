@@ -40,6 +40,21 @@ def learning_rate_of(optimizer):
     return optimizer._learning_rate
 
 
+def layers_inside(layer):
+    """Return all layers that a layer consists of, such as the projections of an attention.
+
+    Parameters
+    ----------
+    layer : keras.Layer
+
+    Returns
+    -------
+    layers : list of keras.Layer
+        Each before the layers inside it; empty for most layers of Keras.
+    """
+    return list(layer._flatten_layers(include_self=False))
+
+
 def tensorflow_has_started():
     """Return whether TensorFlow holds a device, whose threads it started along with it.
 

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from skfmri.networks.backend import keras
-from skfmri.networks.keras_private import adam_moments
+from skfmri.networks.keras_private import adam_moments, layers_inside
 
 # If the units of a dense layer are a multiple of this, the rows of its kernel begin at the same
 # place of a memory page and drive each other out of the cache.
@@ -56,12 +56,20 @@ def use_fast_kernels(model):
 
 
 def leaf_layers(model):
-    """Yield the layers of a model, with models inside it replaced by their layers."""
+    """Yield the layers of a model; models and composite layers are replaced by their layers."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
             yield from leaf_layers(layer)
-        else:
-            yield layer
+            continue
+        parts = [layer, *layers_inside(layer)]
+        # A composite layer may have weights or dropouts besides those of its layers.
+        yield from (part for part in parts if not layers_inside(part) or own_state(part))
+
+
+def own_state(layer):
+    """Return the variables of a layer that belong to none of the layers inside it."""
+    inner = {id(v) for part in layers_inside(layer) for v in part.variables}
+    return [variable for variable in layer.variables if id(variable) not in inner]
 
 
 def normalize_batch(layer, inputs, training=None, mask=None):
