@@ -137,8 +137,12 @@ def test_sample_weight_is_routed_as_metadata(slabs, tiny):
         ({"loss": "entropy"}, ValueError, "loss='entropy' is not a function of keras.losses"),
         ({"loss": "CategoricalCrossentropy"}, ValueError, "is not a function of keras.losses"),
         ({"loss": "deserialize"}, ValueError, "is not a function of keras.losses"),
-        ({"loss": 3}, TypeError, "loss must be a name or a function, but is 3"),
-        ({"loss": keras.losses.Huber()}, TypeError, "loss must be a name or .* use partial"),
+        ({"loss": 3}, TypeError, "loss must be a name, .* but is 3"),
+        (
+            {"loss": keras.losses.Huber(reduction="sum")},
+            TypeError,
+            "loss must be a name, a function, or a loss object .* use partial",
+        ),
         ({"loss": "dice"}, ValueError, r"The loss gave shape \(\) for 3 samples of 3 classes"),
         ({"linear_path": 0}, ValueError, "linear_path must be a number above 0"),
         (

@@ -39,12 +39,13 @@ CLASSIFIERS = {
             Step size of an optimizer given by name.
         """,
     "loss": """
-        loss : str or callable, default="sparse_categorical_crossentropy"
-            Loss minimised in training: the name of a function of `keras.losses`, or a function of
-            targets and probabilities that returns one number for each sample. For the default,
-            targets are positions in `classes_`; otherwise one-hot rows with a column per class.
-            Pass settings with a partial, as in
-            ``functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)``.
+        loss : str, callable or keras.losses.Loss, default="sparse_categorical_crossentropy"
+            Loss minimised in training: the name of a function of `keras.losses`, such as "bce", a
+            function of targets and probabilities that returns one number for each sample, or a loss
+            object of Keras itself, such as ``keras.losses.CategoricalCrossentropy(
+            label_smoothing=0.1)``. For sparse categorical cross-entropy targets are positions in
+            `classes_`; otherwise one-hot rows with a column per class. Pass settings of a function
+            with a partial.
         """,
     "epochs": """
         epochs : int, default=125

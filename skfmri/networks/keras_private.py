@@ -55,6 +55,27 @@ def layers_inside(layer):
     return list(layer._flatten_layers(include_self=False))
 
 
+def parts_of_loss(loss):
+    """Return the function of a loss object with its keyword arguments, or None and nothing.
+
+    Parameters
+    ----------
+    loss : keras.losses.Loss
+        Loss object.
+
+    Returns
+    -------
+    function : callable or None
+        None if the class computes its losses itself.
+    keywords : dict
+    """
+    from keras.src.losses.losses import LossFunctionWrapper
+
+    if not isinstance(loss, LossFunctionWrapper):
+        return None, {}
+    return loss.fn, dict(loss._fn_kwargs)
+
+
 def tensorflow_has_started():
     """Return whether TensorFlow holds a device, whose threads it started along with it.
 

@@ -15,6 +15,7 @@ from skfmri._validation import check_number
 from skfmri.networks.architecture import convolutional_network
 from skfmri.networks.backend import check_fork, keras
 from skfmri.networks.compiled import CompiledNetwork, check_probabilities
+from skfmri.networks.keras_private import parts_of_loss
 from skfmri.networks.pool import POOL
 from skfmri.networks.training import train
 
@@ -25,6 +26,7 @@ BYTES_OF_WEIGHT = 4
 LARGE = 2**13
 # No grid can be halved so often.
 MOST_BLOCKS = 65
+BINARY_LOSSES = (keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy)
 MEMORY = math.inf
 if hasattr(os, "sysconf"):  # not on Windows
     MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -136,6 +138,8 @@ class Recipe:
         if isinstance(loss, tuple):
             function, positional, keywords = loss
             loss = partial(function, *positional, **dict(keywords))
+        if getattr(loss, "func", loss_function(loss) or loss) in BINARY_LOSSES:
+            loss = partial(loss_of_probabilities, loss)
         model.compile(
             self.optimizer.from_config(json.loads(self.optimizer_config)),
             loss,
@@ -190,16 +194,52 @@ def _without_name(config):
     return json.dumps({key: config[key] for key in config if key != "name"}, sort_keys=True)
 
 
+def loss_of_probabilities(loss, y_true, y_pred):
+    """Return a binary loss of the probabilities of a softmax.
+
+    From the output of a softmax, Keras goes back to its inputs and takes these for the logits of
+    sigmoids.
+    """
+    return keras.losses.get(loss)(y_true, keras.ops.copy(y_pred))
+
+
 def loss_function(name):
-    """Return the loss function of Keras that has this name, or None."""
-    found = getattr(keras.losses, name, None)
-    # keras.losses holds other functions too, such as `deserialize`.
-    takes = [*inspect.signature(found).parameters][:2] if inspect.isfunction(found) else []
-    return found if takes == ["y_true", "y_pred"] else None
+    """Return the loss function of Keras that has this name, such as "bce", or None."""
+    # Of a dict Keras would build what it describes.
+    if not isinstance(name, str):
+        return None
+    try:
+        found = keras.losses.get(name)
+    except ValueError:
+        return None
+    return found if inspect.isfunction(found) else None
+
+
+def loss_with_options(loss):
+    """Return a loss object of Keras as the function that it computes, with its options.
+
+    Parameters
+    ----------
+    loss : keras.losses.Loss
+        Loss object.
+
+    Returns
+    -------
+    function : functools.partial or None
+        None for a loss of the user, or if the losses of samples are not simply averaged.
+    """
+    function, options = parts_of_loss(loss)
+    if function is None or loss_function(function.__name__) is not function:
+        return None
+    is_mean = loss.reduction == "sum_over_batch_size"
+    return partial(function, **options) if is_mean and loss.dtype == "float32" else None
 
 
 def loss_settings(loss):
     """Return a loss in a form that can be hashed and compared, as a `Recipe` needs it."""
+    if isinstance(loss, keras.losses.Loss):
+        # Keras loses some settings when it copies its loss objects, and cannot copy those of users.
+        loss = loss_with_options(loss) or loss
     if isinstance(loss, str):
         if loss_function(loss) is None:
             raise ValueError(
@@ -210,10 +250,10 @@ def loss_settings(loss):
         keywords = tuple(sorted((name, freeze(value)) for name, value in loss.keywords.items()))
         return loss.func, freeze(loss.args), keywords
     elif isinstance(loss, keras.losses.Loss) or not callable(loss):
-        # Keras loses some settings when it copies its loss objects, and cannot copy those of users.
         raise TypeError(
-            f"loss must be a name or a function, but is {loss!r}. To set options, use partial, "
-            "as in functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)."
+            "loss must be a name, a function, or a loss object of Keras itself that averages over "
+            f"samples in float32, but is {loss!r}. To set options of a function, use partial, as "
+            "in functools.partial(keras.losses.categorical_crossentropy, label_smoothing=0.1)."
         )
     return loss
 

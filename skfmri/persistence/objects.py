@@ -1,9 +1,13 @@
-"""Splitters, functions or parts of Keras that are parameters of a saved model."""
+"""Splitters, functions, images or parts of Keras that are parameters of a saved model."""
 
 import importlib
 import inspect
 from functools import partial
 
+import nibabel
+import numpy as np
+
+from skfmri._validation import check_affine
 from skfmri.evaluation.baseline import flatten_samples
 from skfmri.networks.keras_private import learning_rate_of
 
@@ -58,7 +62,7 @@ def full_name(cls):
 
 
 def describe_object(value, inner):
-    """Return a splitter, a function or a part of Keras as JSON-serialisable values.
+    """Return a splitter, a function, an image or a part of Keras as JSON-serialisable values.
 
     Parameters
     ----------
@@ -84,7 +88,11 @@ def describe_object(value, inner):
     for name, function in FUNCTIONS.items():
         if value is function:
             return {"function": name}
-    loss = partial(value) if inspect.isfunction(value) else value
+    if cls is nibabel.Nifti1Image:
+        # Never its file, which is of no use elsewhere.
+        data = inner(np.asanyarray(value.dataobj))
+        return {"image": {"data": data, "affine": inner(value.affine)}}
+    loss = partial(value) if inspect.isfunction(value) else _as_function(value)
     if isinstance(loss, partial) and not loss.args:
         name = getattr(loss.func, "__name__", "")
         if _loss_function(name) is loss.func:
@@ -98,6 +106,14 @@ def describe_object(value, inner):
         f"A {full_name(cls)} is not among the values that can be saved: numbers, text, arrays; "
         "lists, tuples and dicts of these; optimizers and loss functions of Keras itself."
     )
+
+
+def build_image(content, inner):
+    """Return the image that `describe_object` was given, or raise ValueError."""
+    data, affine = inner(content["data"], ()), inner(content["affine"], ())
+    if not isinstance(data, np.ndarray) or data.ndim != 3 or data.dtype.kind not in "uif":
+        raise ValueError("An image in it is not a 3-D array of numbers.")
+    return nibabel.Nifti1Image(data, check_affine(affine, "an image in it"))
 
 
 def build_keras(content, inner, place):
@@ -125,6 +141,15 @@ def build_loss(content, inner):
         raise ValueError(f"Keras has no loss {content['function']!r} in keras.losses.")
     keywords = {key: inner(value, ()) for key, value in content["keywords"].items()}
     return partial(function, **keywords) if keywords else function
+
+
+def _as_function(value):
+    """Return a loss object of Keras as a function with options, anything else as it is."""
+    if full_name(type(value)).startswith("keras.src.losses."):
+        from skfmri.networks.recipe import loss_with_options
+
+        return loss_with_options(value) or value
+    return value
 
 
 def _loss_function(name):

@@ -87,6 +87,7 @@ class TestLosses:
             "categorical_crossentropy",
             keras.losses.categorical_crossentropy,
             partial(keras.losses.categorical_focal_crossentropy, alpha=[0.2, 0.3, 0.5], gamma=1.5),
+            "bce",
         ],
     )
     def test_keras_own_losses_are_kept(self, loss, slabs, tiny, tmp_path):
@@ -97,7 +98,17 @@ class TestLosses:
         assert getattr(found.loss, "keywords", {}) == getattr(loss, "keywords", {})
         np.testing.assert_array_equal(found.predict_proba(slabs[0]), fitted.predict_proba(slabs[0]))
 
-    @pytest.mark.parametrize("name", ["deserialize", "get", "Loss", "Huber", "__name__", "nothing"])
+    def test_loss_objects_of_keras_are_kept_as_functions(self, slabs, tiny, tmp_path):
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.2)
+        fitted = skfmri.SlabCNNClassifier(**{**tiny, "epochs": 1}, loss=loss).fit(*slabs)
+        save(fitted, tmp_path / "model.skfmri")
+        found = load(tmp_path / "model.skfmri").loss
+        assert found.func is keras.losses.categorical_crossentropy
+        assert found.keywords == {"from_logits": False, "label_smoothing": 0.2, "axis": -1}
+
+    @pytest.mark.parametrize(
+        "name", ["deserialize", "get", "Loss", "Huber", "__name__", "nothing", None, {"class": 1}]
+    )
     def test_a_file_can_name_losses_only(self, name):
         with pytest.raises(ValueError, match=f"Keras has no loss {name!r}"):
             objects.build_loss({"function": name, "keywords": {}}, inner=lambda value: value)
