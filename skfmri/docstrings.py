@@ -1,13 +1,21 @@
 """Parameter descriptions that several docstrings share."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from textwrap import indent
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Documented = TypeVar("Documented")
 
 PLACEHOLDER = re.compile(r"^( *)\{(\w+)\}$", re.MULTILINE)
 
 
-def fill_docstring(texts):
+def fill_docstring(texts: Mapping[str, str]) -> Callable[[Documented], Documented]:
     """Return a decorator that fills shared texts into a docstring.
 
     A line of the docstring that consists of a name in braces, such as ``{dropout}``, is replaced
@@ -24,7 +32,7 @@ def fill_docstring(texts):
         For functions and classes; raises KeyError if a docstring names a text that does not exist.
     """
 
-    def fill(documented):
+    def fill(documented: Documented) -> Documented:
         def text_of(match):
             if match[2] not in texts:
                 raise KeyError(

@@ -1,15 +1,24 @@
 """Splitters that repeat a grouped cross-validation over different partitions."""
 
+from __future__ import annotations
+
 import warnings
 from collections import Counter
 from math import factorial, prod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
 from skfmri._validation import check_number, check_per_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import RandomState, Values, Volumes
 
 
 class _RepeatedGroupSplits(BaseCrossValidator):
@@ -18,12 +27,14 @@ class _RepeatedGroupSplits(BaseCrossValidator):
     # Read by scikit-learn if metadata routing is on: requests groups without set_*_request.
     __metadata_request__split: ClassVar = {"groups": True}
 
-    def __init__(self, n_splits=5, *, n_repeats=10, random_state=None):
+    def __init__(
+        self, n_splits: int = 5, *, n_repeats: int = 10, random_state: RandomState = None
+    ) -> None:
         self.n_splits = n_splits
         self.n_repeats = n_repeats
         self.random_state = random_state
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Return the number of splits, ``n_splits * n_repeats``.
 
         Parameters
@@ -40,7 +51,9 @@ class _RepeatedGroupSplits(BaseCrossValidator):
         check_number(self.n_repeats, "n_repeats", least=1)
         return int(self.n_splits * self.n_repeats)
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Volumes, y: Values | None = None, groups: Values | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Yield the indices of training and test samples, fold by fold and repeat by repeat.
 
         All partitions are drawn before the first pair is yielded, so a lack of partitions is

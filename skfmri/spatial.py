@@ -1,11 +1,21 @@
 """Rotations with the grids on which rotated volumes are sampled."""
 
+from __future__ import annotations
+
 import math
 import re
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import Axis, GridShape, Shape
 
 AXES = {"x": 0, "y": 1, "z": 2}
 # A head turned about one axis needs at most twice its voxels, a thin one or one far from the world
@@ -14,7 +24,7 @@ LARGEST_GROWTH = 10
 SMALL_GRID = 2**20
 
 
-def angle_in_radians(angle):
+def angle_in_radians(angle: float | str) -> float:
     """Return an angle in radians, or raise ValueError.
 
     Parameters
@@ -53,7 +63,7 @@ def angle_in_radians(angle):
     return value
 
 
-def rotation_matrix(angle, axis):
+def rotation_matrix(angle: float, axis: Axis) -> NDArray[np.float64]:
     """Return the rotation about a world axis through the origin.
 
     Parameters
@@ -89,7 +99,9 @@ def _without_rounding(value, angle):
     return float(round(value)) if abs(value - round(value)) <= error else value
 
 
-def rotated_grid(grid_shape, affine, rotation, name="the volumes"):
+def rotated_grid(
+    grid_shape: Shape, affine: NDArray[Any], rotation: NDArray[Any], name: str = "the volumes"
+) -> tuple[NDArray[np.float64], GridShape]:
     """Return the grid on which a rotated volume is sampled.
 
     The volume gets the affine ``rotation @ affine`` and is sampled along the old axes, on a grid
@@ -144,7 +156,9 @@ def rotated_grid(grid_shape, affine, rotation, name="the volumes"):
     return linalg.inv(moved).dot(affine), rotated_shape
 
 
-def native_affine(affine, rotation, first_voxel):
+def native_affine(
+    affine: NDArray[Any], rotation: NDArray[Any], first_voxel: Sequence[int]
+) -> NDArray[np.float64]:
     """Return the affine that places part of a rotated grid in native world space.
 
     Parameters

@@ -1,5 +1,9 @@
 """The runs of Haxby et al. 2001 as samples."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import nilearn.datasets
 import numpy as np
 import pandas as pd
@@ -10,22 +14,27 @@ from skfmri.docstrings import fill_docstring
 from skfmri.preprocessing import clean_runs
 from skfmri.samples import NiftiSamples
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skfmri._types import FilePath
+
 N_SUBJECTS = 6
 REST = "rest"
 
 
 @fill_docstring(LOADERS)
 def fetch_haxby_samples(
-    subject=2,
+    subject: int = 2,
     *,
-    classes=None,
-    clean=True,
-    detrend=True,
-    standardize=True,
-    high_pass=None,
-    data_dir=None,
-    verbose=0,
-):
+    classes: Sequence[str] | None = None,
+    clean: bool = True,
+    detrend: bool = True,
+    standardize: bool = True,
+    high_pass: float | None = None,
+    data_dir: FilePath | None = None,
+    verbose: int = 0,
+) -> NiftiSamples:
     """Fetch a subject of Haxby et al. 2001, ready to be decoded.
 
     Six subjects saw pictures of eight categories in 12 runs of 121 volumes. nilearn downloads

@@ -1,6 +1,9 @@
 """Simulated volumes with a known answer."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
@@ -9,6 +12,13 @@ from scipy import ndimage, stats
 from sklearn.utils import Bunch, check_random_state
 
 from skfmri._validation import check_number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import RandomState
 
 GRID_SHAPE = (40, 51, 41)
 VOXEL_SIZE_MM = 4
@@ -41,7 +51,14 @@ one condition, so scores are honest only if no subject is on both sides of a spl
 """
 
 
-def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.0, random_state=0):
+def make_eyes_open_closed(
+    n_subjects: int = 48,
+    *,
+    n_maps: int = 4,
+    n_chunks: int = 6,
+    effect_size: float = 1.0,
+    random_state: RandomState = 0,
+) -> Bunch:
     """Simulate maps of subjects with their eyes closed or open, with a known answer.
 
     With real data nobody can see how much of a score is due to the split. Here the effect is known,
@@ -153,7 +170,9 @@ def make_eyes_open_closed(n_subjects=48, *, n_maps=4, n_chunks=6, effect_size=1.
     )
 
 
-def block_labels(labels, block_length, n_repeats):
+def block_labels(
+    labels: Sequence[str] | Sequence[int], block_length: int, n_repeats: int
+) -> NDArray[Any]:
     """Return labels of a block design: each label `block_length` times, all of it repeated.
 
     Parameters
@@ -190,7 +209,7 @@ def block_labels(labels, block_length, n_repeats):
     return np.tile(np.repeat(labels, block_length), check_number(n_repeats, "n_repeats", least=1))
 
 
-def block_groups(n_samples, n_groups):
+def block_groups(n_samples: int, n_groups: int) -> NDArray[np.intp]:
     """Return groups that cut samples into contiguous blocks of one length.
 
     Unequal blocks are refused, because they usually mean that a number is wrong and that a group

@@ -3,10 +3,4 @@
 import lazy_loader
 
 # Keras takes seconds to load; defaults are read without it.
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "classifier": ["SlabCNNClassifier", "VolumeCNNClassifier"],
-        "ridge": ["MultiscaleRidgeClassifier"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,9 @@
 """Scores computed from recorded outputs, without the estimator that gave them."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import get_scorer
 from sklearn.utils.metaestimators import available_if
+
+if TYPE_CHECKING:
+    from skfmri._types import Values
 
 DEFAULT_METRICS = ("accuracy", "balanced_accuracy")
 
@@ -129,7 +135,7 @@ def score_groups(score, names, outcomes, splits, y, groups):
     return table.sort_values("group", ignore_index=True)
 
 
-def chance_level(y, metric="accuracy"):
+def chance_level(y: Values, metric: str = "accuracy") -> float:
     """Return the score of a decoder that knows only the class balance.
 
     Parameters

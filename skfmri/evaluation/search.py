@@ -1,7 +1,10 @@
 """Parameter searches that continue where they were interrupted."""
 
+from __future__ import annotations
+
 from contextlib import nullcontext
 from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import hash as content_hash
@@ -12,8 +15,19 @@ from sklearn.utils.metaestimators import available_if
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
 from skfmri.evaluation.ledger import Ledger
 
+if TYPE_CHECKING:
+    from skfmri._types import Estimator, FilePath, Values, Volumes
 
-def fit_search(search, X, y, *, groups=None, ledger, **params):
+
+def fit_search(
+    search: Estimator,
+    X: Volumes,
+    y: Values,
+    *,
+    groups: Values | None = None,
+    ledger: FilePath | Ledger,
+    **params: Any,
+) -> Any:
     """Fit a search over parameters so that it can be killed and resumed.
 
     A grid of filters and dropout in six folds takes hours, and scikit-learn keeps nothing of it

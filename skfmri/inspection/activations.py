@@ -1,14 +1,23 @@
 """The output of any layer of a trained network."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from skfmri.inspection.network_input import batches, member_models, network_input
 from skfmri.networks.backend import keras
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skfmri._types import Estimator, Volumes
+
 __all__ = ["layer_activations"]
 
 
-def layer_activations(estimator, X, layer):
+def layer_activations(estimator: Estimator, X: Volumes, layer: str | int) -> NDArray[np.float32]:
     """Return the output of one layer of a trained network for each sample.
 
     Parameters

@@ -1,31 +1,40 @@
 """How much each voxel counts for the class of a sample, by one of several methods."""
 
+from __future__ import annotations
+
 import inspect
 from functools import partial
 from itertools import product
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from skfmri._validation import check_number
+from skfmri.inspection.linear import linear_maps
 from skfmri.inspection.network_input import batches, class_columns, member_models, network_input
 from skfmri.networks.backend import keras
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skfmri._types import Estimator, Volumes
 
 __all__ = ["saliency"]
 
 
 def saliency(
-    estimator,
-    X,
-    y=None,
+    estimator: Estimator,
+    X: Volumes,
+    y: object = None,
     *,
-    method="integrated_gradients",
-    n_steps=None,
-    noise=None,
-    patch_size=None,
-    random_state=None,
-):
+    method: str = "integrated_gradients",
+    n_steps: int | None = None,
+    noise: float | None = None,
+    patch_size: int | None = None,
+    random_state: int | None = None,
+) -> NDArray[np.float32]:
     """Return how much each voxel counts for the class of each sample.
 
     The maps explain the network's output for the class before the softmax. If the classifier has
@@ -33,8 +42,9 @@ def saliency(
 
     Parameters
     ----------
-    estimator : SlabCNNClassifier, VolumeCNNClassifier or pipeline
-        Fitted; the classifier of a pipeline is its last step, and maps are in its space.
+    estimator : SlabCNNClassifier, VolumeCNNClassifier, linear classifier or pipeline
+        Fitted; the classifier of a pipeline is its last step, and maps are in its space. A linear
+        one has `coef_`, as :class:`~skfmri.MultiscaleRidgeClassifier` does.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples, as the estimator takes them.
     y : class or array-like of shape (n_samples,), default=None
@@ -76,6 +86,9 @@ def saliency(
       the output minus the output at 0.
     - smoothgrad: the gradient, averaged over noisy copies of the sample (Smilkov et al. 2017).
     - occlusion: how much the output falls when a patch is set to 0 (Zeiler and Fergus 2014).
+    - Of a linear model, "gradient" and "smoothgrad" are the weights of the class, and
+      "gradient_x_input" and "integrated_gradients" are these times the voxels, exactly. The other
+      methods need a network.
     - grad_cam: where the filters of the last convolution that support the class are active
       (Selvaraju et al. 2017), interpolated to the voxels; never negative, the same in all slices of
       a slab, and blind to the linear path.
@@ -93,6 +106,8 @@ def saliency(
     explain = choose_method(
         method, n_steps=n_steps, noise=noise, patch_size=patch_size, random_state=random_state
     )
+    if hasattr(getattr(estimator, "steps", [(None, estimator)])[-1][1], "coef_"):
+        return linear_maps(estimator, X, y, method)
     classifier, X = network_input(estimator, X)
     columns = class_columns(classifier, X, y)
     return mean_maps(member_models(classifier), classifier, X, columns, explain)

@@ -1,15 +1,29 @@
 """Saliency maps as images in native space."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import nibabel
 import numpy as np
 
 from skfmri.inspection.attribution import saliency
 from skfmri.preprocessing import NiftiSlabRotator
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nibabel import Nifti1Image
+    from numpy.typing import NDArray
+
+    from skfmri._types import Estimator, ImageSamples
+
 __all__ = ["mean_map", "mean_sign", "saliency_image", "sign_consistency_image"]
 
 
-def saliency_image(estimators, X, y=None, **options):
+def saliency_image(
+    estimators: Estimator | Sequence[Estimator], X: ImageSamples, y: object = None, **options: Any
+) -> Nifti1Image:
     """Return the mean saliency map as an image on the native grid.
 
     The maps are averaged over samples in slab space, carried to the native grid by the transpose
@@ -52,7 +66,9 @@ def saliency_image(estimators, X, y=None, **options):
     return nibabel.Nifti1Image(mean, images[0].affine, images[0].header)
 
 
-def sign_consistency_image(estimators, X, y=None, **options):
+def sign_consistency_image(
+    estimators: Sequence[Estimator], X: ImageSamples, y: object = None, **options: Any
+) -> Nifti1Image:
     """Return how well fitted pipelines agree about the sign of the saliency of each voxel.
 
     Parameters
@@ -91,7 +107,7 @@ def sign_consistency_image(estimators, X, y=None, **options):
     return nibabel.Nifti1Image(agreement, images[0].affine, images[0].header)
 
 
-def mean_map(maps):
+def mean_map(maps: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
     """Return the mean of maps of networks whose slabs may differ.
 
     Parameters
@@ -109,7 +125,7 @@ def mean_map(maps):
     return _with_mean(maps, lambda values: values)
 
 
-def mean_sign(maps):
+def mean_sign(maps: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
     """Return the mean sign of maps, counting values close to 0 as 0.
 
     Parameters

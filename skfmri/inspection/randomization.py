@@ -1,6 +1,9 @@
 """A check that saliency maps depend on what the network has learned."""
 
+from __future__ import annotations
+
 import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -9,12 +12,21 @@ from scipy import stats
 from skfmri.inspection.attribution import choose_method, mean_maps, method_options
 from skfmri.inspection.network_input import class_columns, member_models, network_input
 
+if TYPE_CHECKING:
+    from skfmri._types import Estimator, Volumes
+
 __all__ = ["randomization_check"]
 
 
 def randomization_check(
-    estimator, X, y=None, *, method="integrated_gradients", random_state=None, **options
-):
+    estimator: Estimator,
+    X: Volumes,
+    y: object = None,
+    *,
+    method: str = "integrated_gradients",
+    random_state: int | None = None,
+    **options: Any,
+) -> pd.DataFrame:
     """Compare saliency maps with those of a network whose weights are shuffled.
 
     A map that does not change shows the image, not what the network has learned. The weights of

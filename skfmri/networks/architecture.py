@@ -1,10 +1,16 @@
 """The default network, built layer by layer."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 from skfmri._validation import check_number, describe_grid
 from skfmri.networks.backend import keras
+
+if TYPE_CHECKING:
+    from skfmri._types import Padding, PerBlock, Shape
 
 __all__ = ["convolutional_network", "smallest_input"]
 
@@ -12,21 +18,21 @@ layers = keras.layers
 
 
 def convolutional_network(
-    input_shape,
-    n_classes,
+    input_shape: Shape,
+    n_classes: int,
     *,
-    filters=32,
-    kernel_size=3,
-    n_blocks=3,
-    pool_size=2,
-    strides=1,
-    padding="valid",
-    dense_units=(1024, 256, 64),
-    dense_batch_norm=True,
-    dropout=0.5,
-    batch_norm_momentum=0.99,
-    linear_path=False,
-):
+    filters: int | Sequence[int] = 32,
+    kernel_size: PerBlock = 3,
+    n_blocks: int = 3,
+    pool_size: PerBlock = 2,
+    strides: PerBlock = 1,
+    padding: Padding = "valid",
+    dense_units: Sequence[int] = (1024, 256, 64),
+    dense_batch_norm: bool = True,
+    dropout: float = 0.5,
+    batch_norm_momentum: float = 0.99,
+    linear_path: bool = False,
+) -> keras.Model:
     """Return convolution blocks followed by dense layers and a softmax.
 
     One function serves slabs, whose slices are channels, whole volumes and plain feature vectors,
@@ -117,7 +123,15 @@ def convolutional_network(
     return keras.Model(inputs, outputs, name="convolutional_network")
 
 
-def smallest_input(rank, *, kernel_size=3, n_blocks=3, pool_size=2, strides=1, padding="valid"):
+def smallest_input(
+    rank: int,
+    *,
+    kernel_size: PerBlock = 3,
+    n_blocks: int = 3,
+    pool_size: PerBlock = 2,
+    strides: PerBlock = 1,
+    padding: Padding = "valid",
+) -> Shape:
     """Return the smallest spatial shape that the convolution blocks accept.
 
     An input that is too small would otherwise fail deep inside TensorFlow, with a message about a
@@ -154,7 +168,7 @@ def smallest_input(rank, *, kernel_size=3, n_blocks=3, pool_size=2, strides=1, p
     return _smallest_input(rank, *settings, padding)
 
 
-def per_block(value, n_blocks, rank, name):
+def per_block(value: PerBlock, n_blocks: int, rank: int, name: str) -> list[tuple[int, ...]]:
     """Spread a setting over blocks and axes.
 
     Parameters
@@ -278,7 +292,7 @@ def _check_size(grid, kernels, pools, steps, padding):
         raise ValueError(
             f"The input has {describe_grid(grid)} voxels, but n_blocks={n_blocks} convolution "
             f"blocks need at least {describe_grid(needed(n_blocks))}. "
-            f'Choose {choice}, a larger slab, or padding="same".'
+            f'Choose {choice}, a larger slab or region, or padding="same".'
         )
 
 
