@@ -128,6 +128,15 @@ def _run_to_volumes(m, work):
     ]
 
 
+def _trials(m, work):
+    ours = m["trials_skfmri"]
+    return [
+        ("time / FirstLevelModel", ours["seconds"] / m["trials_nilearn"]["seconds"], 1 / 20, ""),
+        ("time / that of cleaned volumes", ours["seconds"] / m["run_skfmri"]["seconds"], 1.2, ""),
+        ("peak memory", ours["peak"], 700, "MiB"),
+    ]
+
+
 def _study(m, work):
     n_runs = runs.N_SUBJECTS * runs.N_RUNS
     two, all_runs, rest = m["study_two"], m["study_all"], m["study_continued"]
@@ -219,6 +228,13 @@ ROWS = {
             "16 such runs of 4 subjects, file to slabs:",
             ("study_two", "study_all", "study_continued"),
             _study,
+            prepare=runs.prepare_runs,
+        ),
+        Row(
+            "M",
+            "60 trials of the same run, one model each, file to slabs:",
+            ("trials_nilearn", "run_skfmri", "trials_skfmri"),
+            _trials,
             prepare=runs.prepare_runs,
         ),
         Row(

@@ -1,6 +1,7 @@
-"""Rows J, K, L and N: runs of real size, studies of them, and many small files."""
+"""Rows J to N: runs of real size, their trials, studies of them, and many small files."""
 
 import gzip
+import importlib
 import os
 import time
 from pathlib import Path
@@ -102,13 +103,10 @@ def run_skfmri(work):
 
 def run_nilearn(work):
     """Clean the native voxels whose centres lie in the slab."""
-    import nibabel
     from nilearn.maskers import NiftiMasker
 
-    shape = _shape(work)
-    mask = nibabel.Nifti1Image(_slab_mask(work).astype(np.uint8), _affine(shape))
     masker = NiftiMasker(
-        mask,
+        _slab_mask(work),
         detrend=True,
         high_pass=HIGH_PASS,
         t_r=T_R,
@@ -118,7 +116,7 @@ def run_nilearn(work):
 
 
 def _slab_mask(work):
-    """Return which native voxels have their centre in the slab, counted on the rotated grid."""
+    """Return the native voxels with their centre in the slab, counted on the rotated grid."""
     import nibabel
 
     from skfmri import NiftiSlabRotator
@@ -129,7 +127,8 @@ def _slab_mask(work):
     to_slab = np.linalg.inv(rotator.slab_affine_) @ affine
     centres = np.stack(np.meshgrid(*map(np.arange, shape[:3]), indexing="ij"), axis=-1)
     found = centres @ to_slab[:3, :3].T + to_slab[:3, 3]
-    return ((found >= -0.5) & (found < np.array(rotator.slab_shape_) - 0.5)).all(axis=-1)
+    is_inside = ((found >= -0.5) & (found < np.array(rotator.slab_shape_) - 0.5)).all(axis=-1)
+    return nibabel.Nifti1Image(is_inside.astype(np.uint8), affine)
 
 
 def run_decompression(work):
@@ -161,6 +160,60 @@ def clean_nilearn(work):
         ).get_fdata(dtype=np.float32)
 
     return _timed(work, clean)
+
+
+def _events(work):
+    """Return a table of brief events, as rapid as the run is long."""
+    import pandas as pd
+
+    n_volumes, n_trials = _shape(work)[3], 12 if work.quick else 60
+    onsets = np.linspace(4, T_R * n_volumes - 20, n_trials)
+    return pd.DataFrame({"onset": onsets, "duration": 1.0, "trial_type": "trial"})
+
+
+def trials_skfmri(work):
+    """Estimate all trials of the run with drift and confounds in the model, as slabs."""
+    from skfmri import NiftiSamples, NiftiSlabRotator, clean_runs, estimate_trials
+
+    # As for the other side, which has it before its time is taken.
+    importlib.import_module("nilearn.glm.first_level")
+
+    def estimate():
+        samples = NiftiSamples(_run_path(work))
+        options = {"high_pass": HIGH_PASS, "t_r": T_R, "confounds": _confounds(work)}
+        trials = estimate_trials(clean_runs(samples, standardize=False, **options), _events(work))
+        return NiftiSlabRotator(angle=ANGLE, slab=_slab(work)).fit_transform(trials)
+
+    return _timed(work, estimate)
+
+
+def trials_nilearn(work):
+    """Fit a model for each trial to the native voxels whose centres lie in the slab."""
+    import pandas as pd
+    from nilearn.glm.first_level import FirstLevelModel
+
+    events, confounds = _events(work), pd.DataFrame(_confounds(work)).add_prefix("confound")
+    mask = _slab_mask(work)
+
+    def estimate():
+        maps = []
+        for number in range(len(events)):
+            kinds = np.where(np.arange(len(events)) == number, "trial", "other")
+            model = FirstLevelModel(
+                t_r=T_R,
+                hrf_model="glover",
+                drift_model="cosine",
+                high_pass=HIGH_PASS,
+                noise_model="ols",
+                signal_scaling=False,
+                mask_img=mask,
+            )
+            model.fit(_run_path(work), events.assign(trial_type=kinds), confounds=confounds)
+            image = model.compute_contrast("trial", output_type="effect_size")
+            maps.append(image.get_fdata(dtype=np.float32)[mask.get_fdata() > 0])
+        return np.array(maps)
+
+    return _timed(work, estimate)
 
 
 def study_two(work):

@@ -1,6 +1,9 @@
 """Removal of drift from the time series of each run."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,25 +12,32 @@ from skfmri.preprocessing.runs import (
     check_filter,
     confounds_of_runs,
     kept_of_runs,
+    rows_in_time_order,
     split_pair,
     t_r_of_runs,
     warn_of_labels,
 )
 from skfmri.samples import as_samples
-from skfmri.samples.cleaned import CleanedSource
-from skfmri.samples.nifti import list_images, samples_from_source
+from skfmri.samples.cleaned import RunSource, RunStep
+from skfmri.samples.nifti import samples_from_source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skfmri._types import ImageSamples, Values
+    from skfmri.samples import NiftiSamples
 
 
 def clean_runs(
-    samples,
+    samples: ImageSamples,
     *,
-    detrend=True,
-    standardize=True,
-    high_pass=None,
-    t_r=None,
-    confounds=None,
-    sample_masks=None,
-):
+    detrend: bool = True,
+    standardize: bool = True,
+    high_pass: float | None = None,
+    t_r: float | Sequence[float] | None = None,
+    confounds: Values | None = None,
+    sample_masks: Values | None = None,
+) -> NiftiSamples:
     """Remove drift and scale from the time series of every run.
 
     Scanner drift is often larger than any effect, so a time series must be cleaned before
@@ -125,7 +135,9 @@ def clean_runs(
     True
     """
     samples = as_samples(samples, "clean_runs")
-    rows_of_runs = _rows_in_time_order(samples)
+    of_maps = "Maps are not a time series and need no cleaning: leave it out."
+    rows_of_runs, times_of_runs = rows_in_time_order(samples, "Cleaning it", "cleaning", of_maps)
+    _warn_of_gaps(samples, rows_of_runs, times_of_runs)
     names = samples.runs[[rows[0] for rows in rows_of_runs]].tolist()
     lengths = [len(rows) for rows in rows_of_runs]
     t_r = t_r_of_runs(t_r, high_pass, names)
@@ -141,46 +153,49 @@ def clean_runs(
     volumes = samples[:]
     # Whatever the labels and groups, the same volumes share one cleaned copy.
     volumes.y, volumes.groups = None, volumes.runs
-    source = CleanedSource(volumes, rows_of_runs, kept, confounds, t_r, parameters)
+    steps = [
+        _cleaning_step(*run, drift, standardize=bool(standardize))
+        for run in zip(rows_of_runs, kept, confounds, t_r, strict=True)
+    ]
+    settings = {
+        **parameters,
+        "t_r": sorted(set(t_r) - {None}),
+        # Confounds and masks themselves would say nothing to a reader.
+        "confounds": any(table is not None for table in confounds),
+        "sample_masks": sum(map(len, kept)) < len(samples),
+    }
+    source = RunSource(
+        volumes,
+        volumes,
+        steps,
+        len(samples),
+        name="cleaned runs",
+        derivation=("clean_runs", settings),
+    )
     cleaned = samples_from_source(source, samples)
     if sample_masks is None:
         return cleaned
     return cleaned[np.sort(np.concatenate([r[k] for r, k in zip(rows_of_runs, kept, strict=True)]))]
 
 
-def _rows_in_time_order(samples):
-    """Return for each run the rows of its samples in time order, or raise ValueError."""
-    rows_of_runs, with_gaps = [], []
-    counts = np.array([n_volumes for _, n_volumes in list_images(samples)])
-    starts = np.cumsum(counts) - counts
-    image_of, position_of = samples.acquisition_order()
-    for run in dict.fromkeys(samples.runs.tolist()):
-        rows = np.flatnonzero(samples.runs == run)
-        groups = np.unique(samples.groups[rows])
-        if len(groups) > 1:
-            raise ValueError(
-                f"Run {run} lies in {len(groups)} groups ({', '.join(map(str, groups[:5]))}). "
-                "Cleaning it would mix training and test data. Make runs no larger than groups, or "
-                "pass the runs of the scanner as runs=."
-            )
-        if len(rows) < 3:
-            raise ValueError(
-                f"Run {run} has {len(rows)} volume{'s' if len(rows) > 1 else ''}; cleaning needs "
-                "at least 3. For a time series, pass the scanner run of each volume as runs=. Maps "
-                "are not a time series and need no cleaning: leave it out."
-            )
-        # A 4-D image is one stretch of time; images of a single volume follow each other.
-        images = np.unique(image_of[rows])
-        if len(images) > 1 and counts[images].max() > 1:
-            raise ValueError(
-                f"Run {run} lies in {len(images)} images, but a run cannot extend over several "
-                "images. Give the runs of each image different labels."
-            )
-        times = starts[image_of[rows]] + position_of[rows]
-        order = np.argsort(times, kind="stable")
-        if (np.diff(times[order]) != 1).any():
-            with_gaps.append(run)
-        rows_of_runs.append(rows[order])
+def _cleaning_step(rows, kept, confounds, t_r, drift, *, standardize):
+    """Return how one run is cleaned."""
+    rows = rows[kept]
+    return RunStep(
+        rows=rows,
+        outputs=rows,
+        cleaning={**drift, "kept": kept, "confounds": confounds, "t_r": t_r},
+        standardize=standardize,
+        removes_mean=drift["detrend"] or drift["high_pass"] is not None,
+    )
+
+
+def _warn_of_gaps(samples, rows_of_runs, times_of_runs):
+    with_gaps = [
+        samples.runs[rows[0]]
+        for rows, times in zip(rows_of_runs, times_of_runs, strict=True)
+        if (np.diff(times) != 1).any()
+    ]
     if with_gaps:
         warnings.warn(
             f"{len(with_gaps)} of {len(rows_of_runs)} runs, such as run {with_gaps[0]}, have gaps "
@@ -189,4 +204,3 @@ def _rows_in_time_order(samples):
             UserWarning,
             stacklevel=3,
         )
-    return rows_of_runs

@@ -1,13 +1,76 @@
-"""Checks on the arguments of `clean_runs` that describe each run."""
+"""Checks on runs of volumes, or on what is known of each."""
 
 import warnings
 
 import numpy as np
 
+from skfmri.samples.nifti import list_images
 from skfmri.temporal.cleaning import clean_columns, removed_share
 
 # Removing a trend from two maps of each of two conditions in random order takes a third.
 LARGEST_REMOVED_SHARE = 0.3
+
+
+def check_one_group(samples, rows, action):
+    """Raise ValueError if a run, of which some rows are given, lies in several groups."""
+    groups = np.unique(samples.groups[rows])
+    if len(groups) > 1:
+        raise ValueError(
+            f"Run {samples.runs[rows[0]]} lies in {len(groups)} groups "
+            f"({', '.join(map(str, groups[:5]))}). {action} would mix training and test data. "
+            "Make runs no larger than groups, or pass the runs of the scanner as runs=."
+        )
+
+
+def rows_in_time_order(samples, action, noun, of_maps):
+    """Return the rows of each run in time order, and their times counted in volumes.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        Volumes of runs.
+    action, noun : str
+        What is done to runs, for messages, such as "Cleaning it" and "cleaning".
+    of_maps : str
+        What to do with maps, which are not a time series.
+
+    Returns
+    -------
+    rows_of_runs : list of ndarray of int
+        Runs in the order in which they first appear.
+    times_of_runs : list of ndarray of int
+        0 for the first volume of each run.
+
+    Raises
+    ------
+    ValueError
+        If a run lies in several groups or images, or has fewer than 3 volumes.
+    """
+    rows_of_runs, times_of_runs = [], []
+    counts = np.array([n_volumes for _, n_volumes in list_images(samples)])
+    starts = np.cumsum(counts) - counts
+    image_of, position_of = samples.acquisition_order()
+    for run in dict.fromkeys(samples.runs.tolist()):
+        rows = np.flatnonzero(samples.runs == run)
+        check_one_group(samples, rows, action)
+        if len(rows) < 3:
+            raise ValueError(
+                f"Run {run} has {len(rows)} volume{'s' if len(rows) > 1 else ''}; {noun} needs "
+                "at least 3. For a time series, pass the scanner run of each volume as runs=. "
+                f"{of_maps}"
+            )
+        # A 4-D image is one stretch of time; images of a single volume follow each other.
+        images = np.unique(image_of[rows])
+        if len(images) > 1 and counts[images].max() > 1:
+            raise ValueError(
+                f"Run {run} lies in {len(images)} images, but a run cannot extend over several "
+                "images. Give the runs of each image different labels."
+            )
+        times = starts[image_of[rows]] + position_of[rows]
+        order = np.argsort(times, kind="stable")
+        rows_of_runs.append(rows[order])
+        times_of_runs.append(times[order] - times[order[0]])
+    return rows_of_runs, times_of_runs
 
 
 def t_r_of_runs(t_r, high_pass, names):

@@ -1,8 +1,9 @@
-"""Volumes of runs that are cleaned when they are first read."""
+"""Volumes that are computed from whole runs when they are first read."""
 
 import contextlib
 import math
 import warnings
+from dataclasses import dataclass
 from functools import partial
 
 import joblib
@@ -53,39 +54,93 @@ FORMAT = 1
 REMEMBERED_PARTS = 8
 
 
-class CleanedSource:
-    """Volumes of some samples after cleaning, computed run by run when they are first read.
+@dataclass(frozen=True)
+class RunStep:
+    """How the volumes of one run are computed.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        Rows of the measured volumes that are needed, in time order.
+    outputs : ndarray of int
+        Positions of the computed volumes among those of the source.
+    parents : sequence of ndarray of int, or None
+        For each computed volume the positions of the samples that it shows; None if each shows the
+        one at its position.
+    cleaning : dict or None
+        Arguments of `cleaning_matrix`, but for `center`; None if the volumes are not cleaned.
+    standardize : bool
+        Whether the cleaned time series are standardised.
+    removes_mean : bool
+        Whether a voxel that does not vary becomes 0.
+    weights : ndarray of shape (n_outputs, n_rows) or None
+        Sums of the cleaned volumes to compute; None gives these themselves.
+    """
+
+    rows: np.ndarray
+    outputs: np.ndarray
+    parents: list | None = None
+    cleaning: dict | None = None
+    standardize: bool = False
+    removes_mean: bool = False
+    weights: np.ndarray | None = None
+
+    def content(self):
+        """Return all but the volumes that the result depends on, as values that can be hashed."""
+        cleaning = self.cleaning
+        if cleaning is not None:
+            kept, confounds = cleaning["kept"], cleaning["confounds"]
+            cleaning = {
+                **cleaning,
+                "kept": kept - kept[0],
+                "confounds": None if confounds is None else confounds[kept],
+                "t_r": cleaning["t_r"] if cleaning["high_pass"] else None,
+            }
+        return cleaning, self.standardize, self.removes_mean, self.weights
+
+    def compute(self, series):
+        """Return the time series of shape (n_outputs, n) for measured ones of (n_rows, n)."""
+        matrix = None
+        if self.cleaning is not None:
+            matrix = cleaning_matrix(**self.cleaning, center=self.standardize)
+        return apply_matrix(
+            matrix,
+            series,
+            removes_mean=self.removes_mean,
+            standardize=self.standardize,
+            weights=self.weights,
+            dtype=np.float32,
+        )
+
+
+class RunSource:
+    """Volumes that are computed run by run when they are first read.
 
     Parameters
     ----------
     samples : NiftiSamples
-        Volumes before cleaning.
-    rows_of_runs : list of ndarray of int
-        Rows of the samples of each run, in time order.
-    kept : list of ndarray of int
-        Positions in each run of the volumes that are kept. The others cannot be read.
-    confounds : list of ndarray or None
-        Table of each run.
-    t_r : list of float or None
-        Seconds from one volume of each run to the next.
-    parameters : dict
-        The settings `detrend`, `standardize` and `high_pass`.
+        What the volumes are made from.
+    measured : NiftiSamples
+        The volumes that are read: `samples`, or what these are computed from themselves.
+    steps : list of RunStep
+        One for each run.
+    n_volumes : int
+        Number of positions. Those that no run computes cannot be read.
+    name : str
+        What the volumes are called in messages, such as "cleaned runs".
+    derivation : tuple of (str, dict)
+        The public function that made the source, and its settings as JSON-serialisable values.
     """
 
     # Whether `read` can leave out blocks of voxels; then there are `prepare`, `summaries` and
     # `watched`, too.
     reads_blocks = True
 
-    def __init__(self, samples, rows_of_runs, kept, confounds, t_r, parameters):
-        self.samples = samples
-        self.rows_of_runs = rows_of_runs
-        self.kept = kept
-        self.confounds = confounds
-        self.t_r = t_r
-        self.parameters = parameters
+    def __init__(self, samples, measured, steps, n_volumes, *, name, derivation):
+        self.samples, self.measured, self.steps = samples, measured, steps
+        self.name, self.derivation = name, derivation
         self.affine, self.space = samples.affine, common_space(list_spaces(samples))[0]
-        self.grid_shape, self.n_volumes = samples.grid_shape, len(samples)
-        self.name = "cleaned runs"
+        self.grid_shape, self.n_volumes = samples.grid_shape, n_volumes
         self._forget()
 
     def __getstate__(self):
@@ -103,31 +158,23 @@ class CleanedSource:
 
     @contextlib.contextmanager
     def watched(self, on_run):
-        """Call ``on_run(number, n_runs)`` each time before a run is cleaned."""
+        """Call ``on_run(number, n_runs)`` each time before a run is computed."""
         self._on_run = on_run
         try:
             yield
         finally:
             self._on_run = None
 
-    @property
-    def derivation(self):
-        """The function that made the samples, and its settings as JSON-serialisable values."""
-        # Confounds and masks themselves would say nothing to a reader.
-        return "clean_runs", {
-            **self.parameters,
-            "t_r": sorted(set(self.t_r) - {None}),
-            "confounds": any(table is not None for table in self.confounds),
-            "sample_masks": sum(map(len, self.kept)) < self.n_volumes,
-        }
-
     def parents(self, volumes):
         """Return for each volume the positions of the samples that it shows."""
-        return [[volume] for volume in volumes]
+        if self.steps[0].parents is None:
+            return [[volume] for volume in volumes]
+        runs, places = self.where(volumes)
+        return [self.steps[run].parents[place] for run, place in zip(runs, places, strict=True)]
 
     def check_unchanged(self):
         """Raise ValueError if a file was rewritten since its header was read."""
-        check_unchanged(self.samples)
+        check_unchanged(self.measured)
 
     def read(self, volumes, blocks=None):
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32.
@@ -140,7 +187,7 @@ class CleanedSource:
             Numbers of the blocks of voxels that are needed, sorted; other voxels are 0. None needs
             all.
         """
-        run_of, place_of = self._where(volumes)
+        run_of, place_of = self.where(volumes)
         used = np.unique(run_of)
         if len(used) == 1:
             return self._read_run(used[0], place_of, blocks)
@@ -155,10 +202,10 @@ class CleanedSource:
     def stream(self, volumes):
         """Yield the volumes at some positions, each as ``(1, x, y, z)``, without keeping them.
 
-        They are cleaned run by run, unless whole runs are kept already. Only if volumes of runs
+        They are computed run by run, unless whole runs are kept already. Only if volumes of runs
         follow each other in turn, runs are kept.
         """
-        run_of, place_of = self._where(volumes)
+        run_of, place_of = self.where(volumes)
         stretches = np.split(np.arange(len(run_of)), np.flatnonzero(np.diff(run_of)) + 1)
         if len(stretches) > len(np.unique(run_of)):
             yield from (self.read([volume]) for volume in volumes)
@@ -171,25 +218,26 @@ class CleanedSource:
                 yield from map(read, place_of[here])
 
     def prepare(self, volumes, blocks):
-        """Clean what reading some volumes will need, first what no other process is cleaning."""
-        runs = np.unique(self._where(volumes)[0])
+        """Compute what reading some volumes will need, first what no other process is computing."""
+        runs = np.unique(self.where(volumes)[0])
         _make_all([partial(self._make_parts, run, blocks) for run in runs])
 
     def summaries(self, volumes):
         """Yield the summary of each run that some volumes come from, and their places in it."""
-        run_of, place_of = self._where(volumes)
+        run_of, place_of = self.where(volumes)
         runs = np.unique(run_of)
         _make_all([partial(self._summary_file, run) for run in runs])
         for run in runs:
             path = self._summary_file(run)
-            yield read_summary(path, len(self.kept[run]), self.grid_shape), place_of[run_of == run]
+            yield read_summary(path, self._count(run), self.grid_shape), place_of[run_of == run]
 
-    def _where(self, volumes):
-        """Return the run of each volume and its place among those that are kept."""
+    def where(self, volumes):
+        """Return the run of each volume and its place among the volumes computed of that run."""
         if self._places is None:
             self._places = np.full((2, self.n_volumes), -1)
-            for run, (rows, kept) in enumerate(zip(self.rows_of_runs, self.kept, strict=True)):
-                self._places[:, rows[kept]] = np.full(len(kept), run), np.arange(len(kept))
+            for run, step in enumerate(self.steps):
+                n_outputs = len(step.outputs)
+                self._places[:, step.outputs] = np.full(n_outputs, run), np.arange(n_outputs)
         return self._places[:, np.asarray(volumes, dtype=int)]
 
     def _read_run(self, run, places, blocks):
@@ -221,29 +269,27 @@ class CleanedSource:
         return all(self._part_file(run, key, there, wait=wait) for key, there, _ in parts)
 
     def _part_file(self, run, key, blocks, *, wait=True):
-        volumes = self._volumes(run)
-        write = partial(self._write, run=run, volumes=volumes, blocks=blocks)
-        n_bytes = part_bytes(len(volumes), len(self._voxels_of(key, blocks)), len(blocks))
-        return stored_file(key, n_bytes, write, f"cleaned run {self._name(run)}", wait=wait)
+        write = partial(self._write, run=run, blocks=blocks)
+        n_bytes = part_bytes(self._count(run), len(self._voxels_of(key, blocks)), len(blocks))
+        return stored_file(key, n_bytes, write, self._described(run), wait=wait)
 
-    def _write(self, path, run, volumes, blocks):
+    def _write(self, path, run, blocks):
         if self._on_run is not None:
-            self._on_run(run, len(self.kept))
-        write_part(path, volumes, blocks, self._cleaner(run))
+            self._on_run(run, len(self.steps))
+        write_part(path, self._volumes(run), blocks, self.steps[run].compute)
 
     @contextlib.contextmanager
     def _whole_run(self, run):
-        """Give a function that reads a cleaned volume of a run, whether or not the run is kept."""
-        volumes = self._volumes(run)
-        check_unchanged(volumes)
+        """Give a function that reads a volume computed of a run, whether or not these are kept."""
+        check_unchanged(self._volumes(run))
         blocks = np.arange(count_blocks(self.grid_shape))
         key, voxels = f"{self._prefix(run)}{joblib.hash(blocks)}", math.prod(self.grid_shape)
-        n_bytes = part_bytes(len(volumes), voxels, len(blocks))
+        n_bytes = part_bytes(self._count(run), voxels, len(blocks))
         if is_stored(key, n_bytes):
             yield lambda place: self._read_run(run, [place], None)
             return
-        with passing_file(n_bytes, f"cleaned run {self._name(run)}") as path:
-            self._write(path, run, volumes, blocks)
+        with passing_file(n_bytes, self._described(run)) as path:
+            self._write(path, run, blocks)
             self._report(run, key, path, voxels)
 
             def read(place):
@@ -255,19 +301,18 @@ class CleanedSource:
 
     def _summary_file(self, run, read=None, *, wait=True):
         """Return the file of a run's summary, which is made from volumes that are read if given."""
-        n_volumes = len(self.kept[run])
 
         def write(path):
             with contextlib.ExitStack() as stack:
                 reader = read or stack.enter_context(self._whole_run(run))
-                write_summary(path, (reader(place)[0] for place in range(n_volumes)))
+                write_summary(path, (reader(place)[0] for place in range(self._count(run))))
 
-        name = f"a summary of cleaned run {self._name(run)}"
+        name = f"a summary of {self._described(run)}"
         return stored_file(*self._summary_name(run), write, name, wait=wait)
 
     def _summary_name(self, run):
         """Return name and size of the file of a run's summary."""
-        n_bytes = summary_bytes(len(self.kept[run]), self.grid_shape)
+        n_bytes = summary_bytes(self._count(run), self.grid_shape)
         return f"{LASTING}{self._key(run)}-summary", n_bytes
 
     def _plan(self, run, blocks):
@@ -277,7 +322,7 @@ class CleanedSource:
         missing = np.arange(count_blocks(self.grid_shape)) if blocks is None else blocks
         if blocks is not None and is_stored(*self._summary_name(run)):
             # Around the head nothing may vary, so there nothing is left after cleaning.
-            summary = read_summary(self._summary_file(run), len(self.kept[run]), self.grid_shape)
+            summary = read_summary(self._summary_file(run), self._count(run), self.grid_shape)
             missing = np.intersect1d(missing, blocks_of(summary.magnitudes > 0))
         prefix, plan, found = self._prefix(run), [], []
         for path in store_directory().glob(f"{prefix}*{SUFFIX}"):
@@ -308,51 +353,25 @@ class CleanedSource:
         return self._voxels[digest]
 
     def _volumes(self, run):
-        """Return the volumes of a run that are kept, in time order, before cleaning."""
-        return self.samples[self.rows_of_runs[run][self.kept[run]]]
+        """Return the measured volumes of a run that are needed, in time order."""
+        return self.measured[self.steps[run].rows]
 
-    def _name(self, run):
-        return self.samples.runs[self.rows_of_runs[run][0]]
+    def _count(self, run):
+        return len(self.steps[run].outputs)
+
+    def _described(self, run):
+        return f"{self.name}, run {self._run_name(run)}"
+
+    def _run_name(self, run):
+        return self.measured.runs[self.steps[run].rows[0]]
 
     def _key(self, run):
-        """Return a hash of everything that the cleaned volumes of a run depend on."""
+        """Return a hash of everything that the volumes computed of a run depend on."""
         if run not in self._keys:
-            kept, confounds = self.kept[run], self.confounds[run]
-            self._keys[run] = joblib.hash(
-                (
-                    volumes_key(self._volumes(run)),
-                    kept - kept[0],
-                    None if confounds is None else confounds[kept],
-                    self.t_r[run] if self.parameters["high_pass"] else None,
-                    self.parameters,
-                    (FORMAT, nilearn.__version__, scipy.__version__),
-                )
-            )
+            versions = FORMAT, nilearn.__version__, scipy.__version__
+            content = volumes_key(self._volumes(run)), self.steps[run].content(), versions
+            self._keys[run] = joblib.hash(content)
         return self._keys[run]
-
-    def _cleaner(self, run):
-        """Return a function that cleans time series of a run."""
-        detrend, high_pass = self.parameters["detrend"], self.parameters["high_pass"]
-        standardize, removes_mean = self.parameters["standardize"], detrend or bool(high_pass)
-
-        def clean(series):
-            matrix = cleaning_matrix(
-                self.kept[run],
-                self.confounds[run],
-                detrend=detrend,
-                high_pass=high_pass,
-                t_r=self.t_r[run],
-                center=standardize,
-            )
-            return apply_matrix(
-                matrix,
-                series,
-                removes_mean=removes_mean,
-                standardize=standardize,
-                dtype=np.float32,
-            )
-
-        return clean
 
     def _report(self, run, key, path, n_voxels):
         """Warn, once, of values of a run that were not finite, in any process that reads it."""
@@ -367,11 +386,14 @@ class CleanedSource:
         names = list(dict.fromkeys(images[i][0] for i in volumes.acquisition_order()[0]))
         source = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         share = count / (len(volumes) * n_voxels)
+        advice = "out before, with samples[samples.finite]"
+        if self.steps[run].cleaning is not None:
+            advice = "out with sample_masks="
         warnings.warn(
-            f"{count} values ({share:.2g} of those read) of run {self._name(run)} ({source}) are "
-            "not finite, although other values of the same voxels are. clean_runs counts them as "
-            "0, which distorts these voxels. Leave the volumes that hold them out with "
-            "sample_masks=, or repair the image.",
+            f"{count} values ({share:.2g} of those read) of run {self._run_name(run)} ({source}) "
+            "are not finite, although other values of the same voxels are. "
+            f"{self.derivation[0]} counts them as 0, which distorts these voxels. Leave the "
+            f"volumes that hold them {advice}, or repair the image.",
             UserWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Files that hold what is kept of one cleaned run."""
+"""Files that hold what is kept of the volumes computed from one run."""
 
 import math
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from skfmri._arrays import read_ahead
 from skfmri.samples.images import read_volumes
 from skfmri.samples.nifti import stream_batches
 
-# A run is cleaned in its file: the volumes are first copied there, as they are read, and then
-# cleaned in place, a chunk of voxels at a time. So memory holds a few volumes or one chunk, however
+# A run is computed in its file: the measured volumes are first copied there, as they are read, and
+# then replaced by the results, a chunk of voxels at a time, of which there may be fewer or more. So
+# memory holds a few volumes or one chunk, however
 # long the run is. Files are written, not mapped: a full disk then raises an error instead of
 # killing the process. What is kept are blocks of neighbouring voxels in the order of a NIfTI file.
 
@@ -22,7 +23,7 @@ NUMBER = np.dtype(np.int64)
 
 @dataclass
 class RunSummary:
-    """What is known of a whole cleaned run without its volumes.
+    """What is known of all volumes computed from a run without reading them.
 
     Attributes
     ----------
@@ -62,26 +63,29 @@ def part_bytes(n_volumes, n_voxels, n_blocks):
     return FLOAT.itemsize * n_volumes * n_voxels + NUMBER.itemsize * (n_blocks + 2)
 
 
-def write_part(path, volumes, blocks, clean):
-    """Clean some blocks of a run into a file.
+def write_part(path, volumes, blocks, compute):
+    """Compute some blocks of a run into a file.
 
     Parameters
     ----------
     path : path-like
         The file.
     volumes : NiftiSamples
-        Volumes of the run before cleaning.
+        The measured volumes.
     blocks : ndarray of int
         Numbers of the blocks, sorted.
-    clean : callable
-        Returns cleaned time series of shape (n_volumes, n) and type float32.
+    compute : callable
+        Takes time series of shape (n_volumes, n), and returns results of (n_results, n) as
+        float32.
     """
     voxels = voxels_of(blocks, volumes.grid_shape)
     with open(path, "r+b") as file:
         n_not_finite = 0
         for series, write_back in _copied(file, volumes, voxels):
             n_not_finite += _zero_not_finite(series)
-            write_back(clean(series))
+            results = compute(series)
+            write_back(results)
+        file.truncate(FLOAT.itemsize * len(results) * len(voxels))
         file.seek(0, 2)
         file.write(np.array([*blocks, len(blocks), n_not_finite], NUMBER).tobytes())
 
@@ -106,7 +110,7 @@ def summary_bytes(n_volumes, grid_shape):
 
 
 def write_summary(path, volumes):
-    """Write the summary of a run, whose cleaned volumes are given one at a time."""
+    """Write the summary of a run, whose computed volumes are given one at a time."""
     lows, highs, magnitudes, strongest, largest = [], [], 0, None, -1
     for volume in volumes:
         lows.append(volume.min())
@@ -129,7 +133,7 @@ def read_summary(path, n_volumes, grid_shape):
 
 
 def _copied(file, volumes, voxels):
-    """Copy voxels to a file; yield series of some of them, and a function that replaces these."""
+    """Copy voxels to a file; yield series of some, and a function that writes results over them."""
     n_volumes, n_voxels = len(volumes), len(voxels)
     is_whole = n_voxels == math.prod(volumes.grid_shape)
 
@@ -143,14 +147,14 @@ def _copied(file, volumes, voxels):
     step = max(1, CHUNK_BYTES // (8 * n_volumes))
     for first in range(0, n_voxels, step):
         series = np.empty((n_volumes, min(step, n_voxels - first)), FLOAT)
-        starts = [FLOAT.itemsize * (i * n_voxels + first) for i in range(n_volumes)]
-        for start, strip in zip(starts, series, strict=True):
-            file.seek(start)
+        for volume, strip in enumerate(series):
+            file.seek(FLOAT.itemsize * (volume * n_voxels + first))
             file.readinto(strip)
 
-        def write_back(cleaned, starts=starts):
-            for start, strip in zip(starts, cleaned, strict=True):
-                file.seek(start)
+        def write_back(results, first=first):
+            # Results beyond the last volume lie behind all that is still to be read.
+            for volume, strip in enumerate(results):
+                file.seek(FLOAT.itemsize * (volume * n_voxels + first))
                 file.write(strip)
 
         yield series, write_back

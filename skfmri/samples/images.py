@@ -217,14 +217,17 @@ def check_content(path):
             f"{path} is not a regular file, so it cannot be read more than once. {SAVE}"
         )
     if not status.st_size:
-        raise ValueError(f"{path} is empty: it has 0 bytes. {COPY_AGAIN}")
+        raise ValueError(
+            f"{path} is empty: it has 0 bytes. {COPY_AGAIN} If it belongs to a DataLad dataset, "
+            "`datalad get` fetches it."
+        )
     if status.st_size > PLACEHOLDER_BYTES:
         return
     with explained_failures(path), open(path, "rb") as file:
         start = file.read(64)
     if start.startswith(b"/annex/objects/"):
         raise ValueError(
-            f"{path} is a placeholder of git-annex without the content of the image. {GET_CONTENT}"
+            f"{path} is a placeholder of git-annex without content. {GET_CONTENT}"
         )
 
 

@@ -1,6 +1,9 @@
 """Lazy volumes that scikit-learn can index."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
@@ -8,6 +11,14 @@ from skfmri._validation import check_per_volume, check_same_grid, describe_grid
 from skfmri.samples.lists import list_of_images
 from skfmri.samples.sources import ArraySource, source_of
 from skfmri.samples.space import image_in_space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nibabel import Nifti1Image
+    from numpy.typing import DTypeLike, NDArray
+
+    from skfmri._types import GridShape, Images, ImageSamples, KnownByUser, Values
 
 BATCH_BYTES = 8 * 1024**2
 
@@ -43,6 +54,9 @@ class NiftiSamples:
         The scanner run of each volume. None takes the position in `images` of the 4-D image that a
         volume comes from; for a single image or a list of 3-D images it takes the `groups`, or
         one single run if these are None too.
+    subjects : array-like of shape (n_samples,), default=None
+        The subject of each volume, as :func:`~skfmri.evaluate_subjects` needs it; None if that is
+        not known.
 
     Attributes
     ----------
@@ -56,6 +70,8 @@ class NiftiSamples:
         Labels.
     groups, runs : ndarray of shape (n_samples,)
         Groups and runs.
+    subjects : ndarray of shape (n_samples,) or None
+        Subjects.
     finite : ndarray of shape (n_samples,), bool
         Whether all values of each volume are finite as float32. All volumes are read each time this
         is asked for, a few at a time; ``samples[samples.finite]`` leaves the others out.
@@ -64,9 +80,9 @@ class NiftiSamples:
     ------
     ValueError
         If images differ in grid or affine, are not NIfTI, are truncated, or have more than
-        four axes, or if `y`, `groups` or `runs` do not have one entry per volume, have missing
-        entries (NaN, None, pandas.NA, NaT) or mix numbers with strings, here or when they are
-        assigned later. Damage in a compressed file is noticed when its data are first read.
+        four axes, or if `y`, `groups`, `runs` or `subjects` do not have one entry per volume, have
+        missing entries (NaN, None, pandas.NA, NaT) or mix numbers with strings, here or when they
+        are assigned later. Damage in a compressed file is noticed when its data are first read.
     FileNotFoundError
         If a file does not exist, or no file matches a pattern.
 
@@ -97,7 +113,15 @@ class NiftiSamples:
     ndim = 4
     dtype = np.dtype(np.float32)
 
-    def __init__(self, images, *, y=None, groups=None, runs=None):
+    def __init__(
+        self,
+        images: Images,
+        *,
+        y: Values | None = None,
+        groups: Values | None = None,
+        runs: Values | None = None,
+        subjects: Values | None = None,
+    ) -> None:
         sources = [source_of(image, i) for i, image in enumerate(list_of_images(images))]
         if not sources:
             raise ValueError("Found an empty list of images. Pass at least one image or path.")
@@ -110,10 +134,19 @@ class NiftiSamples:
                 sources[0].affine,
                 sources[0].name,
             )
-        self._set_up(sources, y, groups, runs)
+        self._set_up(sources, y, groups, runs, subjects)
 
     @classmethod
-    def from_array(cls, array, affine, *, y=None, groups=None, runs=None):
+    def from_array(
+        cls,
+        array: Values,
+        affine: Values,
+        *,
+        y: Values | None = None,
+        groups: Values | None = None,
+        runs: Values | None = None,
+        subjects: Values | None = None,
+    ) -> Self:
         """Build samples from volumes in memory.
 
         Parameters
@@ -122,7 +155,7 @@ class NiftiSamples:
             Real numbers; not copied.
         affine : array-like of shape (4, 4)
             Voxel-to-RAS matrix in mm.
-        y, groups, runs : array-like of shape (n_samples,), default=None
+        y, groups, runs, subjects : array-like of shape (n_samples,), default=None
             As in `NiftiSamples`.
 
         Returns
@@ -136,16 +169,17 @@ class NiftiSamples:
                 "with samples on the first axis."
             )
         samples = cls.__new__(cls)
-        samples._set_up([ArraySource(array, affine, "the array")], y, groups, runs)
+        samples._set_up([ArraySource(array, affine, "the array")], y, groups, runs, subjects)
         return samples
 
-    def _set_up(self, sources, y, groups, runs):
+    def _set_up(self, sources, y, groups, runs, subjects):
         counts = [source.n_volumes for source in sources]
         n_samples = sum(counts)
         self._sources = tuple(sources)
         self._source_index = np.repeat(np.arange(len(sources)), counts)
         self._volume_index = np.concatenate([np.arange(count) for count in counts])
         self._y = None if y is None else check_per_volume(y, n_samples, "label")
+        self.subjects = subjects
         self._has_groups = groups is not None or runs is not None
         if groups is not None:
             groups = check_per_volume(groups, n_samples, "group label")
@@ -161,32 +195,41 @@ class NiftiSamples:
         self._groups = runs if groups is None else groups
 
     @property
-    def y(self):
+    def y(self) -> NDArray[Any] | KnownByUser:
         """Labels, shape (n_samples,), or None."""
         return self._y
 
     @y.setter
-    def y(self, values):
+    def y(self, values: Values | None) -> None:
         self._y = None if values is None else check_per_volume(values, len(self), "label")
 
     @property
-    def groups(self):
+    def groups(self) -> NDArray[Any]:
         """Groups, shape (n_samples,)."""
         return self._groups
 
     @groups.setter
-    def groups(self, values):
+    def groups(self, values: Values) -> None:
         self._groups = self._checked_names(values, "group label")
         self._has_groups = True
 
     @property
-    def runs(self):
+    def runs(self) -> NDArray[Any]:
         """Runs, shape (n_samples,)."""
         return self._runs
 
     @runs.setter
-    def runs(self, values):
+    def runs(self, values: Values) -> None:
         self._runs = self._checked_names(values, "run label")
+
+    @property
+    def subjects(self) -> NDArray[Any] | KnownByUser:
+        """Subjects, shape (n_samples,), or None."""
+        return self._subjects
+
+    @subjects.setter
+    def subjects(self, values: Values | None) -> None:
+        self._subjects = None if values is None else check_per_volume(values, len(self), "subject")
 
     def _checked_names(self, values, what):
         if values is None:
@@ -196,29 +239,29 @@ class NiftiSamples:
         return check_per_volume(values, len(self), what)
 
     @property
-    def affine(self):
+    def affine(self) -> NDArray[np.float64]:
         """Voxel-to-RAS matrix in mm, shape (4, 4)."""
         return self._sources[0].affine.copy()
 
     @property
-    def grid_shape(self):
+    def grid_shape(self) -> GridShape:
         """Number of voxels along x, y and z."""
         return tuple(self._sources[0].grid_shape)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int, int]:
         """The shape of ``np.asarray(samples)``: ``(n_samples, x, y, z)``."""
         return (len(self), *self.grid_shape)
 
     @property
-    def finite(self):
+    def finite(self) -> NDArray[np.bool_]:
         """Whether all values of each volume are finite, shape (n_samples,); reads all volumes."""
         return finite_shares(self) == 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._source_index)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         # The representation also serves to look at values that were changed in place.
         n_groups = len(set(map(repr, self.groups.tolist())))
         return (
@@ -226,7 +269,13 @@ class NiftiSamples:
             f"{n_groups} group{'s' if n_groups != 1 else ''})"
         )
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Nifti1Image: ...
+
+    @overload
+    def __getitem__(self, index: slice | Values) -> Self: ...
+
+    def __getitem__(self, index: int | np.integer[Any] | slice | Values) -> Nifti1Image | Self:
         positions = np.arange(len(self))[_first_axis_index(index, len(self))]
         if positions.ndim == 0:
             volume = self._read(positions[np.newaxis])[0]
@@ -234,15 +283,16 @@ class NiftiSamples:
             return image_in_space(volume, self.affine, space)
         subset = self.__class__.__new__(self.__class__)
         subset.__dict__.update(self.__dict__)
-        for name in ("_source_index", "_volume_index", "_y", "_groups", "_runs"):
+        names = ("_source_index", "_volume_index", "_y", "_groups", "_runs", "_subjects")
+        for name in names:
             values = getattr(self, name)
             setattr(subset, name, None if values is None else values[positions])
         return subset
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Nifti1Image]:
         return (self[i] for i in range(len(self)))
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("Volumes are read into new memory, so copy=False is not possible.")
         volumes = np.empty(self.shape, dtype=np.float32)
@@ -250,7 +300,7 @@ class NiftiSamples:
             volumes[start : start + len(batch)] = batch
         return volumes if dtype is None else volumes.astype(dtype, copy=False)
 
-    def iter_batches(self, batch_size=None):
+    def iter_batches(self, batch_size: int | None = None) -> Iterator[NDArray[np.float32]]:
         """Yield all volumes in order, a few at a time.
 
         Parameters
@@ -271,7 +321,7 @@ class NiftiSamples:
         for _, batch in self._numbered_batches(batch_size):
             yield batch
 
-    def acquisition_order(self):
+    def acquisition_order(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the image that each volume comes from, and its position there.
 
         Returns
@@ -311,14 +361,15 @@ class NiftiSamples:
             kept = np.unique(volume_index[here])
             # A subset of volumes in memory must not carry the others along.
             if isinstance(source, ArraySource) and len(kept) < source.n_volumes:
-                part = ArraySource(source.array[kept], source.affine, source.name, source.space)
+                about = source.affine, source.name, source.space, source.t_r
+                part = ArraySource(source.array[kept], *about)
                 state["_sources"] = (*state["_sources"][:i], part, *state["_sources"][i + 1 :])
                 volume_index[here] = np.searchsorted(kept, volume_index[here])
         state["_volume_index"] = volume_index
         return state
 
 
-def as_samples(X, estimator_name):
+def as_samples(X: ImageSamples, estimator_name: str) -> NiftiSamples:
     """Return X as `NiftiSamples`; raise TypeError for an array, which has no affine."""
     if isinstance(X, NiftiSamples):
         return X
@@ -331,9 +382,9 @@ def as_samples(X, estimator_name):
 
 
 def samples_from_source(source, like):
-    """Return samples of all volumes of one source, with the labels, groups and runs of others."""
+    """Return all volumes of one source, with labels, groups, runs and subjects of others."""
     samples = NiftiSamples.__new__(NiftiSamples)
-    samples._set_up([source], like.y, like.groups, like.runs)
+    samples._set_up([source], like.y, like.groups, like.runs, like.subjects)
     samples._has_groups = has_groups(like)
     return samples
 
@@ -357,6 +408,12 @@ def list_spaces(samples):
     """Return the space of each image that a volume comes from, in the order of `list_images`."""
     used = np.unique(samples._source_index)
     return [samples._sources[i].space for i in (used if len(used) else [0])]
+
+
+def list_t_r(samples):
+    """Return for each sample the seconds between volumes that its image's header gives, or None."""
+    times = [getattr(source, "t_r", None) for source in samples._sources]
+    return [times[i] for i in samples._source_index]
 
 
 def check_unchanged(samples):

@@ -31,6 +31,7 @@ from skfmri.samples.images import (
     stretches_of,
 )
 from skfmri.samples.space import UNKNOWN_SPACE, space_of_header
+from skfmri.samples.timing import header_t_r
 
 # `NiftiSamples` read from sources. A source has a name, an affine, a space, a grid_shape, n_volumes
 # and, if its volumes are the result of `clean_runs`, the settings of that as `cleaning`. It can
@@ -59,13 +60,15 @@ class FileSource:
         Checksum of the header in the file.
     space : dict
         What the header says of the space.
+    t_r : float or None
+        Seconds between volumes, if the header says so.
     """
 
     derivation = None
     reads_blocks = False
 
-    def __init__(self, name, proxy, affine, header_crc, space):
-        self.name, self.header_crc, self.space = name, header_crc, space
+    def __init__(self, name, proxy, affine, header_crc, space, t_r):
+        self.name, self.header_crc, self.space, self.t_r = name, header_crc, space, t_r
         self.data_path = os.path.abspath(proxy.file_like)
         shape, self.dtype, self.offset, self.slope, self.inter = read_layout(proxy, name)
         self.affine = check_affine(affine, name)
@@ -223,7 +226,7 @@ class ArraySource:
     derivation = None
     reads_blocks = False
 
-    def __init__(self, array, affine, name, space=UNKNOWN_SPACE):
+    def __init__(self, array, affine, name, space=UNKNOWN_SPACE, t_r=None):
         if array.dtype.kind not in "biuf":
             raise ValueError(
                 f"{name} holds values of type {array.dtype}, which are not real numbers. "
@@ -231,7 +234,7 @@ class ArraySource:
             )
         self.array = array
         self.affine = check_affine(affine, name)
-        self.name, self.space = name, space
+        self.name, self.space, self.t_r = name, space, t_r
         self.grid_shape, self.n_volumes = array.shape[1:], array.shape[0]
 
     def read(self, volumes):
@@ -259,7 +262,14 @@ def source_of(image, position):
         path = os.path.abspath(os.path.expanduser(image))
         opened = open_header(path)
         space = space_of_header(opened.header, opened.affine)
-        return FileSource(path, opened.dataobj, opened.affine, _header_crc(opened), space)
+        return FileSource(
+            path,
+            opened.dataobj,
+            opened.affine,
+            _header_crc(opened),
+            space,
+            header_t_r(opened.header)[0],
+        )
     if not isinstance(image, nibabel.spatialimages.SpatialImage):
         raise TypeError(
             f"Image {position} is a {type(image).__name__}. Pass NIfTI images or paths; "
@@ -276,7 +286,8 @@ def source_of(image, position):
     grid_shape, n_volumes = split_shape(array.shape, name)
     volumes_last = array.reshape(*grid_shape, n_volumes, order="F")
     space = space_of_header(image.header, image.affine)
-    return ArraySource(np.moveaxis(volumes_last, -1, 0), image.affine, name, space)
+    t_r = header_t_r(image.header)[0]
+    return ArraySource(np.moveaxis(volumes_last, -1, 0), image.affine, name, space, t_r)
 
 
 def _reads_file(data):
@@ -304,7 +315,8 @@ def _source_of_proxy(image, position):
         # The file may be of another format, or have no header.
         header_crc = None
     space = space_of_header(image.header, image.affine)
-    return FileSource(path, image.dataobj, image.affine, header_crc, space)
+    t_r = header_t_r(image.header)[0]
+    return FileSource(path, image.dataobj, image.affine, header_crc, space, t_r)
 
 
 def _header_crc(image):

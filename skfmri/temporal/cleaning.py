@@ -89,50 +89,63 @@ def cleaning_matrix(kept, confounds, *, detrend, high_pass, t_r, center):
     return _matrix(kept.tobytes(), *parts, detrend, high_pass, t_r if high_pass else None, center)
 
 
-def apply_matrix(matrix, series, *, removes_mean, standardize, dtype=np.float64):
-    """Clean time series by the matrix of their run.
+def apply_matrix(matrix, series, *, removes_mean, standardize, weights=None, dtype=np.float64):
+    """Clean time series by the matrix of their run, or compute sums of the cleaned volumes.
 
     Parameters
     ----------
-    matrix : ndarray of shape (n_kept, n_kept), float64
-        From `cleaning_matrix`, centred if `standardize`.
+    matrix : ndarray of shape (n_kept, n_kept), float64, or None
+        From `cleaning_matrix`, centred if `standardize`; None leaves the series as they are.
     series : ndarray of shape (n_kept, n)
         Finite values, one column per voxel.
     removes_mean : bool
-        Whether the matrix removes the mean by a trend or a filter.
+        Whether the matrix removes the mean by a trend or a filter, or the weights do.
     standardize : bool
         Whether to divide each cleaned series by its standard deviation, with ``n_kept - 1``
         degrees of freedom.
+    weights : ndarray of shape (n_sums, n_kept), float64, default=None
+        Each row gives a weighted sum of the cleaned volumes. None gives these themselves.
     dtype : dtype, default=np.float64
         Of what is returned. Everything before is computed in float64.
 
     Returns
     -------
-    cleaned : ndarray of shape (n_kept, n)
+    results : ndarray of shape (n_kept, n) or (n_sums, n)
         If a mean is removed or a spread divided by, voxels that do not vary, or only by rounding
         errors once they are cleaned, are exactly 0. If not, a constant stays what it is.
     """
     is_still = (series == series[0]).all(axis=0)
     moves = np.flatnonzero(~is_still)
     moving = np.take(series, moves, axis=1).astype(np.float64, copy=False)
-    products = matrix @ moving
-    cleaned = np.zeros(series.shape, dtype)
+    # The spread has to be known before sums are made of what is divided by it.
+    operator = matrix if weights is None or standardize else _product(weights, matrix)
+    products = operator @ moving
+    results = np.zeros((len(series if weights is None else weights), series.shape[1]), dtype)
     if not (removes_mean or standardize):
-        cleaned[:, is_still] = series[:, is_still]
-        cleaned[:, moves] = products
-        return cleaned
+        sums = 1 if weights is None else weights.sum(axis=1, keepdims=True)
+        results[:, is_still] = sums * series[:1, is_still]
+        results[:, moves] = products
+        return results
     size = np.sqrt(_sums_of_squares(moving) / len(moving))
     if standardize:
         # The matrix is centred, so these products have no mean.
         spread = np.sqrt(_sums_of_squares(products) / (len(products) - 1))
-    else:
+    elif weights is None:
         spread = products.std(axis=0, ddof=1)
+    else:
+        # An error in each volume makes one in a sum that is larger by the length of its row.
+        lengths = np.linalg.norm(operator, axis=1, keepdims=True)
+        spread = np.sqrt(_sums_of_squares(products / lengths) / len(products))
     is_rounding = spread < SMALLEST_SPREAD * size
     if standardize:
         products /= np.where(is_rounding, 1, spread)
     products[:, is_rounding] = 0
-    cleaned[:, moves] = products
-    return cleaned
+    results[:, moves] = weights @ products if standardize and weights is not None else products
+    return results
+
+
+def _product(weights, matrix):
+    return weights if matrix is None else weights @ matrix
 
 
 def _sums_of_squares(columns):
