@@ -11,6 +11,8 @@ ROTATOR = SimpleNamespace(
     crop=True,
     interpolation="continuous",
     n_jobs=None,
+    mask=None,
+    label=None,
 )
 
 # Every parameter of VoxelZScorer.

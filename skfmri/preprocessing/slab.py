@@ -1,23 +1,44 @@
 """Rotation of volumes into a slab of adjacent slices."""
 
+from __future__ import annotations
+
 import math
 import numbers
 import warnings
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import InputTags
 from sklearn.utils.validation import check_is_fitted
 
 from skfmri._arrays import gathered
+from skfmri._types import with_callbacks
 from skfmri._validation import check_same_grid, check_unchanged_since_fit
 from skfmri.preprocessing.crop import crop_box, value_range
 from skfmri.preprocessing.cut_groups import FittedGroups, warn_of_cut_groups
 from skfmri.preprocessing.defaults import ROTATOR
+from skfmri.preprocessing.extreme_values import (
+    LARGEST_VALUE,
+    fill_nonfinite,
+    finite_extreme,
+    first_too_large,
+    numbered,
+    too_large,
+)
+from skfmri.preprocessing.mask import (
+    cut_to_region,
+    file_stamp,
+    is_image,
+    mask_name,
+    plain_image,
+    read_region,
+    region_on_grid,
+)
 from skfmri.resampling import (
     SPLINE_ORDERS,
     apply_operator,
@@ -39,6 +60,23 @@ from skfmri.samples.space import (
 )
 from skfmri.spatial import AXES, angle_in_radians, native_affine, rotated_grid, rotation_matrix
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nibabel import Nifti1Image
+    from numpy.typing import NDArray
+
+    from skfmri._types import (
+        Axis,
+        Box,
+        GridShape,
+        ImageOrPath,
+        ImageSamples,
+        Interpolation,
+        KnownByUser,
+        Values,
+    )
+
 # What a saved rotator holds of its fit; the operator is rebuilt from it.
 FITTED = (
     "affine_",
@@ -51,9 +89,8 @@ FITTED = (
     "slab_shape_",
     "slab_affine_",
     "_space",
+    "slab_mask_",
 )
-# Where filters for cubic splines could overflow float32.
-LARGEST_VALUE = 1e35
 
 
 @dataclass(slots=True)
@@ -93,6 +130,14 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     n_jobs : int, default=None
         Number of joblib threads that share the batches of volumes. Matrix products use several
         cores anyway, so more than one seldom helps.
+    mask : image, path or None, default=None
+        A region to which the slab is restricted: a 3-D mask, or an atlas with `label`, on any grid
+        in the space of the images. Slices are counted as without it; the slab is then cut to the
+        box of the region, and its voxels outside the region are 0. With ``slab=None`` this is the
+        box of the whole region.
+    label : int or list of int, default=None
+        Values of the atlas in `mask` that make up the region. None takes all voxels of a mask
+        that are not 0.
 
     Attributes
     ----------
@@ -112,14 +157,19 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         Voxel-to-RAS matrix of the slab in native world space, with the rotation undone.
     value_range_ : tuple of 2 floats
         Smallest and largest training value, 0 included.
+    slab_mask_ : ndarray of bool, shape `slab_shape_`, or None
+        Voxels of the slab in the region; None without `mask`.
+    region_ : nibabel.Nifti1Image or None
+        What was read from `mask`, cut to the box of the region: the labels, or 1, and 0 outside.
 
     Warns
     -----
     UserWarning
         In `fit`, if `angle` is a number beyond pi, which is probably meant in degrees; if all
         volumes are zero everywhere, so that there is nothing to crop; if headers of images disagree
-        about the space that they are in. In `transform`, once for the same samples, if volumes were
-        not fitted on but others of their groups were, so that scores are too good: see
+        about the space that they are in; if more than 10 % of the region is outside the images, or
+        left out by a `slab` at its default. In `transform`, once for the same samples, if volumes
+        were not fitted on but others of their groups were, so that scores are too good: see
         :doc:`/grouping`. Nothing is known of a rotator that was pickled or loaded.
 
     Notes
@@ -130,6 +180,10 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     of the volume itself, so that no volume depends on others in the same batch. For the
     interpolation non-finite voxels are filled from their neighbours; the voxels of the slab
     nearest to them become NaN.
+
+    A voxel of the slab is in the region if the voxel of `mask` nearest to its centre is. Voxels are
+    set to 0 after the resampling, because blanking the images before would cut an edge into them,
+    around which cubic splines ring.
 
     Examples
     --------
@@ -143,16 +197,29 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     ((3, 6, 7, 3), True)
     """
 
+    affine_: NDArray[np.float64]
+    grid_shape_: GridShape
+    rotated_shape_: GridShape
+    crop_: Box
+    slab_box_: Box
+    slab_shape_: GridShape
+    slab_affine_: NDArray[np.float64]
+    value_range_: tuple[float, float]
+    slab_mask_: NDArray[np.bool_] | KnownByUser
+    region_: Nifti1Image | KnownByUser
+
     def __init__(
         self,
-        angle=ROTATOR.angle,
-        axis=ROTATOR.axis,
-        slab=ROTATOR.slab,
-        slab_reference=ROTATOR.slab_reference,
-        crop=ROTATOR.crop,
-        interpolation=ROTATOR.interpolation,
-        n_jobs=ROTATOR.n_jobs,
-    ):
+        angle: float | str = ROTATOR.angle,
+        axis: Axis = ROTATOR.axis,
+        slab: tuple[int, int] | None = ROTATOR.slab,
+        slab_reference: Literal["crop", "grid"] = ROTATOR.slab_reference,
+        crop: bool = ROTATOR.crop,
+        interpolation: Interpolation = ROTATOR.interpolation,
+        n_jobs: int | None = ROTATOR.n_jobs,
+        mask: ImageOrPath | None = ROTATOR.mask,
+        label: int | Sequence[int] | None = ROTATOR.label,
+    ) -> None:
         self.angle = angle
         self.axis = axis
         self.slab = slab
@@ -160,9 +227,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.crop = crop
         self.interpolation = interpolation
         self.n_jobs = n_jobs
+        self.mask = mask
+        self.label = label
 
     @with_callbacks
-    def fit(self, X, y=None):
+    def fit(self, X: ImageSamples, y: object = None) -> Self:
         """Learn grid, crop and operator from training volumes.
 
         Parameters
@@ -182,11 +251,16 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         ValueError
             If a parameter is not allowed, if `slab` lies outside the volumes, if the rotation moves
             the volumes off their grid or needs far more voxels than they have, which means that
-            the affine is damaged, or if a value exceeds 1e35 in size.
+            the affine is damaged, or if a value exceeds 1e35 in size; if `mask` is not one 3-D
+            volume, is empty, lacks a label, holds several values although `label` is None, or if
+            no voxel of its region is in the slab.
         TypeError
-            If X is an array, which has no affine.
+            If X or `mask` is an array, which has no affine.
+        FileNotFoundError
+            If there is no file at the path in `mask`.
         """
         self._check_parameters()
+        self.region_ = None if self.mask is None else read_region(self.mask, self.label)
         angle = angle_in_radians(self.angle)
         if not isinstance(self.angle, str) and abs(angle) > math.pi:
             # Between this frame and the caller's is the one of with_callbacks.
@@ -201,8 +275,19 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             self.grid_shape_, self.affine_, rotation, volume_name(samples, 0)
         )
         self._space = _space_of(samples)
+        in_region = self._find_region()
         self._find_crop(samples)
-        self.slab_box_ = (*self.crop_[:2], self._slice_range())
+        self.slab_box_, self.slab_mask_ = (*self.crop_[:2], self._slice_range()), None
+        if in_region is not None:
+            start = self.crop_[2][0] if self.slab_reference == "crop" else 0
+            self.slab_box_, self.slab_mask_ = cut_to_region(
+                in_region,
+                self.crop_,
+                self.slab_box_[2],
+                self.slab,
+                start,
+                mask_name(self.mask, self.label),
+            )
         self.slab_shape_ = tuple(end - first for first, end in self.slab_box_)
         self.slab_affine_ = native_affine(
             self.affine_, rotation, [first for first, _ in self.slab_box_]
@@ -219,7 +304,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
-    def transform(self, X):
+    def transform(self, X: ImageSamples) -> NDArray[np.float32]:
         """Cut the slab out of volumes.
 
         Parameters
@@ -252,7 +337,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         warn_of_cut_groups(getattr(self, "_fitted_on", None), samples)
         names = partial(volume_name, samples)
         # Of cleaned runs, what the operator needs is kept, not whole volumes.
-        batches = _numbered(batches_of_voxels(samples, partial(voxels_of_slab, self)))
+        batches = numbered(batches_of_voxels(samples, partial(voxels_of_slab, self)))
         if len(samples) == 1 or effective_n_jobs(self.n_jobs) == 1:
             pieces = (self._resample(*batch, names) for batch in batches)
         else:
@@ -260,7 +345,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             pieces = threads(delayed(self._resample)(*batch, names) for batch in batches)
         return gathered(pieces, (len(samples), *self.slab_shape_), np.float32)
 
-    def to_nifti(self, maps):
+    def to_nifti(self, maps: Values) -> Nifti1Image:
         """Return maps in slab space as an image at the position of the slab.
 
         Parameters
@@ -277,7 +362,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         maps, is_single = self._check_maps(maps)
         return _image_of(maps, self.slab_affine_, elsewhere(self._space), is_single)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Values) -> Nifti1Image:
         """Put slabs back onto the native grid.
 
         Parameters
@@ -289,21 +374,25 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         -------
         image : nibabel.Nifti1Image
             3-D for one map, else 4-D, on the native grid; interpolated within the slab and NaN for
-            voxels whose centre lies more than half a voxel outside it. The header names the space
-            as that of the first training image does.
+            voxels whose centre lies more than half a voxel outside it, or is nearest to a voxel
+            outside the region. The header names the space as that of the first training image
+            does.
         """
         maps, is_single = self._check_maps(X)
         first_voxel = [first for first, _ in self.slab_box_]
         order = SPLINE_ORDERS[self.interpolation]
-        volumes = resample_back(maps, self._transform, first_voxel, self.grid_shape_, order)
+        volumes = resample_back(
+            maps, self._transform, first_voxel, self.grid_shape_, order, self.slab_mask_
+        )
         return _image_of(volumes, self.affine_, self._space, is_single)
 
-    def back_project(self, maps):
+    def back_project(self, maps: Values) -> Nifti1Image:
         """Carry maps to the native grid by the transpose of the resampling.
 
         A gradient with respect to the slab becomes the gradient with respect to the volume.
         Unlike `inverse_transform` this does not interpolate values: each voxel of the slab
-        distributes its value over the native voxels it was computed from, by their weights.
+        distributes its value over the native voxels it was computed from, by their weights. Voxels
+        outside the region, which are always 0, have none.
 
         Parameters
         ----------
@@ -319,8 +408,16 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             outside the slab to NaN.
         """
         maps, is_single = self._check_maps(maps)
+        if self.slab_mask_ is not None:
+            maps = np.where(self.slab_mask_, maps, 0)
         volumes = apply_transpose(self._operator, maps)
         return _image_of(volumes, self.affine_, self._space, is_single)
+
+    def __getstate__(self):
+        # joblib hashes what pickle writes, so a cache notices if the file of the mask is rewritten.
+        # An image drags along where it was loaded from, and what was computed of it.
+        mask = plain_image(self.mask) if is_image(self.mask) else self.mask
+        return {**super().__getstate__(), "mask": mask, "_mask_stamp": file_stamp(self.mask)}
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_operator")
@@ -332,9 +429,12 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return {name: getattr(self, name) for name in FITTED}
 
     def __skfmri_setstate__(self, state):
-        # Version 0.1 did not save the space.
-        state = {"_space": UNKNOWN_SPACE, **state}
+        # Version 0.1 did not save the space, and had no regions.
+        state = {"_space": UNKNOWN_SPACE, "slab_mask_": None, **state}
         vars(self).update({name: state[name] for name in FITTED})
+        self.region_ = None if self.mask is None else read_region(self.mask, self.label)
+        if (self.region_ is None) != (self.slab_mask_ is None):
+            raise ValueError("A rotator with a mask has a slab_mask_, and one without has none.")
         self._operator = self._slab_operator()
         self.to_nifti(np.zeros(self.slab_shape_, np.float32))
 
@@ -355,6 +455,11 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                     f"{name} must be one of {', '.join(map(repr, allowed))}, "
                     f"but is {getattr(self, name)!r}."
                 )
+        if self.mask is None and self.label is not None:
+            raise ValueError(
+                f"label={self.label!r} chooses a region of an atlas, but mask is None. Pass the "
+                "atlas as mask, or label=None."
+            )
         if self.slab is None:
             return
         is_pair = isinstance(self.slab, (tuple, list)) and len(self.slab) == 2
@@ -368,13 +473,26 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
                 "the end larger than it."
             )
 
+    def _find_region(self):
+        """Return which voxels of the rotated grid are in the region, or None without one."""
+        if self.region_ is None:
+            return None
+        return region_on_grid(
+            self.region_,
+            self.affine_,
+            self.grid_shape_,
+            self._transform,
+            self.rotated_shape_,
+            mask_name(self.mask, self.label),
+        )
+
     def _find_crop(self, samples):
         """Set the range of the training values, and the box that holds data."""
         summary, read_batches = self._summarise(samples)
         self.value_range_ = summary[:2]
         if max(map(abs, self.value_range_)) > LARGEST_VALUE:
-            filled = (_fill_nonfinite(batch) for batch in samples.iter_batches())
-            raise _too_large(*_first_too_large(filled), partial(volume_name, samples))
+            filled = (fill_nonfinite(batch) for batch in samples.iter_batches())
+            raise too_large(*first_too_large(filled), partial(volume_name, samples))
         self.crop_ = tuple((0, length) for length in self.rotated_shape_)
         if self.crop:
             order = SPLINE_ORDERS[self.interpolation]
@@ -385,7 +503,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _summarise(self, samples):
         """Return what `value_range` finds, and a function that returns batches of volumes."""
         # If all slices are needed, whole volumes are read anyway.
-        known = None if self.slab is None else summary_of_runs(samples)
+        takes_all = self.slab is None and self.mask is None
+        known = None if takes_all else summary_of_runs(samples)
         if known is not None:
             return known
         summary = value_range(samples.iter_batches())
@@ -393,7 +512,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             return summary, samples.iter_batches
 
         def read_batches():
-            return (_fill_nonfinite(batch) for batch in samples.iter_batches())
+            return (fill_nonfinite(batch) for batch in samples.iter_batches())
 
         return value_range(read_batches()), read_batches
 
@@ -420,6 +539,8 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """Return the slabs of some volumes, whose numbers and names are for error messages."""
         with np.errstate(invalid="ignore", over="ignore"):
             slabs = apply_operator(self._operator, volumes)
+        if self.slab_mask_ is not None:
+            slabs[:, ~self.slab_mask_] = 0
         damaged = []
         for i, slab in enumerate(slabs):
             # The slab is small; its whole volume is only examined if that can make a difference.
@@ -428,23 +549,26 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             if not is_finite and not np.isfinite(volumes[i]).all():
                 damaged.append(i)
             elif not is_finite:
-                raise _too_large(numbers[i], np.abs(volumes[i]).max(), names)
+                raise too_large(numbers[i], np.abs(volumes[i]).max(), names)
             elif self.interpolation == "continuous":
                 if low < self.value_range_[0]:
-                    limit = min(self.value_range_[0], _finite_extreme(volumes[i], np.min))
+                    limit = min(self.value_range_[0], finite_extreme(volumes[i], np.min))
                     np.maximum(slab, limit, out=slab)
                 if high > self.value_range_[1]:
-                    limit = max(self.value_range_[1], _finite_extreme(volumes[i], np.max))
+                    limit = max(self.value_range_[1], finite_extreme(volumes[i], np.max))
                     np.minimum(slab, limit, out=slab)
         if damaged:
             slabs[damaged] = self._resample_damaged(numbers[damaged], volumes[damaged], names)
         return slabs
 
     def _resample_damaged(self, numbers, volumes, names):
-        slabs = self._resample(numbers, _fill_nonfinite(volumes), names)
+        slabs = self._resample(numbers, fill_nonfinite(volumes), names)
         nearest = resampling_operator(self._transform, self.grid_shape_, self.slab_box_, 0)
         invalid = ~np.isfinite(volumes)
-        slabs[apply_operator(nearest, invalid.astype(np.float32)) > 0] = np.nan
+        is_lost = apply_operator(nearest, invalid.astype(np.float32)) > 0
+        if self.slab_mask_ is not None:
+            is_lost &= self.slab_mask_
+        slabs[is_lost] = np.nan
         return slabs
 
     def _check_maps(self, maps):
@@ -463,7 +587,7 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
 def voxels_of_slab(rotator):
     """Return which native voxels matter for the slab of a fitted rotator, as a bool volume."""
-    return needed_voxels(rotator._operator)
+    return needed_voxels(rotator._operator, rotator.slab_mask_)
 
 
 def _samples_of(X):
@@ -499,59 +623,12 @@ def _space_of(samples):
     return space
 
 
-def _numbered(batches):
-    """Yield each batch after the numbers of its volumes among all."""
-    start = 0
-    for batch in batches:
-        yield np.arange(start, start + len(batch)), batch
-        start += len(batch)
-
-
-def _first_too_large(batches):
-    """Return the number and the largest value of the first volume that holds too large a value."""
-    return next(
-        (number, largest)
-        for batch_numbers, batch in _numbered(batches)
-        for number, largest in zip(batch_numbers, np.abs(batch).max(axis=(1, 2, 3)), strict=True)
-        if largest > LARGEST_VALUE
-    )
-
-
-def _too_large(number, largest, names):
-    return ValueError(
-        f"There is an absolute value of {largest:.3g} in {names(number)}. Beyond "
-        f"{LARGEST_VALUE:g}, splines overflow float32, and no measurement is that large. Write NaN "
-        "in its place, or correct the scale in the header."
-    )
-
-
 def _degrees_message(angle):
     return (
         f"angle={angle!r} is taken as radians and turns the volumes by {math.degrees(angle):.0f} "
         f'degrees. If {angle:g} degrees are meant, pass angle="{angle:g} deg" or '
         f"numpy.deg2rad({angle:g})."
     )
-
-
-def _fill_nonfinite(volumes):
-    """Return finite volumes: other voxels are filled from their neighbours, or with 0."""
-    if np.isfinite(volumes.sum(dtype=np.float64)):
-        return volumes
-    # Imported here, so that the package loads faster for those whose voxels are all finite.
-    from nilearn.masking import extrapolate_out_mask
-
-    volumes = volumes.copy()
-    for volume in volumes:
-        finite = np.isfinite(volume)
-        if not finite.all():
-            volume[...] = extrapolate_out_mask(np.where(finite, volume, 0), finite, iterations=2)[0]
-    return volumes
-
-
-def _finite_extreme(volume, function):
-    """Return the smallest or largest value that is finite; 0 counts as one."""
-    value = function(volume)
-    return value if np.isfinite(value) else function(volume[np.isfinite(volume)], initial=0)
 
 
 def _image_of(maps, affine, space, is_single):

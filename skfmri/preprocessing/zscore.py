@@ -1,20 +1,29 @@
 """Z-scores of voxels with statistics learned from training samples."""
 
+from __future__ import annotations
+
 import numbers
 import warnings
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._arrays import gathered
+from skfmri._types import with_callbacks
 from skfmri._validation import check_fitted_shape
 from skfmri.preprocessing.cut_groups import FittedGroups, warn_of_cut_groups
 from skfmri.preprocessing.defaults import ZSCORER
 from skfmri.samples import NiftiSamples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skfmri._types import Volumes
 
 BATCH_BYTES = 64 * 1024**2
 # Scoring has no statistics to merge, so small batches cost nothing and stay in the cache.
@@ -144,12 +153,21 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
     ([2.0, 0.0, 5.005], [True, False, False])
     """
 
-    def __init__(self, std_threshold=ZSCORER.std_threshold, mean_threshold=ZSCORER.mean_threshold):
+    mean_: NDArray[Any]
+    scale_: NDArray[Any]
+    mask_: NDArray[np.bool_]
+    std_threshold_: float | None
+
+    def __init__(
+        self,
+        std_threshold: float | Literal["auto"] | None = ZSCORER.std_threshold,
+        mean_threshold: float | None = ZSCORER.mean_threshold,
+    ) -> None:
         self.std_threshold = std_threshold
         self.mean_threshold = mean_threshold
 
     @with_callbacks
-    def fit(self, X, y=None):
+    def fit(self, X: Volumes, y: object = None) -> Self:
         """Learn the mean and the standard deviation of each voxel.
 
         Parameters
@@ -192,7 +210,7 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         task.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes={})
         return self
 
-    def transform(self, X):
+    def transform(self, X: Volumes) -> NDArray[Any]:
         """Scale each voxel with the statistics of the training samples.
 
         Parameters
@@ -211,7 +229,7 @@ class VoxelZScorer(CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin,
         dtype = _output_dtype(data)
         return _standardize(data, self.mean_.astype(dtype), self.scale_.astype(dtype))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Volumes) -> NDArray[Any]:
         """Return scores to the units of the training data, ``X * scale_ + mean_``.
 
         Voxels that `transform` sets to 0 come back as their entry in `mean_`: the mean, or 0

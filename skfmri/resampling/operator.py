@@ -1,5 +1,7 @@
 """The linear operator that resamples volumes from one grid to another."""
 
+from __future__ import annotations
+
 # Resampling is linear in the data, so it can be computed once for a pair of grids and applied to
 # any number of volumes, and its transpose carries maps back. The operator is a product of matrices:
 # a prefilter along each axis, then the weights of the splines, one row for each voxel of the box.
@@ -8,8 +10,8 @@
 # recursion, if there is one; if not, by one dense matrix with the prefilters folded in if the box
 # is thin, or by the matrices one after the other. If voxels fall exactly onto voxels, nothing is
 # interpolated and values are copied: filters would turn exact zeros into rounding errors.
-
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg, ndimage, sparse
@@ -22,6 +24,13 @@ from skfmri.resampling.splines import (
     sparse_weights,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import Shape, SplineOrder
+
 FILE_ORDER = (2, 1, 0)
 # Largest rounding error of a coordinate in voxels.
 TOLERANCE = 1e-9
@@ -29,7 +38,7 @@ TOLERANCE = 1e-9
 SMALLEST_WEIGHT = 2e-6
 
 
-def unchanged_axis(transform):
+def unchanged_axis(transform: NDArray[Any]) -> int | None:
     """Return the voxel axis that a transform only shifts, by whole voxels, or None.
 
     Parameters
@@ -73,17 +82,25 @@ class ResamplingOperator:
         Planes along `plane_axis` that are read, and their place in the box.
     """
 
-    weights: object
-    prefilters: tuple
-    grid_shape: tuple
-    box_shape: tuple
+    weights: NDArray[Any] | sparse.csr_array
+    prefilters: tuple[NDArray[Any] | None, ...]
+    grid_shape: Shape
+    box_shape: Shape
     is_recursive: bool = False
     plane_axis: int | None = None
     source_planes: slice | None = None
     box_planes: slice | None = None
 
 
-def resampling_operator(transform, grid_shape, box, order, *, keeps_zeros=False, compiled=None):
+def resampling_operator(
+    transform: NDArray[Any],
+    grid_shape: Shape,
+    box: Sequence[tuple[int, int]],
+    order: SplineOrder,
+    *,
+    keeps_zeros: bool = False,
+    compiled: bool | None = None,
+) -> ResamplingOperator:
     """Return the operator that samples volumes at the voxels of a box.
 
     Interpolation by B-splines is linear in the data, prefilter included, so it can be computed
@@ -166,7 +183,7 @@ def resampling_operator(transform, grid_shape, box, order, *, keeps_zeros=False,
     )
 
 
-def apply_operator(operator, volumes):
+def apply_operator(operator: ResamplingOperator, volumes: NDArray[Any]) -> NDArray[Any]:
     """Resample volumes.
 
     Parameters
@@ -211,7 +228,7 @@ def apply_operator(operator, volumes):
     return boxes
 
 
-def reaches_data(operator):
+def reaches_data(operator: ResamplingOperator) -> bool:
     """Return whether any voxel of the box lies inside the volumes.
 
     Parameters
@@ -227,8 +244,10 @@ def reaches_data(operator):
     return bool(abs(operator.weights).sum() > 0)
 
 
-def needed_voxels(operator):
-    """Return the voxels of the volumes that matter for any voxel of the box.
+def needed_voxels(
+    operator: ResamplingOperator, wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Return the voxels of the volumes that matter for voxels of the box.
 
     With cubic splines every voxel of a volume has a weight, but most weights are tiny. Without
     those below the limit, results differ by less than 1e-5 of the range of the values.
@@ -236,6 +255,8 @@ def needed_voxels(operator):
     Parameters
     ----------
     operator : ResamplingOperator
+    wanted : ndarray of bool, shape `operator.box_shape`, default=None
+        Voxels of the box that are to be computed; None means all.
 
     Returns
     -------
@@ -243,11 +264,12 @@ def needed_voxels(operator):
     """
     filters = [None if matrix is None else np.abs(matrix) for matrix in operator.prefilters]
     sizes = replace(operator, weights=abs(operator.weights), prefilters=tuple(filters))
-    sums = apply_transpose(sizes, np.ones((1, *operator.box_shape)))[0]
+    wanted = np.ones(operator.box_shape) if wanted is None else wanted
+    sums = apply_transpose(sizes, wanted[np.newaxis])[0]
     return sums > SMALLEST_WEIGHT * sums.max()
 
 
-def apply_transpose(operator, boxes):
+def apply_transpose(operator: ResamplingOperator, boxes: NDArray[Any]) -> NDArray[np.float32]:
     """Carry values from a box back to the grid of the volumes, by the transposed operator.
 
     The gradient of a function of the box becomes the gradient of the same function of the
@@ -280,7 +302,14 @@ def apply_transpose(operator, boxes):
     return filter_axes(volumes.transpose(0, 3, 2, 1), filters).transpose(0, 3, 2, 1)
 
 
-def resample_back(boxes, transform, first_voxel, grid_shape, order):
+def resample_back(
+    boxes: NDArray[Any],
+    transform: NDArray[Any],
+    first_voxel: Sequence[int],
+    grid_shape: Shape,
+    order: SplineOrder,
+    mask: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
     """Resample boxes of the rotated grid to the native grid.
 
     Parameters
@@ -295,13 +324,19 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
         Native grid.
     order : {0, 1, 3}
         Order of the splines.
+    mask : ndarray of bool, shape (x, y, z), default=None
+        Voxels of the box that hold a value, at least one; None means all. For the interpolation
+        others take the value of the nearest of these.
 
     Returns
     -------
     volumes : ndarray of shape ``(k, *grid_shape)``, float32
-        NaN where a voxel centre is more than half a voxel outside the box, or closest to a value
-        that is not finite.
+        NaN where a voxel centre is more than half a voxel outside the box, or closest to a voxel
+        outside the mask or a value that is not finite.
     """
+    if mask is not None:
+        nearest = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
+        boxes = boxes[:, *nearest]
     back = linalg.inv(transform)
     back[:3, 3] -= first_voxel
     coordinates = _source_coordinates(back, [(0, length) for length in grid_shape])
@@ -310,6 +345,8 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
         # Rounding must not decide about voxels exactly half a voxel outside.
         reached &= (coordinates[axis] > -0.5 - 1e-9) & (coordinates[axis] < length - 0.5 + 1e-9)
         coordinates[axis] = coordinates[axis].clip(0, length - 1)
+    if mask is not None:
+        reached[reached] = _are_nearest(mask, [values[reached] for values in coordinates])
     points, order = _without_rounding([values[reached] for values in coordinates], order)
     volumes = np.full((len(boxes), *grid_shape), np.nan, dtype=np.float32)
     for volume, box in zip(volumes, boxes, strict=True):
@@ -318,13 +355,19 @@ def resample_back(boxes, transform, first_voxel, grid_shape, order):
         filled = np.where(finite, box, 0).astype(float)
         values = ndimage.map_coordinates(filled, points, order=order, mode="mirror")
         if not finite.all():
-            nearest = ndimage.map_coordinates(finite.astype(float), points, order=0, mode="mirror")
-            values[nearest == 0] = np.nan
+            values[~_are_nearest(finite, points)] = np.nan
         volume[reached] = values
     return volumes
 
 
-def resampled_bound(transform, magnitudes, shape, order):
+def _are_nearest(mask, points):
+    """Return which points of a box are nearest to a voxel of a mask."""
+    return ndimage.map_coordinates(mask.astype(np.uint8), points, order=0, mode="mirror") > 0
+
+
+def resampled_bound(
+    transform: NDArray[Any], magnitudes: NDArray[Any], shape: Shape, order: SplineOrder
+) -> NDArray[Any]:
     """Return how large resampled values can be if only magnitudes of voxels are known.
 
     Parameters
