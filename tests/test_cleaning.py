@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 from nilearn.maskers import NiftiMasker
 from nilearn.signal import clean
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_score
 
-from skfmri.preprocessing import clean_runs
+from skfmri.datasets import make_eyes_open_closed
+from skfmri.preprocessing import NiftiSlabRotator, clean_runs
 from skfmri.samples import NiftiSamples
 from skfmri.temporal.cleaning import apply_matrix, cleaning_matrix
 
@@ -410,6 +413,26 @@ class TestLabelsThatFollowTheDrift:
         )
         with pytest.warns(UserWarning, match=message):
             clean_runs(self.maps(labels))
+
+    def test_detrending_maps_of_subjects_costs_much_of_the_score_that_it_warns_about(self):
+        data = make_eyes_open_closed(24)
+        rotator = NiftiSlabRotator(slab=(13, 14), interpolation="linear")
+        slabs = rotator.fit_transform(NiftiSamples(data.images))
+        about = {"y": data.labels, "groups": data.subjects}
+        samples = NiftiSamples.from_array(slabs, np.eye(4), **about)
+        with pytest.warns(UserWarning, match="runs of 8 to 8 volumes removes 76% of the variance"):
+            detrended = clean_runs(samples)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            kept = clean_runs(samples, detrend=False)
+
+        def score(samples):
+            X = np.asarray(samples).reshape(len(samples), -1)
+            cv = {"groups": data.subjects, "cv": GroupKFold(4)}
+            return cross_val_score(LogisticRegression(), X, data.labels, **cv).mean()
+
+        assert score(kept) > 0.9
+        assert score(detrended) < 0.7
 
     def test_without_detrending_nothing_is_lost(self):
         with warnings.catch_warnings():
