@@ -1,20 +1,30 @@
 """A pipeline that holds out validation samples before any step sees them."""
 
+from __future__ import annotations
+
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import get_config
-from sklearn.callback import with_callbacks
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.metadata_routing import UNUSED, get_routing_for_object, process_routing
 from sklearn.utils.validation import has_fit_parameter
 
+from skfmri._types import with_callbacks
 from skfmri._validation import check_per_volume
-from skfmri.preprocessing.cut_groups import carry_groups
+from skfmri.preprocessing.cut_groups import carry_groups, count_as_fitted
+from skfmri.samples import NiftiSamples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import CrossValidation, RandomState, Values, Volumes
 
 
 class DecodingPipeline(Pipeline):
@@ -38,6 +48,12 @@ class DecodingPipeline(Pipeline):
         side of its first split is held out for validation. It must not split a group.
     refit : bool, default=False
         Whether to fit all steps again on all samples, for the number of epochs found.
+    undersample : bool, default=False
+        Whether `fit` leaves out samples of the more frequent classes at random, so that all steps
+        are fitted on equally many of each class. The samples held out for validation are balanced
+        separately. Samples to be predicted or scored are never left out.
+    random_state : int, RandomState instance or None, default=None
+        Draws the samples that `undersample` leaves out.
     transform_input : list of str or None, default=None
         As in `Pipeline`.
     memory : str, joblib.Memory or None, default=None
@@ -87,6 +103,9 @@ class DecodingPipeline(Pipeline):
     True
     """
 
+    validation_groups_: NDArray[Any]
+    validation_history_: dict[str, list[float]]
+
     # Read by scikit-learn if metadata routing is on.
     __metadata_request__fit: ClassVar = {"groups": True}
     # The pipeline's score requests nothing itself; that of the last step does.
@@ -94,20 +113,26 @@ class DecodingPipeline(Pipeline):
 
     def __init__(
         self,
-        steps,
+        steps: Sequence[tuple[str, Any]],
         *,
-        validation=None,
-        refit=False,
-        transform_input=None,
-        memory=None,
-        verbose=False,
-    ):
+        validation: CrossValidation = None,
+        refit: bool = False,
+        undersample: bool = False,
+        random_state: RandomState = None,
+        transform_input: Sequence[str] | None = None,
+        memory: Any = None,
+        verbose: bool = False,
+    ) -> None:
         self.validation = validation
         self.refit = refit
+        self.undersample = undersample
+        self.random_state = random_state
         super().__init__(steps, transform_input=transform_input, memory=memory, verbose=verbose)
 
     @with_callbacks
-    def fit(self, X, y=None, *, groups=None, **params):
+    def fit(
+        self, X: Volumes, y: Values | None = None, *, groups: Values | None = None, **params: Any
+    ) -> Self:
         """Hold out validation samples, fit the transformers on the rest, then the classifier.
 
         Parameters
@@ -142,18 +167,19 @@ class DecodingPipeline(Pipeline):
         for source in (groups_of_step, getattr(X, "groups", None)):
             groups = source if groups is None else groups
         if self.validation is None:
-            if _routing_is_on() and groups is not None:
-                params["groups"] = groups
-            elif groups_of_step is not None or (groups is not None and self._ends_in_groups()):
-                params[f"{name}__groups"] = groups
-            return super().fit(X, y, **params)
+            takes_groups = groups_of_step is not None or self._ends_in_groups()
+            return self._fit_on_all(X, y, groups, params, takes_groups=takes_groups)
         self._check_classifier()
         task = self._init_callback_context(max_subtasks=2 * (1 + bool(self.refit)))
         task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        if y is None:
-            raise ValueError("There are no classes. Pass y, the class of each sample.")
+        _check_classes(y)
         y = np.asarray(y)
         train, held_out = self._split(X, y, groups)
+        all_samples = None
+        if self.undersample:
+            all_samples = X if self.refit else _safe_indexing(X, train)
+            rng = check_random_state(self.random_state)
+            train, held_out = (rows[_balanced(y[rows], rng)] for rows in (train, held_out))
         groups = np.asarray(groups)
         X = carry_groups(X, groups)
         params_of_head, params_of_classifier = self._route(params, groups)
@@ -179,13 +205,45 @@ class DecodingPipeline(Pipeline):
         self.validation_history_ = classifier.history_
         if self.refit:
             n_epochs = classifier.n_epochs_
+            if self.undersample:
+                params = params_of_head, params_of_classifier
+                X, y, groups, *params = self._undersampled(X, y, groups, *params)
+                params_of_head, params_of_classifier = params
             _, Xt, _ = self._fit_transformers(task, "refit", X, y, params_of_head)
             with self._subtask(task, "refit-final-estimator", classifier, Xt, y):
                 classifier.fit(Xt, y, groups=groups, epochs=n_epochs, **params_of_classifier)
+        self._count_as_fitted(all_samples)
         task.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def get_metadata_routing(self):
+    def _fit_on_all(self, X, y, groups, params, *, takes_groups):
+        """Fit all steps as a plain pipeline does, without validation samples."""
+        all_samples = X
+        if self.undersample:
+            _check_classes(y)
+            X, y, groups, params = self._undersampled(X, np.asarray(y), groups, params)
+        if groups is not None and _routing_is_on():
+            params["groups"] = groups
+        elif groups is not None and takes_groups:
+            params[f"{self.steps[-1][0]}__groups"] = groups
+        super().fit(X, y, **params)
+        self._count_as_fitted(all_samples)
+        return self
+
+    def _count_as_fitted(self, samples):
+        """Let steps know of training samples that were left out, which are on no other side."""
+        if self.undersample and isinstance(samples, NiftiSamples):
+            count_as_fitted((step for _, step in self.steps[:-1]), samples)
+
+    def _undersampled(self, X, y, groups, *params):
+        """Return samples with all that belongs to them, equally many of each class."""
+        kept, n_samples = _balanced(y, check_random_state(self.random_state)), len(y)
+        if groups is not None:
+            groups = np.asarray(check_per_volume(groups, n_samples, "group label"))[kept]
+        shares = (_share(of_step, kept, n_samples) for of_step in params)
+        return _safe_indexing(X, kept), y[kept], groups, *shares
+
+    def get_metadata_routing(self) -> Any:
         """Return the requests of the steps, and that of the pipeline itself for groups.
 
         Returns
@@ -283,6 +341,18 @@ class DecodingPipeline(Pipeline):
 
 def _routing_is_on():
     return get_config()["enable_metadata_routing"]
+
+
+def _check_classes(y):
+    if y is None:
+        raise ValueError("There are no classes. Pass y, the class of each sample.")
+
+
+def _balanced(y, rng):
+    """Return sorted positions of equally many samples of each class."""
+    classes, counts = np.unique(y, return_counts=True)
+    kept = [rng.choice(np.flatnonzero(y == name), counts.min(), replace=False) for name in classes]
+    return np.sort(np.concatenate(kept))
 
 
 def _share(params, indices, n_samples):

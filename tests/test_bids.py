@@ -17,9 +17,7 @@ from nilearn.maskers import NiftiMasker
 from skfmri.cli import main
 from skfmri.datasets import load_bids_runs, load_bids_samples
 from skfmri.preprocessing import clean_runs
-
-SHAPE = (3, 4, 5)
-AFFINE = np.diag([3.0, 3, 3, 1])
+from tests.bids_trees import write_events, write_image, write_study
 
 
 @pytest.fixture(autouse=True)
@@ -27,31 +25,9 @@ def own_store(tmp_path, monkeypatch):
     monkeypatch.setenv("SKFMRI_CACHE", str(tmp_path / "store"))
 
 
-def write_image(path, n_volumes=20, *, zoom=2.0, unit="sec", affine=AFFINE, seed=0):
-    volumes = np.random.default_rng(seed).normal(100, 1, size=(*SHAPE, n_volumes))
-    image = nibabel.Nifti1Image(volumes.astype(np.float32), affine)
-    image.header.set_zooms((3, 3, 3, zoom))
-    image.header.set_xyzt_units("mm", unit)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(image, path)
-    return path
-
-
-def write_events(path, rows, columns=("onset", "duration", "trial_type")):
-    table = pd.DataFrame(rows, columns=columns)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
-
-
 @pytest.fixture
 def study(tmp_path):
-    """A raw dataset of one run: 20 volumes of 2 s; events at 0, 10 and 20 s."""
-    root = tmp_path / "study"
-    write_image(root / "sub-01/func/sub-01_task-see_bold.nii.gz")
-    (root / "task-see_bold.json").write_text(json.dumps({"RepetitionTime": 2.0}))
-    rows = [(0, 10, "face"), (10, 10, "house"), (20, 10, "face")]
-    write_events(root / "sub-01/func/sub-01_task-see_events.tsv", rows)
-    return root
+    return write_study(tmp_path / "study")
 
 
 def labels(study, **options):
@@ -110,7 +86,9 @@ class TestLabels:
     def test_join_short_stimuli_of_a_block_if_asked(self, study):
         onsets = [*range(0, 10, 2), *range(20, 30, 2)]
         events(study, *[(onset, 0.5, "face" if onset < 10 else "house") for onset in onsets])
-        with pytest.raises(ValueError, match=r"10 events is 0.5 s, a volume takes 2 s.* max_gap="):
+        with pytest.raises(
+            ValueError, match=r"None of 10 events has a volume.* 2 s.* max_gap=1.5 "
+        ):
             labels(study)
         # From 0 to 8.5 and from 20 to 28.5 s.
         assert labels(study, shift=4, max_gap=1.5) == "..ffff......hhhh...."
@@ -134,7 +112,7 @@ class TestLabels:
 
 def test_overlapping_events_are_named_by_file_and_row(study):
     events(study, (0, 10, "face"), (10, 10, "house"), (15, 3, "cat"))
-    message = r"sub-01_task-see_events.tsv .* rows 2 \(house\) and 3 \(cat\)"
+    message = r"sub-01_task-see_events.tsv .* rows 2 \(house\) and 3 \(cat\).*overlap_tolerance=3 "
     with pytest.raises(ValueError, match=message):
         labels(study)
     events(study, (0, 10.008, "face"), (10, 10, "house"))
@@ -441,7 +419,8 @@ def test_the_command_line_decodes_a_dataset(fake, decode):
     options += ["--confounds", "high_pass", "--high-pass", "0.02", "--entities", "run-01"]
     record, out = decode(fake, *options)
     source = record["source"]
-    assert record["cleaning"] == {"high_pass": 0.02, "t_r": 1.5, "confounds": "high_pass"}
+    cleaning = {"detrend": True, "high_pass": 0.02, "t_r": 1.5, "confounds": "high_pass"}
+    assert record["cleaning"] == cleaning
     assert (source["kind"], source["label"], source["shift"]) == ("bids", "trial_type", 3)
     assert len(source["images"]) == record["data"]["n_runs"] == 4
     assert record["data"]["groups"] == ["sub-01", "sub-02"]

@@ -366,7 +366,12 @@ class TestAsAPipeline:
         pipeline = make_pipeline()
         assert isinstance(pipeline, Pipeline)
         plain = set(Pipeline(make_steps()).get_params())
-        assert set(pipeline.get_params()) == plain | {"validation", "refit"}
+        assert set(pipeline.get_params()) == plain | {
+            "validation",
+            "refit",
+            "undersample",
+            "random_state",
+        }
 
     def test_set_params_clone_and_slices(self, samples):
         pipeline = make_pipeline().set_params(cnn__filters=5, refit=True, zscore="passthrough")

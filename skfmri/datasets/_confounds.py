@@ -3,10 +3,14 @@
 import warnings
 from pathlib import Path
 
+from nilearn.interfaces.bids import parse_bids_filename
 from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 
 from skfmri.datasets._bids_files import OF_A_FILE
 
+CONFOUNDS = "_desc-confounds_timeseries.tsv"
+# Images that ICA-AROMA has denoised.
+DENOISED = "smoothAROMAnonaggr"
 PRESETS = ("simple", "scrubbing", "compcor", "ica_aroma")
 
 
@@ -42,10 +46,10 @@ def read_confounds(image, n_volumes, confounds):
                 warnings.filterwarnings("ignore", message="strategy is empty")
                 table, mask = load_confounds(path, strategy=strategy)
     except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"The confounds {confounds!r} of {path} cannot be loaded: "
-            f"{' '.join(str(error).split())} They are expected in {_expected(image)}, as "
-            f"fMRIPrep writes them. Presets are {', '.join(PRESETS)}."
+            f"The confounds {confounds!r} of {path} cannot be loaded: {reason} "
+            f"{_way_out(image, reason)}"
         ) from error
     if table is not None and len(table) != n_volumes:
         raise ValueError(
@@ -55,7 +59,26 @@ def read_confounds(image, n_volumes, confounds):
     return table, mask
 
 
+def _way_out(image, reason):
+    """Return what to do about confounds that cannot be loaded."""
+    if DENOISED not in reason or DENOISED in image["file_path"]:
+        return (
+            f"They are expected in {_expected(image)}, as fMRIPrep writes them. Presets are "
+            f"{', '.join(PRESETS)}."
+        )
+    run = _expected(image).name.removesuffix(CONFOUNDS)
+    found = sorted(Path(image["file_path"]).parent.glob(f"{run}*_desc-{DENOISED}_bold.nii*"))
+    if not found:
+        return (
+            "There are no such images; fMRIPrep before version 24 wrote them if it was asked to. "
+            f"Choose another preset: {', '.join(PRESETS[:-1])}."
+        )
+    space = parse_bids_filename(found[0])["entities"].get("space")
+    in_space = f' and space="{space}"' if space else ""
+    return f'Pass entities={{"desc": "{DENOISED}"}}{in_space}, which chooses {found[0].name}.'
+
+
 def _expected(image):
     entities = image["entities"]
     name = "_".join(f"{key}-{entities[key]}" for key in OF_A_FILE if entities.get(key))
-    return Path(image["file_path"]).parent / f"{name}_desc-confounds_timeseries.tsv"
+    return Path(image["file_path"]).parent / f"{name}{CONFOUNDS}"

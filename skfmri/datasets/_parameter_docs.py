@@ -6,6 +6,12 @@ LOADERS = {
             Root of the BIDS dataset, which holds the ``events.tsv`` files.
         task : str
             Task, as in ``task-faces``.
+        samples : {"volumes", "blocks", "trials", "conditions"}, default="volumes"
+            What one sample is: a volume with the label of the event that it shows; the mean of the
+            volumes of one event, joined by `max_gap` (:func:`~skfmri.average_blocks`); the response
+            to one event, estimated from its whole run (:func:`~skfmri.estimate_trials`), which
+            suits short events that follow each other quickly; or one such estimate per label and
+            run (:func:`~skfmri.estimate_conditions`).
         space : str, default=None
             Space of the images, such as "MNI152NLin2009cAsym"; "" for images whose names have none.
             None accepts any space, as long as there is only one.
@@ -18,9 +24,12 @@ LOADERS = {
         groups : {"run", "subject", "session"}, default="run"
             What cross-validation must never split.
         classes : list of str, default=None
-            Labels to keep; other events are ignored. None keeps all.
+            Labels to keep, besides `rest`; other events give no labels. None keeps all.
         subjects : list of str, default=None
             Subjects to load, such as ["01", "02"]. None loads all.
+        exclude : list of str, default=None
+            Runs to leave out, by their names or parts of them: ["sub-43_run-1", "sub-44"] leaves
+            out one run of subject 43 and all of subject 44.
         entities : dict of str to str, default=None
             Further entities that names of images must have, such as ``{"res": "2"}``, with "" for
             one that they must not have. Unless ``desc`` is given here, preprocessed images
@@ -35,6 +44,12 @@ LOADERS = {
         max_gap : float, default=0.0
             Consecutive events of the same label at most this many seconds apart count as one.
             Blocks of short stimuli need it.
+        overlap_tolerance : float, default=0.01
+            Longest overlap of events of different labels, in seconds; a longer one is refused.
+            Volumes that show two labels have none.
+        rest : str, default=None
+            Label for volumes that show no event at all, after the beginning of their run. None
+            gives them no label.
         t_r : float, default=None
             Time between volumes in seconds, overriding sidecars and headers.
         confounds : str, sequence of str or dict, default=None
@@ -47,9 +62,15 @@ LOADERS = {
     "bids_errors": """
         ValueError
             If no image fits, or several images show the same run, with the choices available; if
-            events are missing, lack the column, or overlap; if times between volumes are unknown or
-            contradictory; if confounds are missing; if no volume gets a label. The message names
-            the file. Images on different grids are refused by :class:`~skfmri.NiftiSamples`.
+            files have no content, as links of git-annex may; if events are missing, lack the
+            column, or overlap; if times between volumes are unknown or contradictory; if confounds
+            are missing; if no volume gets a label. The message names the file. Images on different
+            grids are refused by :class:`~skfmri.NiftiSamples`.
+
+        Warns
+        -----
+        UserWarning
+            If more than 10 % of the events have no volume, with their number.
         """,
     "clean": """
         clean : bool, default=True

@@ -5,9 +5,9 @@ from numbers import Real
 import numpy as np
 
 from skfmri.samples.images import open_header
+from skfmri.samples.timing import header_t_r
 
 TOLERANCE_SECONDS = 1e-3
-SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 def volume_timing(path, metadata, t_r):
@@ -45,7 +45,7 @@ def volume_timing(path, metadata, t_r):
 
 
 def _repetition_time(path, metadata):
-    header_t_r, text = _header_repetition_time(path)
+    of_header, text = header_t_r(open_header(path).header)
     if "RepetitionTime" not in metadata:
         if "VolumeTiming" in metadata:
             raise ValueError(
@@ -53,36 +53,22 @@ def _repetition_time(path, metadata):
                 "(VolumeTiming), but labels and cleaning need a constant time between volumes. "
                 "Pass t_r= if it is constant."
             )
-        if header_t_r is None:
+        if of_header is None:
             raise ValueError(
                 f"The time between the volumes of {path} is unknown: no sidecar has a "
                 f"RepetitionTime, and the header {text}. Pass t_r= in seconds."
             )
-        return header_t_r
+        return of_header
     value, source = metadata["RepetitionTime"]
     t_r = _number(value, "RepetitionTime", source)
     if t_r <= 0:
         raise ValueError(f"RepetitionTime in {source} is {t_r:g} s, but must be above 0.")
-    if header_t_r is not None and abs(header_t_r - t_r) > TOLERANCE_SECONDS:
+    if of_header is not None and abs(of_header - t_r) > TOLERANCE_SECONDS:
         raise ValueError(
             f"RepetitionTime is {t_r:g} s in {source}, but the header of {path} {text}. Labels "
             "depend on it: correct the wrong one, or pass t_r= in seconds."
         )
     return t_r
-
-
-def _header_repetition_time(path):
-    """Return the time between volumes in the header, or None, and what the header says."""
-    header = open_header(path).header
-    zooms, unit = header.get_zooms(), header.get_xyzt_units()[1]
-    if len(zooms) < 4:
-        return None, "has no time axis"
-    # Without a unit the number is usually what a program wrote there by default.
-    value = float(zooms[3]) * SECONDS.get(unit, 0)
-    # A header holds float32: the digits beyond are noise.
-    value = float(f"{value:.6g}")
-    is_known = np.isfinite(value) and value > 0
-    return (value if is_known else None), f"says {zooms[3]:g} ({unit})"
 
 
 def _number(value, field, source):

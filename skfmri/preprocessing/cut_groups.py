@@ -87,6 +87,22 @@ def warn_of_cut_groups(fitted, samples):
     warnings.warn(message, UserWarning, stacklevel=4)
 
 
+def count_as_fitted(steps, samples):
+    """Count training volumes that a pipeline has left out as those that its steps were fitted on.
+
+    Parameters
+    ----------
+    steps : iterable of estimator
+        Fitted steps.
+    samples : NiftiSamples or array-like
+        All samples of the training set.
+    """
+    for step in steps:
+        fitted = getattr(step, "_fitted_on", None)
+        if fitted is not None and fitted.origin() is origin_of(samples):
+            fitted.volumes.update(_volume_numbers(samples).tolist())
+
+
 def carry_groups(X, groups):
     """Return samples that carry the groups by which they are split, or other data unchanged.
 
