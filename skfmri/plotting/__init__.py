@@ -2,6 +2,7 @@
 
 try:
     from skfmri.plotting.brain import plot_map, plot_slab
+    from skfmri.plotting.folds import plot_folds
     from skfmri.plotting.layers import plot_activations
     from skfmri.plotting.scores import (
         plot_confusion,
@@ -9,6 +10,7 @@ try:
         plot_probabilities,
         plot_search,
     )
+    from skfmri.plotting.subjects import plot_subjects
     from skfmri.plotting.voxels import (
         plot_embedding,
         plot_explained_variance,
@@ -27,10 +29,12 @@ __all__ = [
     "plot_confusion",
     "plot_embedding",
     "plot_explained_variance",
+    "plot_folds",
     "plot_learning_curves",
     "plot_map",
     "plot_probabilities",
     "plot_search",
     "plot_slab",
+    "plot_subjects",
     "plot_voxel_statistics",
 ]

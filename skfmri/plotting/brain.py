@@ -1,6 +1,9 @@
 """Slabs or maps on the anatomy, in world coordinates."""
 
+from __future__ import annotations
+
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -27,6 +30,14 @@ from skfmri.plotting._images import (
 from skfmri.plotting._parameter_docs import PLOTS
 from skfmri.preprocessing import NiftiSlabRotator
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from skfmri._types import ImageOrPath
+    from skfmri.samples import NiftiSamples
+
 FIGURE_SIZE = (8.0, 3.2)
 SLAB_COLOR = "#E69F00"
 OUTLINE_POINTS = 401
@@ -38,7 +49,14 @@ MAP_COLORS = LinearSegmentedColormap.from_list(
 
 
 @fill_docstring(PLOTS)
-def plot_slab(slab, anatomy, *, cut_coords=None, title=None, ax=None):
+def plot_slab(
+    slab: NiftiSlabRotator | ImageOrPath,
+    anatomy: ImageOrPath | NiftiSamples,
+    *,
+    cut_coords: Sequence[float] | None = None,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a slab on the anatomy, in native space.
 
     An angle and slice numbers do not show what a slab contains. Check before training that it
@@ -70,8 +88,8 @@ def plot_slab(slab, anatomy, *, cut_coords=None, title=None, ax=None):
     image of a single slice is drawn as it was acquired, with its tilt undone.
 
     The outline of a rotator is that of the box of its voxels, so its edges are straight. The box
-    contains the voxels where ``rotator.inverse_transform`` is finite. The outline of an image runs
-    where linear interpolation between inside and outside gives one half.
+    contains the voxels where ``rotator.inverse_transform`` is finite. The outline of a region, or
+    of an image, runs where linear interpolation between inside and outside gives one half.
 
     Examples
     --------
@@ -89,8 +107,10 @@ def plot_slab(slab, anatomy, *, cut_coords=None, title=None, ax=None):
     upright, flat_inside, plane = lay_out(anatomy, inside)
     if plane is not None:
         depth = depth_in_mask(flat_inside)
-    elif isinstance(slab, NiftiSlabRotator):
+    elif isinstance(slab, NiftiSlabRotator) and slab.slab_mask_ is None:
         depth = depth_in_box(slab.slab_affine_, slab.slab_shape_)
+    elif isinstance(slab, NiftiSlabRotator):
+        depth = depth_in_mask(slab.to_nifti(slab.slab_mask_))
     else:
         depth = depth_in_mask(inside)
     if cut_coords is None:
@@ -106,7 +126,16 @@ def plot_slab(slab, anatomy, *, cut_coords=None, title=None, ax=None):
 
 
 @fill_docstring(PLOTS)
-def plot_map(image, anatomy=None, *, threshold=None, cut_coords=None, title=None, ax=None):
+def plot_map(
+    image: ImageOrPath,
+    anatomy: ImageOrPath | NiftiSamples | None = None,
+    *,
+    threshold: float | None = None,
+    cut_coords: Sequence[float] | None = None,
+    label: str = "value",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a map on the anatomy: blue below zero, red above, grey at zero.
 
     Parameters
@@ -120,6 +149,8 @@ def plot_map(image, anatomy=None, *, threshold=None, cut_coords=None, title=None
         Voxels whose absolute value does not exceed it are hidden, so 0 hides only exact zeros. None
         also hides values whose colour looks like that of zero: up to 1 % of the largest.
     {cut_coords}
+    label : str, default="value"
+        What the values are, beside the colour bar.
     {title}
     {ax_replaced}
 
@@ -180,7 +211,7 @@ def plot_map(image, anatomy=None, *, threshold=None, cut_coords=None, title=None
     _place(display, ax, *drawn.values())
     if anatomy is None:
         _show_field_of_view(display, image)
-    _add_colorbar(ax, limit, threshold)
+    _add_colorbar(ax, limit, threshold, label)
     return _finish(display, ax, cut_coords, title)
 
 
@@ -260,19 +291,24 @@ def _outline(cut, depth, image):
 
 
 def _finish(display, ax, cut_coords, title):
-    is_whole = all(float(value).is_integer() for value in cut_coords)
-    display.annotate(size=9, decimals=0 if is_whole else 1)
+    digits = 0 if all(float(value).is_integer() for value in cut_coords) else 1
+    display.annotate(size=9)
     for cut in display.axes.values():
         # The last text is the position; its box would stick out of the picture.
-        cut.ax.texts[-1].set_position((0.02, 0.02))
+        position = cut.ax.texts[-1]
+        position.set_position((0.02, 0.02))
+        # Adding 0 takes the sign from what rounds to zero.
+        place = f"{round(float(cut.coord), digits) + 0:.{digits}f}"
+        position.set_text(f"{cut.direction} = {place} mm".replace("-", "\N{MINUS SIGN}"))
     if title is not None:
         ax.set_title(title)
     ax.figure.sca(ax)
     return ax
 
 
-def _add_colorbar(ax, limit, threshold):
-    label = f"value (up to ±{threshold:g} hidden)" if threshold else "value"
+def _add_colorbar(ax, limit, threshold, label):
+    if threshold:
+        label = f"{label} (up to ±{threshold:g} hidden)"
     colors = ScalarMappable(Normalize(-limit, limit), MAP_COLORS)
     bar = ax.figure.colorbar(colors, ax=ax, label=label, shrink=0.8, pad=0.02)
     if threshold:

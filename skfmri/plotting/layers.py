@@ -1,5 +1,9 @@
 """Outputs of the filters of a layer for one sample."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -7,9 +11,20 @@ from skfmri._validation import check_number
 from skfmri.docstrings import fill_docstring
 from skfmri.plotting._parameter_docs import PLOTS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from skfmri._types import Values
+
 
 @fill_docstring(PLOTS)
-def plot_activations(activations, *, slice_index=None, n_columns=8, title=None):
+def plot_activations(
+    activations: Values,
+    *,
+    slice_index: int | None = None,
+    n_columns: int = 8,
+    title: str | None = None,
+) -> Figure:
     """Draw the output of each filter of a layer for one sample, as a grid of pictures.
 
     Parameters

@@ -1,5 +1,9 @@
 """Scores of decoders, from the tables of an evaluation or of a search."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
@@ -20,6 +24,14 @@ from skfmri.plotting._tables import (
     search_table,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from skfmri._types import Normalize
+
 CURVE_COLORS = {"training": "#0072B2", "validation": "#D55E00"}
 SHARES = {
     "true": "share of true class",
@@ -32,7 +44,12 @@ MOST_OVERLAID = 3
 
 
 @fill_docstring(PLOTS)
-def plot_learning_curves(history, *, metric="accuracy", ax=None):
+def plot_learning_curves(
+    history: Mapping[str, Sequence[float]] | pd.DataFrame,
+    *,
+    metric: str = "accuracy",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a metric over the epochs of training, of one fit or as the mean over folds.
 
     Parameters
@@ -93,7 +110,13 @@ def plot_learning_curves(history, *, metric="accuracy", ax=None):
 
 
 @fill_docstring(PLOTS)
-def plot_confusion(predictions, *, model="decoder", normalize="true", ax=None):
+def plot_confusion(
+    predictions: pd.DataFrame,
+    *,
+    model: str = "decoder",
+    normalize: Normalize | None = "true",
+    ax: Axes | None = None,
+) -> Axes:
     """Draw how often each class was predicted for each true class, over all folds.
 
     Parameters
@@ -152,7 +175,13 @@ def plot_confusion(predictions, *, model="decoder", normalize="true", ax=None):
 
 
 @fill_docstring(PLOTS)
-def plot_probabilities(predictions, *, model="decoder", of=None, ax=None):
+def plot_probabilities(
+    predictions: pd.DataFrame,
+    *,
+    model: str = "decoder",
+    of: str | int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw histograms of the predicted probability, one per true class.
 
     Parameters
@@ -208,7 +237,9 @@ def plot_probabilities(predictions, *, model="decoder", of=None, ax=None):
 
 
 @fill_docstring(PLOTS)
-def plot_search(search, x, y, *, metric="score", ax=None):
+def plot_search(
+    search: Any, x: str, y: str, *, metric: str = "score", ax: Axes | None = None
+) -> Axes:
     """Draw the mean test score of a search as a heat map over two of its parameters.
 
     Parameters

@@ -1,5 +1,9 @@
 """Distributions of voxels or samples before a network sees them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -13,6 +17,12 @@ from skfmri.plotting._fonts import fit_fonts
 from skfmri.plotting._parameter_docs import PLOTS
 from skfmri.preprocessing import VoxelZScorer
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from skfmri._types import RandomState, Values, Volumes
+
 N_BINS = 50
 LOG_FROM = 5
 METHODS = ("pca", "tsne")
@@ -21,7 +31,9 @@ N_COMPONENTS_BEFORE_TSNE = 50
 SHARE_MARKED = 0.9
 
 
-def plot_voxel_statistics(X, *, std_threshold=0.05, mean_threshold=0.05):
+def plot_voxel_statistics(
+    X: Volumes, *, std_threshold: float | None = 0.05, mean_threshold: float | None = 0.05
+) -> Figure:
     """Draw histograms of the voxels' means and standard deviations with the two thresholds.
 
     :class:`~skfmri.VoxelZScorer` sets voxels to 0 by two thresholds in the units of the data.
@@ -75,7 +87,9 @@ def plot_voxel_statistics(X, *, std_threshold=0.05, mean_threshold=0.05):
 
 
 @fill_docstring(PLOTS)
-def plot_explained_variance(X, *, n_components=None, ax=None):
+def plot_explained_variance(
+    X: Volumes, *, n_components: int | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw how much of the variance of samples the first principal components explain.
 
     Parameters
@@ -129,7 +143,14 @@ def plot_explained_variance(X, *, n_components=None, ax=None):
 
 
 @fill_docstring(PLOTS)
-def plot_embedding(X, y, *, method="pca", random_state=None, ax=None):
+def plot_embedding(
+    X: Volumes,
+    y: Values,
+    *,
+    method: Literal["pca", "tsne"] = "pca",
+    random_state: RandomState = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw samples as points in two dimensions, one colour per class.
 
     Parameters

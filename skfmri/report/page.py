@@ -1,14 +1,20 @@
 """The page of a run."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from skfmri._files import write_text
 from skfmri._validation import printable, shortened
+from skfmri.evaluation.result import DECODER
 from skfmri.report import pictures, tables
 from skfmri.report.directory import MEAN, REPORT
 from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
+from skfmri.report.methods_decoder import region_words
 from skfmri.report.references import cited
 from skfmri.report.results import DAMAGED, IMAGES, ReportError, read_image, read_results
 from skfmri.report.words import (
@@ -18,15 +24,21 @@ from skfmri.report.words import (
     joined,
     number,
     ranged,
+    typeset,
     upper,
     words_of,
 )
 from skfmri.spatial import angle_in_radians
 
+if TYPE_CHECKING:
+    from skfmri._types import FilePath, ImageOrPath
+
 MOST_NAMED = 3
 
 
-def write_report(directory, *, path=None, anatomy=None):
+def write_report(
+    directory: FilePath, *, path: FilePath | None = None, anatomy: ImageOrPath | None = None
+) -> Path:
     """Write a report of a result directory as one HTML file that needs nothing else.
 
     The page holds its pictures and asks for no network, so it can be mailed, archived and opened
@@ -109,14 +121,17 @@ def render(results, anatomy=None):
     slab, maps = _brains(results, anatomy)
     return environment.get_template("template.html").render(
         title=_title(results),
-        sentences=results.record["sentences"],
+        sentences=[typeset(sentence) for sentence in results.record["sentences"]],
         leaks=results.record.get("leaks_ignored") or [],
         facts=_facts(results),
         groups=tables.group_table(results),
         slab=slab,
+        subjects=_subjects(results),
         scores=[tables.score_table(results), tables.comparison_table(results)],
+        explained=_explained(results),
         permutations=_permutations(results),
-        folds=tables.fold_table(results),
+        folds=_folds(results),
+        images=_images(results),
         curves=_curves(results),
         confusion=_confusion(results),
         probabilities=_probabilities(results),
@@ -143,7 +158,9 @@ def _facts(results):
     facts = {
         "Volumes": exact(int(counts.to_numpy().sum())),
         "Classes": joined(f"{name} ({n})" for name, n in counts.sum().items()),
+        "Subjects": f"{results.n_subjects}, each with a decoder" if results.n_subjects else None,
         "Groups": f"{len(counts)}, of {ranged(counts.sum(axis=1))} volumes",
+        "Centred": _centred(results),
         "Grid": f"{by(data['grid_shape'])} voxels" if data.get("grid_shape") else None,
         "Voxel size": f"{by(sizes)} mm" if sizes else None,
     }
@@ -152,12 +169,41 @@ def _facts(results):
     else:
         facts["Runs"] = exact(data["n_runs"]) if data.get("n_runs") else None
         images = source["images"]
-        facts["Images"] = ", ".join(images[:MOST_NAMED])
-        if len(images) > MOST_NAMED:
-            facts["Images"] += f" and {len(images) - MOST_NAMED} more"
+        facts["Images"] = ", ".join(images) if len(images) <= MOST_NAMED else exact(len(images))
         facts["Labels"] = source.get("labels")
         facts["Dataset"] = source.get("root")
+    rotator = results.step(0)[1]
+    facts["Region"] = region_words(rotator) if rotator.get("mask") else None
+    # Neither is known of results of version 0.1.
+    facts["Date"] = results.record.get("date")
+    facts["Command"] = results.record.get("command_line")
     return {name: value for name, value in facts.items() if value}
+
+
+def _images(results):
+    """Return the names of the images if they are too many for the facts."""
+    images = results.source.get("images") or []
+    return images if len(images) > MOST_NAMED else []
+
+
+def _folds(results):
+    n_folds = counted(len(results.of_model("folds", DECODER)), "fold")
+    caption = (
+        f"{upper(words_of(results.metrics[0]))} on the held-out groups of {n_folds}: a line joins "
+        "the scores of one fold, and bars are means."
+    )
+    picture = pictures.fold_picture(results)
+    return {"picture": picture, "caption": caption, "table": tables.fold_table(results)}
+
+
+def _centred(results):
+    """Return within what volumes were centred, or None."""
+    centring = results.section("centring")
+    if centring is None:
+        return None
+    within = f" of the same {centring['column']}" if centring["column"] else ""
+    n_groups, n_maps = counted(centring["n_groups"], "group"), ranged(centring["maps_per_group"])
+    return f"within {n_groups} of {n_maps} volumes{within}"
 
 
 def _missing(results, names, anatomy=True):
@@ -197,11 +243,51 @@ def _slab(results, anatomy, shown_on):
     caption = f"The slab in native space, on {shown_on}."
     if about.get("shape"):
         caption += f" It has {by(about['shape'])} voxels"
+        if about.get("n_in_region"):
+            caption += f", {about['n_in_region']} of them in the region,"
         if about.get("first_slice") is not None:
             grid = "rotated grid" if angle_in_radians(results.step(0)[1]["angle"]) else "grid"
             caption += f" and begins at slice {about['first_slice']} of the {grid}"
         caption += "."
     return {"picture": pictures.slab_picture(results, anatomy), "caption": caption}
+
+
+def _subjects(results):
+    """Return what is shown of subjects with a decoder each, or None."""
+    if not results.n_subjects:
+        return None
+    caption = (
+        f"{upper(words_of(results.metrics[0]))} of each subject with its interval over groups, "
+        "chance for the class balance of the subject, and the mean over subjects."
+    )
+    return {
+        "picture": pictures.subject_picture(results),
+        "caption": caption,
+        "table": tables.subject_table(results),
+    }
+
+
+def _explained(results):
+    """Return how the means, intervals and tests of the scores came about."""
+    has_comparison = not results.comparisons.empty
+    if results.n_subjects:
+        text = (
+            "Means are over subjects, each the mean over its folds. The intervals of the means "
+            "come from drawing whole subjects."
+        )
+        if has_comparison:
+            text += " The t-test of the differences is the paired one over subjects."
+    else:
+        text = (
+            "Means are over folds. The intervals of the means come from drawing whole groups, "
+            "because volumes of one group are alike; they do not cover the variation from other "
+            "training volumes."
+        )
+        if has_comparison:
+            text += (
+                " The t-test of the differences allows for the training volumes that folds share."
+            )
+    return f"{text} Chance is the score of a decoder that knows nothing but the class balance."
 
 
 def _permutations(results):
@@ -240,7 +326,7 @@ def _curves(results):
 def _confusion(results):
     return {
         "picture": pictures.confusion_picture(results),
-        "table": tables.confusion_table(results),
+        "tables": [tables.confusion_table(results), tables.class_table(results)],
     }
 
 
@@ -273,7 +359,14 @@ def _maps(results, anatomy, shown_on):
             (
                 pictures.sign_picture(results, anatomy),
                 f"Mean sign of the map over {n_folds}: 1 where all agree on positive, "
-                f"{number(-1, 0)} where all agree on negative, near 0 where they disagree.",
+                f"{number(-1, 0)} where all agree on negative. Voxels where more than a quarter of "
+                "the folds disagree are not drawn.",
             )
         )
-    return {"maps": maps}
+    browser = pictures.saliency_browser(results, anatomy)
+    return {
+        "maps": maps,
+        # A page in itself, so it is not text of this one.
+        "browser": browser and Markup.escape(browser),
+        "megabytes": browser and f"{max(len(browser) / 1e6, 0.1):.1f}",
+    }

@@ -9,21 +9,28 @@ import numpy as np
 from nibabel.affines import apply_affine
 
 from skfmri._validation import printable
-from skfmri.evaluation.result import DECODER
+from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.plotting import (
     plot_confusion,
+    plot_folds,
     plot_learning_curves,
     plot_map,
     plot_probabilities,
     plot_slab,
+    plot_subjects,
 )
-from skfmri.report.words import counted, joined, number, percent
+from skfmri.plotting._viewer import interactive_map
+from skfmri.report.words import counted, joined, number, percent, upper, words_of
 
 LONGEST_NAME = 18
 CHART = (5.6, 3.5)
 BRAIN = (7, 2.7)
-# Share of the largest value of a map below which nothing is drawn.
+# Room for the scale of a map, which every map then has at the same place.
+MAP_FRAME = (0, 0, 0.93, 1)
+# Share of the largest value of a map below which nothing is drawn; mean signs below the other are
+# those of folds that disagree.
 SMALLEST = 0.05
+SMALLEST_SIGN = 0.5
 ROUNDING = 1e-3
 STYLE = {
     "font.size": 10,
@@ -57,8 +64,8 @@ def slab_picture(results, anatomy):
     slab = results.images["slab"]
     inside = np.isfinite(slab.get_fdata()) & (slab.get_fdata() > 0)
     alt = (
-        f"Sections through the volume with the slab marked: {counted(int(inside.sum()), 'voxel')}, "
-        f"{percent(inside.mean())} of the grid"
+        f"Sections through the volume with the {_marked(results)} marked: "
+        f"{counted(int(inside.sum()), 'voxel')}, {percent(inside.mean())} of the grid"
     )
     if inside.any():
         places = apply_affine(slab.affine, np.argwhere(inside))
@@ -68,12 +75,15 @@ def slab_picture(results, anatomy):
     return _drawn(lambda ax: plot_slab(slab, anatomy, ax=ax), f"{alt}.", BRAIN, "png")
 
 
+def _marked(results):
+    has_region = (results.record.get("slab") or {}).get("n_in_region")
+    return "region in the slab" if has_region else "slab"
+
+
 def saliency_picture(results, anatomy):
     """Return the saliency map on an anatomy."""
     image, values, place = _map(results, "saliency")
-    largest = float(np.abs(values).max(initial=0))
-    # One digit, since the scale shows it.
-    threshold = float(f"{SMALLEST * largest:.0e}")
+    largest, threshold = _sizes(values)
     alt = "Saliency map, mean over folds"
     if largest:
         alt += (
@@ -81,12 +91,15 @@ def saliency_picture(results, anatomy):
             f"{counted(values.size, 'voxel')} of the slab, {percent((values > 0).mean())} of them "
             f"positive, the largest in size at {_point(place)}"
         )
-    return _drawn(
-        lambda ax: plot_map(image, anatomy, threshold=threshold, cut_coords=place, ax=ax),
-        f"{alt}.",
-        BRAIN,
-        "png",
-    )
+    return _drawn_map(image, anatomy, f"{alt}.", threshold, place, "saliency")
+
+
+def saliency_browser(results, anatomy):
+    """Return the saliency map as a page to look around in, or None if there is nothing to see."""
+    image, values, _ = _map(results, "saliency")
+    if 1 in image.shape or 1 in anatomy.shape:
+        return None
+    return interactive_map(image, anatomy, _sizes(values)[1])
 
 
 def sign_picture(results, anatomy):
@@ -100,9 +113,14 @@ def sign_picture(results, anatomy):
             f"{percent((values > 1 - ROUNDING).mean())} are positive in all folds, "
             f"{percent((values < ROUNDING - 1).mean())} negative in all folds"
         )
-    return _drawn(
-        lambda ax: plot_map(image, anatomy, cut_coords=place, ax=ax), f"{alt}.", BRAIN, "png"
-    )
+    return _drawn_map(image, anatomy, f"{alt}.", SMALLEST_SIGN, place, "mean sign")
+
+
+def _sizes(values):
+    """Return the largest absolute value of a map, and that from which on values are drawn."""
+    largest = float(np.abs(values).max(initial=0))
+    # One digit, since the scale shows it.
+    return largest, float(f"{SMALLEST * largest:.0e}")
 
 
 def _map(results, name):
@@ -123,6 +141,27 @@ def _map(results, name):
 def _point(place):
     parts = [f"{axis} = {number(mm, 0)}" for axis, mm in zip("xyz", place, strict=True)]
     return f"{joined(parts)} mm"
+
+
+def fold_picture(results):
+    """Return the scores of each fold, decoder and baselines."""
+    metric = results.metrics[0]
+    rows = results.folds[results.folds["model"] != DUMMY]
+    if not rows[metric].notna().any():
+        return None
+    chance = results.summary.loc[results.summary["metric"] == metric, "chance"].iloc[0]
+    spans = [
+        f"{model} from {number(scores.min())} to {number(scores.max())}"
+        for model, scores in rows.dropna(subset=[metric]).groupby("model", sort=False)[metric]
+    ]
+    alt = f"{words_of(metric)} of each fold: {joined(spans)}."
+    chance = chance if np.isfinite(chance) else None
+    width = max(CHART[0], 1.6 + 1.2 * rows["model"].nunique())
+    return _drawn(
+        lambda ax: plot_folds(rows, metric=metric, chance=chance, ax=ax),
+        upper(alt),
+        (width, CHART[1]),
+    )
 
 
 def curve_pictures(results):
@@ -152,6 +191,22 @@ def curve_pictures(results):
 
         pictures.append(_drawn(draw, alt, CHART))
     return pictures
+
+
+def subject_picture(results):
+    """Return the scores of the decoders of all subjects."""
+    metric, table = results.metrics[0], results.subjects
+    rows = table[(table["model"] == DECODER) & (table["metric"] == metric)]
+    scores = rows["score"]
+    alt = (
+        f"{upper(words_of(metric))} of {counted(len(rows), 'subject')}, from "
+        f"{number(scores.min())} to {number(scores.max())}, mean {number(scores.mean())}."
+    )
+    return _drawn(
+        lambda ax: plot_subjects(table, metric=metric, ax=ax),
+        alt,
+        (CHART[0], 1.4 + 0.28 * len(rows)),
+    )
 
 
 def confusion_picture(results):
@@ -224,19 +279,34 @@ def significant(value):
     return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _drawn(draw, alt, size, kind="svg"):
-    """Return what a function draws into axes."""
+def _drawn_map(image, anatomy, alt, threshold, place, label):
+    """Return a map on an anatomy; all maps of one anatomy are of one size."""
+    return _drawn(
+        lambda ax: plot_map(
+            image, anatomy, threshold=threshold, cut_coords=place, label=label, ax=ax
+        ),
+        alt,
+        BRAIN,
+        "png",
+        frame=MAP_FRAME,
+    )
+
+
+def _drawn(draw, alt, size, kind="svg", *, frame=None):
+    """Return what a function draws into axes, cropped unless the place of the axes is given."""
     # Here, since skfmri.plotting above says how to install it where it is missing.
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(size)
-        draw(figure.add_subplot())
+        draw(figure.add_subplot() if frame is None else figure.add_axes(frame))
         file = io.BytesIO()
         # A date would make two reports of the same results differ.
         options = {"metadata": {"Date": None}} if kind == "svg" else {"dpi": 190}
-        figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.03, **options)
+        if frame is None:
+            options |= {"bbox_inches": "tight", "pad_inches": 0.03}
+        figure.savefig(file, format=kind, **options)
     text = base64.b64encode(file.getvalue()).decode()
     mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
     return Picture(f"data:{mime};base64,{text}", alt)

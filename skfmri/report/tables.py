@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
-from skfmri.evaluation.result import DECODER
+from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.report.methods import CONFIDENCE
 from skfmri.report.words import NOTHING, exact, number, p_value, upper, words_of
 
@@ -73,8 +74,38 @@ def score_table(results):
         ]
         for row in results.summary.to_dict("records")
     ]
-    columns = ["Model", "Metric", "Mean", f"{CONFIDENCE} interval", "SD of folds", "Chance"]
+    unit = "subjects" if results.n_subjects else "folds"
+    columns = ["Model", "Metric", "Mean", f"{CONFIDENCE} interval", f"SD of {unit}", "Chance"]
     return Table("Scores on held-out groups", columns, rows, n_text=2)
+
+
+def subject_table(results):
+    """Return the scores of each subject."""
+    metric = results.metrics[0]
+    table = results.subjects.set_index(["model", "metric", "subject"])
+    others = [name for name in results.models if name not in (DECODER, DUMMY)]
+    shown = [(DECODER, name) for name in results.metrics] + [(name, metric) for name in others]
+    rows = []
+    for subject in dict.fromkeys(results.subjects["subject"]):
+        own = table.loc[(DECODER, metric, subject)]
+        scores = [table["score"].get((*column, subject)) for column in shown]
+        p_text = p_value(own["p_value"]).removeprefix("p ").removeprefix("= ")
+        rows.append(
+            [
+                subject,
+                *map(number, scores),
+                interval(own["low"], own["high"]),
+                number(own["chance"]),
+                p_text if np.isfinite(own["p_value"]) else NOTHING,
+            ]
+        )
+    titles = [upper(f"{model} {words_of(name)}") for model, name in shown]
+    columns = ["Subject", *titles, f"{CONFIDENCE} interval", "Chance", "p"]
+    caption = (
+        f"Scores of each subject; interval, chance and p are those of the {words_of(metric)} of "
+        "the decoder"
+    )
+    return Table(caption, columns, rows)
 
 
 def comparison_table(results):
@@ -97,7 +128,8 @@ def comparison_table(results):
         for row in results.comparisons.to_dict("records")
     ]
     columns = ["Decoder minus", "Metric", "Difference", f"{CONFIDENCE} interval, t-test", "t", "df"]
-    columns += ["p", f"{CONFIDENCE} interval, groups"]
+    unit = "subjects" if results.n_subjects else "groups"
+    columns += ["p", f"{CONFIDENCE} interval, {unit}"]
     return Table("Differences to other models on the same folds", columns, rows, n_text=2)
 
 
@@ -107,6 +139,8 @@ def fold_table(results):
     first = {"Fold": (own["fold"] + 1).map(exact)}
     if own["repeat"].max() > 0:
         first["Repeat"] = (own["repeat"] + 1).map(exact)
+    if results.n_subjects:
+        first["Subject"] = own["subject"]
     first["Held-out groups"] = own["groups_held_out"]
     scores = {
         f"{model} {words_of(metric)}": results.of_model("folds", model)
@@ -138,14 +172,47 @@ def confusion_table(results):
     classes = results.classes
     counts = pd.crosstab(rows["label"], rows["predicted"])
     counts = counts.reindex(index=classes, columns=classes, fill_value=0)
-    shares = np.diag(counts) / counts.sum(axis=1)
-    cells = [[name, *map(str, row)] for name, row in _rows(counts)]
     return Table(
         "Predictions of the decoder, true classes in rows",
-        ["True class", *classes, "Recall"],
-        [[*row, number(share)] for row, share in zip(cells, shares, strict=True)],
+        ["True class", *classes],
+        [[name, *map(str, row)] for name, row in _rows(counts)],
         kind=_kind(classes),
     )
+
+
+def class_table(results):
+    """Return how well each class was recognised, over all predictions of the decoder."""
+    rows = results.of_model("predictions", DECODER)
+    recall, precision = (
+        (rows["label"] == rows["predicted"]).groupby(rows[column]).mean()
+        for column in ("label", "predicted")
+    )
+    n_volumes = rows["label"].value_counts()
+    cells = [
+        [
+            name,
+            str(n_volumes.get(name, 0)),
+            number(recall.get(name)),
+            number(precision.get(name)),
+            number(_area_under_curve(rows, name)),
+        ]
+        for name in results.classes
+    ]
+    columns = ["Class", "Predictions", "Recall", "Precision", "ROC AUC"]
+    return Table("The decoder, class by class", columns, cells)
+
+
+def _area_under_curve(rows, name):
+    """Return the mean over folds of the area under the ROC curve of one class, or None."""
+    column = f"p_{name}"
+    if column not in rows or rows[column].isna().any():
+        return None
+    areas = [
+        roc_auc_score(fold["label"] == name, fold[column])
+        for _, fold in rows.groupby(["repeat", "fold"])
+        if (fold["label"] == name).nunique() == 2
+    ]
+    return float(np.mean(areas)) if areas else None
 
 
 def settings_table(results):

@@ -1,11 +1,15 @@
 """Numbers, names or counts as a sentence has them."""
 
 import math
+import re
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"
+# A number ends before the full stop of its sentence.
+P_VALUE = re.compile(r"\bp = (\d[\d.]*(?:e-\d+)?\b)")
+NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")
 
 
 def number(value, digits=3, *, signed=False):
@@ -31,6 +35,12 @@ def p_value(value):
     if value is None or not math.isfinite(value):
         return "p is not defined"
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
+
+
+def typeset(sentence):
+    """Return a sentence of an evaluation with numbers as the rest of a report has them."""
+    sentence = P_VALUE.sub(lambda found: p_value(float(found[1])), sentence)
+    return NEGATIVE.sub(MINUS, sentence)
 
 
 def percent(share):

@@ -47,6 +47,18 @@ def predictions():
 
 
 @pytest.fixture
+def folds():
+    """Two models in three folds, of which the last has one score only."""
+    return pd.DataFrame(
+        {
+            "model": ["linear"] * 3 + ["decoder"] * 3,
+            "fold": [0, 1, 2] * 2,
+            "accuracy": [0.5, 0.7, 0.9, 0.6, 0.8, np.nan],
+        }
+    )
+
+
+@pytest.fixture
 def curves():
     """Three folds that stop after 4, 3 and 4 epochs."""
     rng = np.random.default_rng(2)
@@ -63,3 +75,16 @@ def search():
     X, y = rng.normal(size=(200, 3)), rng.integers(2, size=200)
     grid = {"max_depth": [10, 2, 4], "splitter": ["best", "random"], "min_samples_leaf": [1, 9]}
     return GridSearchCV(DecisionTreeClassifier(random_state=0), grid, cv=2).fit(X, y)
+
+
+@pytest.fixture
+def subjects():
+    """Return scores of three subjects, two models and two metrics."""
+    rows = [
+        (subject, model, metric, score, score - 0.1, score + 0.1, chance)
+        for subject, score, chance in (("01", 0.75, 0.5), ("02", 0.5, 0.6), ("$3", 0.85, 0.5))
+        for model in ("decoder", "dummy")
+        for metric in ("accuracy", "roc_auc")
+    ]
+    columns = ["subject", "model", "metric", "score", "low", "high", "chance"]
+    return pd.DataFrame(rows, columns=columns)

@@ -24,7 +24,7 @@ def cut_axes(ax):
     found = {}
     for plane in ax.figure.axes:
         texts = [text.get_text() for text in plane.texts]
-        names = [text[0] for text in texts if text[1:2] == "="]
+        names = [text[0] for text in texts if text[1:3] == " ="]
         if names:
             found[names[0]] = plane
     return found

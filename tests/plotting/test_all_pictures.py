@@ -15,11 +15,13 @@ from skfmri.plotting import (
     plot_confusion,
     plot_embedding,
     plot_explained_variance,
+    plot_folds,
     plot_learning_curves,
     plot_map,
     plot_probabilities,
     plot_search,
     plot_slab,
+    plot_subjects,
     plot_voxel_statistics,
 )
 
@@ -27,7 +29,7 @@ from .images import SHAPE, image_of
 
 
 @pytest.fixture
-def pictures(samples, predictions, curves, search):
+def pictures(samples, predictions, curves, search, folds, subjects):
     """All functions on small data."""
     rotator = NiftiSlabRotator(angle=0, slab=(3, 6), crop=False).fit(samples)
     with_axes = {
@@ -36,6 +38,8 @@ def pictures(samples, predictions, curves, search):
         "explained variance": lambda ax: plot_explained_variance(samples, ax=ax),
         "embedding": lambda ax: plot_embedding(samples, samples.y, ax=ax),
         "learning curves": lambda ax: plot_learning_curves(curves, ax=ax),
+        "folds": lambda ax: plot_folds(folds, ax=ax),
+        "subjects": lambda ax: plot_subjects(subjects, ax=ax),
         "confusion": lambda ax: plot_confusion(predictions, ax=ax),
         "probabilities": lambda ax: plot_probabilities(predictions, ax=ax),
         "search": lambda ax: plot_search(search, "max_depth", "splitter", ax=ax),

@@ -14,6 +14,8 @@ from skfmri.plotting import plot_map, plot_slab
 
 from .images import LAS, PLANES, RAS, SHAPE, TURN, cut_axes, drawn_points, image_of, moved, outline
 
+MINUS = "\N{MINUS SIGN}"
+
 
 class TestSlab:
     def test_the_outline_runs_along_the_faces_of_the_voxels(self, samples):
@@ -77,6 +79,18 @@ class TestSlab:
             assert not outline(planes[direction]).contains_point(corner - 0.1)
             assert outline(planes[direction]).contains_point(corner - [1.3, 0.9])
 
+    def test_the_outline_of_a_region_is_that_of_its_voxels(self, samples):
+        values = np.zeros(SHAPE)
+        values[2:5, 2:4, 4:10] = values[2:5, 6:9, 4:10] = 1
+        mask = image_of(values, samples.affine)
+        rotator = NiftiSlabRotator(angle=0, slab=None, crop=False, mask=mask).fit(samples)
+        cut_coords = apply_affine(samples.affine, [3, 5, 6])
+        plane = cut_axes(plot_slab(rotator, samples, cut_coords=cut_coords))["x"]
+        voxels = np.array([[3, j, k] for j in range(SHAPE[1]) for k in range(SHAPE[2])])
+        points = apply_affine(samples.affine, voxels)[:, PLANES["x"]]
+        inside = outline(plane).contains_points(points).reshape(SHAPE[1:])
+        np.testing.assert_array_equal(inside, values[3] > 0)
+
     def test_there_is_no_scale_for_the_anatomy(self, anatomy):
         figure = plot_slab(image_of(np.ones(SHAPE)), anatomy).figure
         assert len(figure.axes) == 4
@@ -88,7 +102,7 @@ class TestSlab:
             plane.texts[-1].get_text()
             for plane in cut_axes(plot_slab(image_of(block), anatomy)).values()
         ]
-        assert texts == ["x=14", "y=-6", "z=-4"]
+        assert texts == ["x = 14 mm", f"y = {MINUS}6 mm", f"z = {MINUS}4 mm"]
 
     def test_samples_are_drawn_by_their_mean(self, samples):
         rotator = NiftiSlabRotator(angle=0, slab=(3, 6), crop=False).fit(samples)
@@ -215,7 +229,7 @@ class TestMap:
         texts = [
             plane.texts[-1].get_text() for plane in cut_axes(plot_map(image_of(values))).values()
         ]
-        assert texts == ["x=14", "y=-6", "z=-4"]
+        assert texts == ["x = 14 mm", f"y = {MINUS}6 mm", f"z = {MINUS}4 mm"]
 
     @pytest.mark.parametrize(
         ("threshold", "shown"),
@@ -231,6 +245,12 @@ class TestMap:
         assert visible == {float(np.float32(value)) for value in shown}
         label = f"value (up to ±{threshold} hidden)" if threshold else "value"
         assert ax.figure.axes[-1].get_ylabel() == label
+
+    def test_the_scale_can_be_named(self):
+        values = np.zeros(SHAPE)
+        values[4, 4, 4] = 1
+        ax = plot_map(image_of(values), threshold=0.5, label="weight")
+        assert ax.figure.axes[-1].get_ylabel() == "weight (up to ±0.5 hidden)"
 
     @pytest.mark.parametrize("value", [0, np.nan])
     @pytest.mark.parametrize("threshold", [None, 0, 1])

@@ -65,6 +65,8 @@ def write_results(
     content = {
         "command": "demo",
         "settings": {name: value for name, value in vars(arguments).items() if name != "command"},
+        "command_line": "skfmri demo --seed 7",
+        "date": "2026-11-28 14:05+01:00",
         "source": {"kind": "simulated", "seed": 7},
         "cleaning": None,
         **method_record(argv, len(counts)),

@@ -41,11 +41,13 @@ class TestInABrowser:
         report = request.getfixturevalue(name) / "report.html"
         found = browser.open(report, width, media)
         with photographed(browser, f"{name}-{media or 'screen'}-{width}", tmp_path):
-            assert found["images"] == 7
+            assert found["images"] == 8
             assert found["broken"] == []
             assert found["wide"] == []
             assert found["width"] <= width
-            assert browser.named(*COMPLAINTS) == []
+            # The canvas of nilearn's viewer could be faster, says Chromium.
+            complaints = [e for e in browser.named(*COMPLAINTS) if "readback" not in str(e)]
+            assert complaints == []
             asked = [
                 event["request"]["url"] for event in browser.named("Network.requestWillBeSent")
             ]

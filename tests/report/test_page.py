@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from skfmri.report import pictures, write_report
 from skfmri.report.results import read_results
+from skfmri.report.words import MINUS, typeset
 
 from .pages import AWKWARD, Page, methods_of, page_of, plain, write_results
 
@@ -32,7 +34,7 @@ class TestThePage:
     @pytest.mark.parametrize("name", ["page", "awkward_page"])
     def test_holds_every_image_and_says_what_it_shows(self, name, request):
         images = request.getfixturevalue(name).all("img")
-        assert len(images) == 7
+        assert len(images) == 8
         for image in images:
             assert re.match(r"data:image/(png|svg\+xml);base64,", image["src"])
             assert re.search(r"\d", image["alt"])
@@ -63,9 +65,10 @@ class TestThePage:
     def test_begins_with_the_answer(self, page, ordinary):
         sentences = json.loads((ordinary / "settings.json").read_text())["sentences"]
         (header,) = page.all("header")
+        assert "p = " in " ".join(sentences)
         for sentence in sentences:
-            assert sentence in header["text"]
-        assert page.all("p", **{"class": "answer"})[0]["text"] == sentences[0]
+            assert typeset(sentence) in header["text"]
+        assert page.all("p", **{"class": "answer"})[0]["text"] == typeset(sentences[0])
         assert not page.all("div", **{"class": "warning"})
 
     def test_shows_scores_of_folds_with_their_mean_and_standard_deviation(self, page, ordinary):
@@ -87,6 +90,62 @@ class TestThePage:
         shown = f"dummy accuracy +{row['difference']:.3f} +{row['low']:.3f} to +{row['high']:.3f}"
         assert shown in page.section("scores")
 
+    def test_draws_the_folds_of_decoder_and_baselines_with_chance(self, page, ordinary):
+        folds = pd.read_csv(ordinary / "folds.csv").groupby("model")["accuracy"]
+        spans = [
+            f"{model} from {folds.min()[model]:.3f} to {folds.max()[model]:.3f}"
+            for model in ("decoder", "linear")
+        ]
+        assert page.all("img", alt=f"Accuracy of each fold: {spans[0]} and {spans[1]}.")
+
+    def test_shows_recall_precision_and_roc_auc_of_each_class(self, page, ordinary):
+        rows = pd.read_csv(ordinary / "predictions.csv")
+        rows = rows[rows["model"] == "decoder"]
+        recall = recall_score(rows["label"], rows["predicted"], labels=["open"], average=None)
+        precision = precision_score(rows["label"], rows["predicted"], labels=["open"], average=None)
+        areas = [
+            roc_auc_score(fold["label"] == "open", fold["p_open"])
+            for _, fold in rows.groupby("fold")
+        ]
+        shown = f"open 8 {recall[0]:.3f} {precision[0]:.3f} {np.mean(areas):.3f}"
+        assert shown in page.section("confusion")
+
+    def test_says_when_and_by_which_command_it_was_made(self, page):
+        assert "Date 2026-11-28 14:05+01:00 Command skfmri demo --seed 7" in page.section("data")
+
+    def test_many_images_fold_out(self, tmp_path):
+        names = [f"sub-{number:02}.nii.gz" for number in range(12)]
+        source = {
+            "kind": "table",
+            "images": names,
+            "labels": "labels.csv",
+            "not_finite": [],
+            "columns": {"label": "label", "group": "subject", "run": None, "block": None},
+            "classes": None,
+            "drop": None,
+        }
+        page = page_of(write_results(tmp_path, record={"source": source}))
+        assert "Images 12" in page.section("data")
+        (folded,) = (part for part in page.all("details") if "Names of the images" in part["text"])
+        assert plain(folded["text"]).endswith(" ".join(names))
+
+    def test_the_map_can_be_looked_around_in_without_a_network(self, page):
+        (frame,) = page.all("iframe")
+        assert "<canvas" in frame["srcdoc"]
+        assert "brainsprite" in frame["srcdoc"].lower()
+        assert not re.search(r"(src|href)=.https?:", frame["srcdoc"])
+        (part,) = page.all("details", **{"class": "browser"})
+        assert f"{max(len(frame['srcdoc']) / 1e6, 0.1):.1f} MB" in part["text"]
+
+    def test_all_maps_are_of_one_size(self, ordinary):
+        results = read_results(ordinary)
+        anatomy = results.images["mean"]
+        sizes = {
+            base64.b64decode(draw(results, anatomy).source.partition(",")[2])[16:24]
+            for draw in (pictures.saliency_picture, pictures.sign_picture)
+        }
+        assert len(sizes) == 1
+
     def test_says_that_a_map_is_not_where_information_is(self, page):
         text = page.section("maps")
         assert "Integrated gradients (Sundararajan et al. 2017; 16 steps" in text
@@ -102,7 +161,7 @@ class TestThePage:
 
     def test_can_be_read_by_a_program_that_reads_tables_aloud(self, page):
         tables = page.all("table")
-        assert len(page.all("caption")) == len(tables) == 8
+        assert len(page.all("caption")) == len(tables) == 9
         assert all(element.get("scope") in ("col", "row") for element in page.all("th"))
         for box in page.all("div", **{"class": "scroll"}):
             assert box["tabindex"] == "0"
@@ -170,7 +229,7 @@ class TestNamesOfControlCharacters:
         assert not forbidden.search(text)
         images = Page(text).all("img")
         drawings = [i["src"].split(",")[1] for i in images if "svg" in i["src"][:20]]
-        assert len(drawings) == 4
+        assert len(drawings) == 5
         for drawing in drawings:
             ElementTree.fromstring(base64.b64decode(drawing))
 
@@ -185,7 +244,7 @@ class TestWhatMayBeAbsent:
         page = page_of(write_results(tmp_path, decoder=DummyClassifier(strategy="uniform")))
         (warning,) = page.all("div", **{"class": "warning"})
         assert "The decoder is worse than linear by" in warning["text"]
-        assert "Prefer linear here." in warning["text"]
+        assert "Recommended here: logistic regression" in page.all("header")[0]["text"]
 
     def test_images_of_an_older_version(self, tmp_path):
         write_results(tmp_path, volumes=[])
@@ -200,13 +259,13 @@ class TestWhatMayBeAbsent:
         assert "saliency.nii.gz and mean.nii.gz are not" in page.section("maps")
         assert "Group closed open All 0 2 2 4" in page.section("data")
         assert "Voxel size 4 x 4 x 4 mm" in page.section("data")
-        assert len(page.all("img")) == 4
+        assert len(page.all("img")) == 5
         assert "Maps" not in methods_of(tmp_path)
 
     def test_maps(self, tmp_path):
         page = page_of(write_results(tmp_path, volumes=["mean", "slab"], record={"saliency": None}))
         assert "The run was made without maps." in page.section("maps")
-        assert len(page.all("img")) == 5
+        assert len(page.all("img")) == 6
 
     def test_baseline_probabilities_curves_and_scores(self, tmp_path):
         def poor(result):
@@ -254,7 +313,7 @@ class TestWhatMayBeAbsent:
 def test_the_command_leaves_a_report_of_its_run(decoded):
     page = Page((decoded / "report.html").read_text(encoding="utf-8"))
     assert page.all("h1")[0]["text"] == "Decoding cat or dog"
-    assert len(page.all("img")) == 7
+    assert len(page.all("img")) == 8
     said = plain(page.section("methods"))
     assert "18 volumes of 2 classes (9 cat and 9 dog)" in said
     assert "rotated by 0.1 rad" in said
@@ -263,3 +322,10 @@ def test_the_command_leaves_a_report_of_its_run(decoded):
     assert f"{record['network']['n_parameters']:,} parameters" in said
     shown = {row["text"].split()[0] for row in page.all("tr")}
     assert record["settings"].keys() | record["versions"].keys() <= shown
+
+
+def test_numbers_in_sentences_are_those_of_the_tables():
+    given = "Worse: -0.057, 95% interval -0.110 to +0.005, p = 0.000999. See ds-12 (p = 4.2e-07)."
+    expected = "Worse: -0.057, 95% interval -0.110 to +0.005, p = 0.001. See ds-12 (p < 0.0001)."
+    expected = expected.replace("-0", f"{MINUS}0")
+    assert typeset(given) == expected
