@@ -13,7 +13,18 @@ sites       20 sites of 2 subjects of 4 volumes, one label per subject; groups a
 in time     8 runs of 24 volumes of autocorrelated noise, labels in stretches of 6 volumes, no
             blocks passed
 
+With --subjects, data sets hold several subjects, `evaluate_subjects` fits one decoder to each, and
+its test of the mean is compared with flipping the signs of score minus chance, once with the best
+guess as chance and once with .5.
+
+balanced         8 subjects of 4 runs of 10 volumes, labels balanced in each
+unbalanced       8 subjects of 4 runs of 12 volumes, 30 to 80 % of them of the first class
+two runs         16 subjects of 2 runs of 4 blocks
+two runs, few    3 subjects of 2 runs of 4 blocks
+in time          6 subjects of 4 runs of 24 autocorrelated volumes, labels in stretches
+
 Run: python benchmarks/false_claims.py
+     python benchmarks/false_claims.py --subjects --n-noise 1000
 """
 
 import argparse
@@ -22,10 +33,10 @@ import warnings
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.signal import lfilter
-from scipy.stats import binom
+from scipy.stats import binom, permutation_test
 from sklearn.linear_model import RidgeClassifier
 
-from skfmri import evaluate_decoder
+from skfmri import evaluate_decoder, evaluate_subjects
 
 N_VOXELS = 40
 LEVEL = 0.05
@@ -98,6 +109,97 @@ def is_claimed(design, seed, effect):
     return bool(claims), result.summary["score"].iloc[0]
 
 
+def balanced_runs(rng):
+    return np.tile(np.repeat([0, 1], 5), 4), np.repeat(np.arange(4), 10), np.arange(40)
+
+
+def unbalanced_runs(rng):
+    share = rng.choice([0.3, 0.5, 0.7, 0.8])
+    n_first = np.clip(np.round(12 * share) + rng.integers(-2, 3, 4), 2, 10).astype(int)
+    y = np.concatenate([np.repeat([0, 1], [n, 12 - n]) for n in n_first])
+    return y, np.repeat(np.arange(4), 12), np.arange(48)
+
+
+def two_runs(rng):
+    y = np.concatenate([np.repeat(rng.permutation([0, 0, 1, 1]), 3) for _ in range(2)])
+    return y, np.repeat(np.arange(2), 12), np.repeat(np.arange(8), 3)
+
+
+def runs_in_time(rng):
+    y = np.concatenate([np.repeat(rng.permutation([0, 0, 1, 1]), 6) for _ in range(4)])
+    return y, np.repeat(np.arange(4), 24), np.repeat(np.arange(16), 6)
+
+
+SUBJECT_DESIGNS = {
+    "balanced": (balanced_runs, 8),
+    "unbalanced": (unbalanced_runs, 8),
+    "two runs": (two_runs, 16),
+    "two runs, few": (two_runs, 3),
+    "in time": (runs_in_time, 6),
+}
+
+
+def simulate_subjects(design, seed, effect):
+    """Return samples, labels, groups, blocks and subjects."""
+    rng, parts = np.random.default_rng(seed), []
+    make, n_subjects = SUBJECT_DESIGNS[design]
+    for subject in range(n_subjects):
+        y, groups, blocks = make(rng)
+        X = rng.normal(size=(len(y), N_VOXELS))
+        if design == "in time":
+            X = lfilter([1], [1, -0.4], X, axis=0)
+        X += 2 * rng.normal(size=(groups.max() + 1, N_VOXELS))[groups]
+        if len(np.unique(blocks)) < len(y):
+            X += 1.5 * rng.normal(size=(blocks.max() + 1, N_VOXELS))[blocks]
+        X[:, :4] += effect * (y[:, None] - 0.5)
+        parts.append((X, y, groups, blocks, np.full(len(y), subject)))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def are_claimed_of_subjects(design, seed, effect):
+    """Return whether each of three tests claims an effect, and the mean score."""
+    X, y, groups, blocks, subjects = simulate_subjects(design, seed, effect)
+    result = evaluate_subjects(
+        *(RidgeClassifier(), X, y),
+        subjects=subjects,
+        groups=groups,
+        blocks=blocks,
+        scoring="accuracy",
+        baseline=None,
+        n_bootstraps=100,
+        random_state=seed,
+    )
+    own = result.subjects[result.subjects["model"] == "decoder"]
+    test = result.permutation_test
+    pvalues = [
+        1 if test is None else test.pvalue,
+        *(flipped_signs(own["score"] - chance) for chance in (own["chance"], 0.5)),
+    ]
+    return [p <= LEVEL for p in pvalues], own["score"].mean()
+
+
+def flipped_signs(gaps):
+    """Return the one-sided p-value of a mean when signs are flipped."""
+    return permutation_test(
+        (gaps.to_numpy(),), np.mean, permutation_type="samples", alternative="greater"
+    ).pvalue
+
+
+def compare_tests_of_subjects(args):
+    """Print how often three tests of the mean over subjects claim an effect."""
+    print(f"{'':<16}{'':<10}{'of sets':>8}{'shuffled':>10}{'signs':>8}{'signs, .5':>11}{'mean':>7}")
+    for design in SUBJECT_DESIGNS:
+        for name, n_sets, effect in (("noise", args.n_noise, 0.0), ("effect", args.n_effect, 1.0)):
+            tasks = (delayed(are_claimed_of_subjects)(design, n, effect) for n in range(n_sets))
+            claims, scores = zip(*Parallel(args.jobs)(tasks), strict=True)
+            shuffled, signs, of_half = np.sum(claims, axis=0)
+            print(
+                f"{design:<16}{name:<10}{n_sets:>8}{shuffled:>10}{signs:>8}{of_half:>11}"
+                f"{np.mean(scores):>7.3f}",
+                flush=True,
+            )
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -105,9 +207,13 @@ def main():
     parser.add_argument("--n-noise", type=int, default=2000, help="data sets without an effect")
     parser.add_argument("--n-effect", type=int, default=200, help="data sets with an effect")
     parser.add_argument("--jobs", type=int, default=None, help="number of processes")
+    parser.add_argument("--subjects", action="store_true", help="one decoder per subject")
     args = parser.parse_args()
     most = int(binom.ppf(0.99, args.n_noise, LEVEL))
     print(f"claims at {LEVEL:.0%}; noise: at most {most} of {args.n_noise} are chance")
+    if args.subjects:
+        compare_tests_of_subjects(args)
+        return
     print(f"{'design':<12}{'noise':>14}{'accuracy':>10}{'effect':>14}{'accuracy':>10}")
     for design in DESIGNS:
         row = f"{design:<12}"
