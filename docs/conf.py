@@ -1,7 +1,9 @@
 """Sphinx configuration."""
 
+import inspect
 import os
 import re
+from importlib.metadata import metadata
 from pathlib import Path
 
 # Read when TensorFlow is loaded: its messages do not belong into the output of an example.
@@ -20,6 +22,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -27,9 +30,26 @@ exclude_patterns = ["_build", "_templates", "examples"]
 # A name in single backticks is code: parameters, attributes and names of other libraries alike.
 default_role = "code"
 nitpicky = False
+# The quotes in {"valid", "same"} are code, in a type as well.
+smartquotes = False
+# In the contents beside a class, its name before every method would leave no room for the method.
+toc_object_entries_show_parents = "hide"
+
+# The address is filled in at one place, [project.urls] of pyproject.toml.
+urls = dict(entry.split(", ", 1) for entry in metadata("skfmri").get_all("Project-URL") or [])
+if "Repository" in urls:
+    source = f"The source is at {urls['Repository']}. Clone it, or download and unpack an archive."
+else:
+    source = (
+        "skfmri has no public address yet and is not on a package index. Take the directory, or "
+        "unpack the archive, that you were given."
+    )
+rst_epilog = f".. |where the source is| replace:: {source}"
 
 autosummary_generate = True
 autosummary_ignore_module_all = False
+# The docstrings describe types for people, with shapes and units.
+autodoc_typehints = "none"
 # The class template lists the members; numpydoc would list them twice.
 numpydoc_show_class_members = False
 
@@ -65,21 +85,24 @@ html_theme_options = {
         "bring_your_own_network": [],
         "for_keras_users": [],
         "for_nilearn_users": [],
+        "index": [],
         "notebook": [],
     },
 }
 html_sidebars = {"**": ["pages.html"]}
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["skfmri.css"]
 html_show_sourcelink = False
 
 
-def leave_out_members_of_others(app, what, name, obj, skip, options):
-    """Leave out what a class inherits from other libraries, which document it themselves."""
+def leave_out_members(app, what, name, obj, skip, options):
+    """Leave out what other libraries document, and what a class has only in order to refuse it."""
     obj = getattr(obj, "fget", obj)
     module = getattr(obj, "__module__", None) or "skfmri"
     is_foreign = not module.startswith("skfmri")
-    return True if is_foreign or re.fullmatch(r"set_\w+_request", name) else None
+    is_refused = (inspect.getdoc(obj) or "").startswith("Not offered")
+    is_request = re.fullmatch(r"set_\w+_request", name)
+    return True if is_foreign or is_refused or is_request else None
 
 
 def show_examples_that_use_it(app, what, name, obj, options, lines):
@@ -92,6 +115,6 @@ def show_examples_that_use_it(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    app.connect("autodoc-skip-member", leave_out_members_of_others)
+    app.connect("autodoc-skip-member", leave_out_members)
     # After numpydoc, which puts a docstring into an order of its own.
     app.connect("autodoc-process-docstring", show_examples_that_use_it, priority=900)

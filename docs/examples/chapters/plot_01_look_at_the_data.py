@@ -95,5 +95,3 @@ assert 0.5 < across_subjects < 0.75
 # %%
 # So all maps of a subject must stay on one side of every split. The next page gives them the labels
 # and groups that ensure this.
-
-# sphinx_gallery_thumbnail_number = 5

@@ -100,3 +100,5 @@ for ax, layer in zip(axes, ("input", "dense1"), strict=True):
     plot_embedding(layer_activations(pipe, test, layer), test.y, ax=ax)
     ax.set_title(layer)
 axes[0].get_legend().remove()
+
+# sphinx_gallery_thumbnail_number = 2

@@ -12,8 +12,8 @@ are the groups: each run is held out once.
 
 import numpy as np
 import pandas as pd
-from nibabel import load
 from nilearn.datasets import fetch_haxby
+from nilearn.image import get_data
 from sklearn.pipeline import Pipeline
 
 from skfmri import (
@@ -49,8 +49,7 @@ print(samples)
 # The dataset includes a mask of ventral temporal cortex. The slab contains all slices that the mask
 # touches. There is no rotation and no crop here, so slices are numbered as in the image.
 
-mask = load(haxby.mask_vt[0])
-slices = np.flatnonzero(mask.get_fdata().any(axis=(0, 1)))
+slices = np.flatnonzero(get_data(haxby.mask_vt[0]).any(axis=(0, 1)))
 rotator = NiftiSlabRotator(angle=0, slab=(slices[0], slices[-1] + 1), crop=False)
 plot_slab(rotator.fit(samples[:1]), haxby.anat[0])
 
