@@ -2,14 +2,16 @@
 
 Four folds of whole groups. Data: Haxby et al. 2001, subject 1, with runs as groups: one slice, and
 ventral temporal cortex as a slab of four slices or as a volume; and simulated maps of eyes open
-against eyes closed, with subjects as groups. Each seed draws different weights; the linear models
-do not depend on it.
+against eyes closed, with subjects as groups, as they are or centred by subject. Each seed draws
+different weights; the linear models do not depend on it.
 
 The configuration for small samples was chosen on the tasks marked "choice", where each of its
-changes is also shown alone. The tasks marked "report" only show how it performs.
+changes is also shown alone. The tasks marked "report" only show how it performs. The strengths of
+the multiscale ridge were chosen with all tasks in view, by a rule that has nothing to tune.
 
-Accuracies are means over seeds of the means over groups. The gap to the linear SVM has a standard
-error and a 95 % interval from resampling groups.
+Accuracies are means over seeds of the means over groups. Gaps to each linear model have a standard
+error and an interval from resampling groups, at 95 % for all models of a task together
+(Bonferroni). The mean gap over tasks has the standard error of independent tasks.
 
 Run: SKFMRI_DATA=FOLDER python benchmarks/accuracy.py     (--ledger DIR makes it resumable)
 """
@@ -29,15 +31,17 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 
 from skfmri import (
+    DecodingPipeline,
     NiftiSamples,
     NiftiSlabRotator,
     SlabCNNClassifier,
     VolumeCNNClassifier,
     VoxelZScorer,
+    center_groups,
     evaluate_decoder,
 )
 from skfmri.datasets import make_eyes_open_closed
-from skfmri.evaluation import linear_baseline
+from skfmri.evaluation import linear_baseline, multiscale_baseline
 from skfmri.statistics import bootstrap_interval
 
 
@@ -88,9 +92,10 @@ def haxby(name, labels):
 
 
 @cache
-def eyes(n_subjects, random_state):
+def eyes(n_subjects, random_state, is_centred):
     data = make_eyes_open_closed(n_subjects, random_state=random_state)
-    return NiftiSamples(data.images, y=data.labels, groups=data.subjects)
+    samples = NiftiSamples(data.images, y=data.labels, groups=data.subjects)
+    return center_groups(samples) if is_centred else samples
 
 
 WHOLE = NiftiSlabRotator(angle=0, slab=None, crop=False)
@@ -106,8 +111,9 @@ def ventral(role, *labels, classifier=SlabCNNClassifier):
     return Task(role, partial(haxby, "bold_vt", labels), VT, 2, classifier)
 
 
-def simulated(role, n_subjects, random_state):
-    return Task(role, partial(eyes, n_subjects, random_state), NOTEBOOK_SLAB, n_blocks=3)
+def simulated(role, n_subjects, random_state, is_centred=False):
+    read = partial(eyes, n_subjects, random_state, is_centred)
+    return Task(role, read, NOTEBOOK_SLAB, n_blocks=3)
 
 
 TASKS = {
@@ -121,15 +127,20 @@ TASKS = {
     "VT, 8 categories, 3-D": ventral("report", *ALL, classifier=VolumeCNNClassifier),
     "12 simulated subjects": simulated("report", 12, 1),
     "48 simulated subjects": simulated("report", 48, 1),
+    "12 simulated subjects, centred": simulated("report", 12, 1, is_centred=True),
+    "24 simulated subjects, centred": simulated("report", 24, 0, is_centred=True),
+    "48 simulated subjects, centred": simulated("report", 48, 1, is_centred=True),
 }
-SVM, NOTEBOOK, SMALL_SAMPLE = "linear SVM", "notebook", "small-sample"
+SVM, LOGISTIC, RIDGE = "linear SVM", "logistic regression", "multiscale ridge"
+NOTEBOOK, SMALL_SAMPLE, FROM_RIDGE = "notebook", "small-sample", "small-sample from ridge"
 
 
 def networks(task, epochs):
     """Return the classifiers of a task; those for the choice include single changes."""
     notebook = task.classifier(n_blocks=task.n_blocks, epochs=epochs)
     small = task.classifier.for_small_samples(epochs=epochs)
-    found = {NOTEBOOK: notebook, SMALL_SAMPLE: small}
+    from_ridge = task.classifier.for_small_samples(epochs=epochs, linear_path="multiscale")
+    found = {NOTEBOOK: notebook, SMALL_SAMPLE: small, FROM_RIDGE: from_ridge}
     if task.role == "choice":
         size = {name: getattr(small, name) for name in ("filters", "n_blocks", "dense_units")}
         fewer = clone(notebook).set_params(**size)
@@ -158,8 +169,11 @@ def evaluate(name, seed, options):
     samples = task.read()
     if options.quick:
         samples = samples[np.isin(samples.groups, np.unique(samples.groups)[:3])]
+    # Hands the groups on to networks that leave some out.
     pipelines = {
-        model: Pipeline([("slab", task.rotator), ("zscore", VoxelZScorer()), ("cnn", network)])
+        model: DecodingPipeline(
+            [("slab", task.rotator), ("zscore", VoxelZScorer()), ("cnn", network)]
+        )
         for model, network in networks(task, options.epochs).items()
         if options.model is None or model in options.model
     }
@@ -170,7 +184,11 @@ def evaluate(name, seed, options):
         svm_baseline(any_pipeline),
         samples,
         cv=GroupKFold(3 if options.quick else 4),
-        baseline={"logistic regression": linear_baseline(any_pipeline)} | pipelines,
+        baseline={
+            LOGISTIC: linear_baseline(any_pipeline),
+            RIDGE: multiscale_baseline(any_pipeline),
+            **pipelines,
+        },
         scoring="accuracy",
         ledger=ledger,
         n_jobs=options.jobs,
@@ -178,14 +196,38 @@ def evaluate(name, seed, options):
     )
     table = result.groups.pivot(index="group", columns="model", values="accuracy")
     table = table.rename(columns={"decoder": SVM})
-    return table[[SVM, "logistic regression", *pipelines]]
+    return table[[SVM, LOGISTIC, RIDGE, *pipelines]]
 
 
-def gap_to_svm(scores, reference):
-    gap = scores - reference
-    low, high = bootstrap_interval(gap, random_state=0)
-    error = gap.std(ddof=1) / np.sqrt(len(gap))
-    return f"{gap.mean():+.3f} (SE {error:.3f}; {low:+.3f} to {high:+.3f})"
+def standard_error(gaps):
+    return gaps.std(ddof=1) / np.sqrt(len(gaps))
+
+
+def show_gaps(means, reference):
+    """Print the gap of each model to one of them, in each task and on average."""
+    print(f"\nGap to the {reference}")
+    for name, table in means.items():
+        gaps = table.drop(columns=reference).sub(table[reference], axis=0)
+        confidence = 1 - 0.05 / gaps.shape[1]
+        print(f"{name} ({TASKS[name].role})")
+        for model, gap in gaps.items():
+            low, high = bootstrap_interval(gap, confidence=confidence, random_state=0)
+            error = standard_error(gap)
+            numbers = f"{gap.mean():+.3f} (SE {error:.3f}; {low:+.3f} to {high:+.3f})"
+            print(f"    {model:<26}{numbers}")
+    for role in ("choice", "report"):
+        gaps = [
+            table.drop(columns=reference).sub(table[reference], axis=0)
+            for name, table in means.items()
+            if TASKS[name].role == role
+        ]
+        if gaps:
+            mean = pd.DataFrame([each.mean() for each in gaps]).dropna(axis=1).mean()
+            squares = [standard_error(each) ** 2 for each in gaps]
+            error = np.sqrt(pd.DataFrame(squares).sum()) / len(gaps)
+            print(f"\nMean gap to the {reference} over the {len(gaps)} {role} tasks")
+            for model, gap in mean.items():
+                print(f"    {model:<26}{gap:+.3f} (SE {error[model]:.3f})")
 
 
 def main():
@@ -218,17 +260,8 @@ def main():
     print(f"\nAccuracy, {options.seeds} seeds, {options.epochs} epochs")
     accuracy = pd.DataFrame({name: table.mean() for name, table in means.items()})
     print(accuracy.T.to_string(float_format="{:.3f}".format, na_rep="-"))
-    print("\nGap to the linear SVM")
-    for name, table in means.items():
-        print(f"{name} ({TASKS[name].role})")
-        for model in table.columns.drop(SVM):
-            print(f"    {model:<26}{gap_to_svm(table[model], table[SVM])}")
-    gaps = accuracy.sub(accuracy.loc[SVM]).T
-    for role in ("choice", "report"):
-        of_role = gaps[[TASKS[name].role == role for name in gaps.index]].dropna(axis=1)
-        if len(of_role):
-            print(f"\nMean gap over the {len(of_role)} {role} tasks")
-            print(of_role.mean().drop(SVM).to_string(float_format="{:+.3f}".format))
+    for reference in (SVM, LOGISTIC, RIDGE):
+        show_gaps(means, reference)
 
 
 if __name__ == "__main__":

@@ -242,9 +242,9 @@ def fit_ridge(spectra, labels, groups, alphas, n_classes):
     """Fit a ridge model to each of several kernels, then mix their predictions.
 
     Predictions for left-out groups decide: the strength of each scale is the one of least squared
-    error; the mixture is the combination of least squared error without negative weights [1]_; the
-    temperature gives the least log loss, with the targets of Platt [2]_, which keep it finite if
-    classes are separated perfectly.
+    error after the best rescaling of its predictions; the mixture is the combination of least
+    squared error without negative weights [1]_; the temperature gives the least log loss, with the
+    targets of Platt [2]_, which keep it finite if classes are separated perfectly.
 
     Parameters
     ----------
@@ -422,6 +422,8 @@ def _members_by_size(groups):
 def _choose_strength(spectrum, targets, groups, alphas, is_known):
     """Return for each label vector the strength of least error and the left-out predictions.
 
+    The error is that after the best rescaling of the predictions. Mixture and temperature rescale
+    them anyway, and a strong penalty, which shrinks all predictions, may rank samples best.
     `targets` are of shape (n_samples, n_labelings, n_classes), `is_known` of the first two.
     """
     best = np.empty_like(targets)
@@ -429,11 +431,16 @@ def _choose_strength(spectrum, targets, groups, alphas, is_known):
     # Of equal strengths, the largest: the model that does least.
     alphas = sorted(alphas, reverse=True)
     columns = targets.reshape(len(targets), -1)
+    used = is_known[:, :, None]
+    mean = targets.mean(axis=0, where=used)
     of_strengths = left_out_predictions(spectrum, columns, groups, alphas)
     for alpha, predictions in zip(alphas, of_strengths, strict=True):
         predictions = predictions.reshape(targets.shape)
-        errors = ((predictions - targets) ** 2).sum(axis=2)
-        error = errors.sum(axis=0, where=is_known)
+        shifted = predictions - mean
+        product = (shifted * (targets - mean)).sum(axis=(0, 2), where=used)
+        square = (shifted**2).sum(axis=(0, 2), where=used)
+        # Up to the sum of squares of the targets, which is the same for all strengths.
+        error = -(np.maximum(product, 0) ** 2) / np.maximum(square, np.finfo(float).tiny)
         is_better = error < least
         best[:, is_better] = predictions[:, is_better]
         least[is_better], chosen[is_better] = error[is_better], alpha

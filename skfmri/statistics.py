@@ -1,12 +1,21 @@
 """Statistics of cross-validated scores, as functions of arrays."""
 
+from __future__ import annotations
+
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from skfmri._validation import check_number, check_per_volume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import RandomGenerator, Values
 
 # With fewer, all drawn means may lie on one side of the mean.
 FEWEST_BOOTSTRAPS = 100
@@ -75,8 +84,13 @@ class PermutationTest(NamedTuple):
 
 
 def bootstrap_interval(
-    scores, weights=None, *, n_bootstraps=10_000, confidence=0.95, random_state=None
-):
+    scores: Values,
+    weights: Values | None = None,
+    *,
+    n_bootstraps: int = 10_000,
+    confidence: float = 0.95,
+    random_state: RandomGenerator = None,
+) -> Interval:
     r"""Return a bootstrap confidence interval of a weighted mean over groups.
 
     Volumes of one run or subject are not independent observations; groups are. An interval from
@@ -172,7 +186,9 @@ def _weighted_mean(scores, weights, axis):
     return (scores * weights).sum(axis) / weights.sum(axis)
 
 
-def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95):
+def corrected_resampled_t_test(
+    differences: Values, n_train: int | Values, n_test: int | Values, *, confidence: float = 0.95
+) -> TTestResult:
     r"""Test whether two models differ, given their differences over folds that share samples.
 
     Folds of one cross-validation share training samples, and repeats share all samples. A
@@ -242,7 +258,42 @@ def corrected_resampled_t_test(differences, n_train, n_test, *, confidence=0.95)
     )
 
 
-def permutation_scheme(y, groups):
+def holm_correction(p_values: Values) -> NDArray[np.float64]:
+    """Return p-values corrected for their number by the method of Holm [1]_.
+
+    The smallest is multiplied by the number of tests, the next by one less, and so on. The chance
+    that any true null hypothesis has a corrected p-value of at most 0.05 is then at most 0.05,
+    however the tests depend on each other.
+
+    Parameters
+    ----------
+    p_values : array-like of shape (n_tests,)
+        Of tests made on the same data.
+
+    Returns
+    -------
+    corrected : ndarray of shape (n_tests,)
+
+    References
+    ----------
+    .. [1] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
+       Journal of Statistics, 6, 65-70. https://www.jstor.org/stable/4615733
+
+    Examples
+    --------
+    >>> from skfmri.statistics import holm_correction
+    >>> holm_correction([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p_values = np.asarray(p_values, float)
+    order = np.argsort(p_values)
+    multiplied = p_values[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.minimum(np.maximum.accumulate(multiplied), 1)
+    return corrected
+
+
+def permutation_scheme(y: Values, groups: Values) -> Literal["within", "groups"]:
     """Return the scheme by which labels can be permuted.
 
     Parameters
@@ -278,7 +329,14 @@ def permutation_scheme(y, groups):
     return "groups" if _mixed_group(y, groups) is None else "within"
 
 
-def permute_labels(y, groups, *, blocks=None, scheme="auto", random_state=None):
+def permute_labels(
+    y: Values,
+    groups: Values,
+    *,
+    blocks: Values | None = None,
+    scheme: Literal["auto", "within", "groups"] = "auto",
+    random_state: RandomGenerator = None,
+) -> NDArray[Any]:
     """Return labels shuffled within each group, or among groups that hold one label each.
 
     If groups hold several labels, exchanging labels across groups would also test whether groups
@@ -334,7 +392,13 @@ def permute_labels(y, groups, *, blocks=None, scheme="auto", random_state=None):
     return shuffled
 
 
-def exchangeable_units(y, groups, *, blocks=None, scheme="auto"):
+def exchangeable_units(
+    y: Values,
+    groups: Values,
+    *,
+    blocks: Values | None = None,
+    scheme: Literal["auto", "within", "groups"] = "auto",
+) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Return the sets of units among which `permute_labels` shuffles labels.
 
     Parameters
@@ -382,7 +446,7 @@ def exchangeable_units(y, groups, *, blocks=None, scheme="auto"):
     return sets
 
 
-def label_stretches(y, groups):
+def label_stretches(y: Values, groups: Values) -> NDArray[np.intp]:
     """Return blocks of samples that follow each other within a group with one label.
 
     Neighbours in time are alike, so they are not independent observations. These are the blocks to
@@ -413,7 +477,7 @@ def label_stretches(y, groups):
     return blocks
 
 
-def prediction_permutation_test(score, permuted_scores):
+def prediction_permutation_test(score: float, permuted_scores: Values) -> PermutationTest:
     r"""Return the p-value of a cross-validated score whose predictions are kept.
 
     Fitting a model anew for each permutation is exact, but may take days. Scoring the
@@ -503,7 +567,13 @@ def _mixed_group(y, groups):
     return names[found], y[first[found]], y[other[0]]
 
 
-def sequential_permutation_test(score, permuted_scores, *, n_permutations=1000, n_exceedances=10):
+def sequential_permutation_test(
+    score: float,
+    permuted_scores: Iterable[float],
+    *,
+    n_permutations: int = 1000,
+    n_exceedances: int = 10,
+) -> PermutationTest:
     """Return the p-value of a score from no more permutations than it takes.
 
     If a decoder is clearly at chance, a few permutations show it; only a good one needs all of

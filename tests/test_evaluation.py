@@ -277,7 +277,11 @@ class TestComparisons:
         result = evaluate_decoder(DummyClassifier(), X, y, groups=groups)
         assert any(
             sentence.startswith("The decoder is worse than linear by 0.")
-            and sentence.endswith("Prefer linear here.")
+            for sentence in result.sentences()
+        )
+        assert any(
+            sentence.startswith("Recommended here: ")
+            and "The decoder is clearly worse after correction for 2 comparisons." in sentence
             for sentence in result.sentences()
         )
 

@@ -133,22 +133,44 @@ def fit(spectra):
     return fit_ridge(spectra, LABELS, GROUPS, ALPHAS, 4)
 
 
+def rescaled_error(predictions, targets):
+    """Return the squared error after the best rescaling around the mean of the targets."""
+    shifted, centred = predictions - targets.mean(axis=0), targets - targets.mean(axis=0)
+    factor, *_ = np.linalg.lstsq(shifted.reshape(-1, 1), centred.ravel())
+    return ((max(factor[0], 0) * shifted - centred) ** 2).sum()
+
+
 class TestFit:
-    def test_strengths_have_the_least_error_of_refits_for_known_classes(self):
+    def test_strengths_have_the_least_error_of_rescaled_refits_for_known_classes(self):
         known = can_be_left_out(LABELS, GROUPS)
         depends_on_unknown = []
         for seed in range(8):
             rows = np.random.default_rng(seed).normal(size=(22, 4)) + TARGETS
             spectrum = decompose(rows @ rows.T)
             chosen = fit_ridge([spectrum], LABELS, GROUPS, ALPHAS, 4).alpha
-            errors = {}
+            errors, errors_of_all = {}, {}
             for alpha in ALPHAS:
                 refits = refitted(rows, TARGETS, GROUPS, alpha * spectrum.norm)
-                errors[alpha] = ((refits - TARGETS) ** 2).sum(axis=1)
-            assert chosen == min(ALPHAS, key=lambda alpha: errors[alpha][known].sum())
-            of_all = min(ALPHAS, key=lambda alpha: errors[alpha].sum())
-            depends_on_unknown.append(chosen != of_all)
+                errors[alpha] = rescaled_error(refits[known], TARGETS[known])
+                errors_of_all[alpha] = rescaled_error(refits, TARGETS)
+            assert chosen == min(ALPHAS, key=errors.get)
+            depends_on_unknown.append(chosen != min(ALPHAS, key=errors_of_all.get))
         assert any(depends_on_unknown)
+
+    def test_a_strong_penalty_is_not_refused_for_the_smallness_of_its_predictions(self):
+        # Many features of the same small effect: the difference of the means is the best weight.
+        rng = np.random.default_rng(0)
+        labels, groups = np.tile([0, 1], 20), np.repeat(np.arange(5), 8)
+        rows = rng.normal(size=(40, 400)) + 0.2 * labels[:, None]
+        spectrum = decompose((rows - rows.mean(axis=0)) @ (rows - rows.mean(axis=0)).T)
+        strengths = [0.1, 1, 10, 100]
+        fit = fit_ridge([spectrum], labels, groups, strengths, 2)
+        targets = np.eye(2)[labels]
+        errors = [
+            ((each - targets) ** 2).sum()
+            for each in left_out_predictions(spectrum, targets, groups, strengths)
+        ]
+        assert fit.alpha[0] > strengths[int(np.argmin(errors))]
 
     def test_left_out_scores_are_the_mixture_of_refits(self, X, fit):
         expected = sum(

@@ -1,11 +1,20 @@
 """Networks that start from logistic regression, and the settings for few samples that use them."""
 
+import pickle
+
+import keras
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from skfmri import SlabCNNClassifier, VolumeCNNClassifier
+from skfmri import (
+    MultiscaleRidgeClassifier,
+    SlabCNNClassifier,
+    VolumeCNNClassifier,
+    load,
+    save,
+)
 from skfmri.estimators.defaults import SMALL_SAMPLE
 
 
@@ -105,7 +114,6 @@ def test_the_configuration_for_small_samples_is_a_set_of_parameters(classifier):
     }
     assert changed.pop("random_state") == 3
     assert changed.items() <= SMALL_SAMPLE.items()
-    assert decoder.linear_path > 0
     assert clone(decoder).get_params() == decoder.get_params()
 
 
@@ -131,3 +139,132 @@ def test_the_network_for_small_samples_has_few_weights_and_learns():
         for estimator in (decoder, SlabCNNClassifier())
     ]
     assert sizes == [215_780, 2_345_602]
+
+
+MULTISCALE = {"linear_path": "multiscale", "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def smooth():
+    """Slabs of 8 x 9 x 2 in six groups, in which two classes differ by a smooth blob."""
+    rng = np.random.default_rng(0)
+    y, groups = np.tile(["closed", "open"], 24), np.repeat(np.arange(6), 8)
+    X = rng.normal(size=(48, 8, 9, 2)).astype(np.float32)
+    X[y == "open", :4, :4] += 0.5
+    return X, y, groups
+
+
+@pytest.fixture(scope="module")
+def either_or():
+    """Two regions, each up or down, in eight groups; the class says whether they agree."""
+    rng = np.random.default_rng(0)
+    signs, groups = rng.choice([-1, 1], size=(2, 96)), np.repeat(np.arange(8), 12)
+    X = 0.3 * rng.normal(size=(96, 8, 8, 1)).astype(np.float32)
+    X[:, 2] += signs[0][:, None, None]
+    X[:, 5] += signs[1][:, None, None]
+    return X, np.where(signs[0] == signs[1], "same", "other"), groups
+
+
+CAPABLE = {"filters": 8, "n_blocks": 1, "dense_units": (16,), "dropout": 0, "epochs": 40}
+CAPABLE |= {"batch_norm_momentum": 0.9, "learning_rate": 0.003, **MULTISCALE}
+
+
+@pytest.fixture(scope="module")
+def kept(either_or):
+    X, y, groups = either_or
+    return SlabCNNClassifier(**CAPABLE).fit(X[:72], y[:72], groups=groups[:72])
+
+
+class TestMultiscale:
+    """A network that starts from the ridge and is kept only if that pays."""
+
+    def test_a_network_that_does_not_pay_leaves_the_ridge(self, smooth, tiny):
+        X, y, groups = smooth
+        decoder = SlabCNNClassifier(**{**tiny, "epochs": 3}, **MULTISCALE)
+        decoder.fit(X, y, groups=groups)
+        ridge = MultiscaleRidgeClassifier().fit(X, y, groups=groups)
+        assert decoder.network_weight_ == 0
+        np.testing.assert_allclose(decoder.predict_proba(X), ridge.predict_proba(X), atol=1e-5)
+        assert not decoder.model_.get_layer("network_path").kernel.numpy().any()
+
+    def test_a_network_that_pays_is_kept(self, kept, either_or):
+        X, y, groups = either_or
+        ridge = MultiscaleRidgeClassifier().fit(X[:72], y[:72], groups=groups[:72])
+        assert kept.network_weight_ > 0
+        assert kept.network_gain_ > 0.1
+        assert ridge.score(X[72:], y[72:]) < 0.7
+        assert kept.score(X[72:], y[72:]) > ridge.score(X[72:], y[72:]) + 0.2
+
+    def test_the_decision_is_saved_pickled_and_forgotten_by_a_clone(
+        self, kept, either_or, tmp_path
+    ):
+        X = either_or[0]
+        save(kept, tmp_path / "model.skfmri")
+        for copy in (load(tmp_path / "model.skfmri"), pickle.loads(pickle.dumps(kept))):
+            assert copy.network_weight_ == kept.network_weight_
+            assert copy.network_gain_ == kept.network_gain_
+            np.testing.assert_array_equal(copy.predict_proba(X), kept.predict_proba(X))
+        assert clone(kept).linear_path == "multiscale"
+        assert not hasattr(clone(kept), "network_weight_")
+
+    def test_another_linear_path_leaves_no_decision_behind(self, smooth, tiny):
+        X, y, groups = smooth
+        decoder = SlabCNNClassifier(**{**tiny, "epochs": 1}, **MULTISCALE)
+        decoder.fit(X, y, groups=groups).set_params(linear_path=1.0).fit(X, y)
+        assert not hasattr(decoder, "network_weight_")
+        assert not hasattr(decoder, "network_gain_")
+
+    def test_members_and_early_stopping_take_part(self, either_or, kept):
+        X, y, groups = either_or
+        decoder = SlabCNNClassifier(**{**CAPABLE, "n_members": 2, "patience": 5})
+        held_out = X[72:], y[72:], None, groups[72:]
+        decoder.fit(X[:72], y[:72], groups=groups[:72], validation_data=held_out)
+        assert decoder.network_weight_ > 0
+        assert decoder.n_epochs_ <= 40
+        again = SlabCNNClassifier(**CAPABLE).fit(X[:72], y[:72], groups=groups[:72])
+        assert_same_weights(again, kept)
+
+    def test_features_without_a_grid_have_one_scale(self, smooth, tiny):
+        X, y, groups = smooth
+        rows = X.reshape(len(X), -1)
+        decoder = SlabCNNClassifier(**{**tiny, "epochs": 1, "learning_rate": 1e-9}, **MULTISCALE)
+        decoder.fit(rows, y, groups=groups)
+        ridge = MultiscaleRidgeClassifier().fit(rows, y, groups=groups)
+        np.testing.assert_allclose(
+            decoder.predict_proba(rows), ridge.predict_proba(rows), atol=1e-5
+        )
+
+    def test_without_groups_it_warns_as_the_ridge_does(self, smooth, tiny):
+        X, y, _ = smooth
+        decoder = SlabCNNClassifier(**{**tiny, "epochs": 1}, **MULTISCALE)
+        with pytest.warns(UserWarning, match="SlabCNNClassifier got no groups") as caught:
+            decoder.fit(X, y)
+        assert caught[0].filename == __file__
+        assert hasattr(decoder, "network_weight_")
+
+    def test_weights_that_the_ridge_ignores_are_warned_of(self, smooth, tiny):
+        X, y, groups = smooth
+        decoder = SlabCNNClassifier(**{**tiny, "epochs": 1, "learning_rate": 1e-9}, **MULTISCALE)
+        weights = np.where(y == "open", 2, 1)
+        weights[:8] = 0
+        with pytest.warns(UserWarning, match="act on the network alone"):
+            decoder.fit(X, y, sample_weight=weights, groups=groups)
+        ridge = MultiscaleRidgeClassifier().fit(X[8:], y[8:], groups=groups[8:])
+        np.testing.assert_allclose(decoder.predict_proba(X), ridge.predict_proba(X), atol=1e-5)
+
+    def test_other_texts_and_networks_without_its_layers_are_refused(self, smooth, tiny):
+        X, y, groups = smooth
+        with pytest.raises(ValueError, match="linear_path must be a number, 'multiscale' or None"):
+            SlabCNNClassifier(**tiny, linear_path="ridge").fit(X, y)
+
+        def only_a_path(input_shape, n_classes, *, linear_path=False):
+            inputs = keras.Input(input_shape)
+            x = keras.layers.Flatten()(inputs)
+            outputs = keras.layers.Dense(n_classes, "softmax", name="linear_path")(x)
+            return keras.Model(inputs, outputs)
+
+        class Lacking(SlabCNNClassifier):
+            network_function = staticmethod(only_a_path)
+
+        with pytest.raises(ValueError, match=r"named 'network_path', .* only_a_path has none"):
+            Lacking(epochs=1, **MULTISCALE).fit(X, y, groups=groups)

@@ -11,30 +11,41 @@ copy the samples. Hence these overrides:
 - `partial_fit`, `initialize`: not offered.
 """
 
+from __future__ import annotations
+
 import inspect
 import math
+import warnings
 from contextlib import nullcontext
+from functools import partial
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import ClassifierTags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfmri._validation import check_fitted_shape, check_number, check_unchanged_since_fit
+from skfmri._types import with_callbacks
+from skfmri._validation import (
+    check_fitted_shape,
+    check_number,
+    check_per_volume,
+    check_unchanged_since_fit,
+)
 from skfmri.docstrings import fill_docstring
 from skfmri.estimators.callbacks import begin_fit, epoch_tasks
-from skfmri.estimators.defaults import SMALL_SAMPLE
+from skfmri.estimators.defaults import MULTISCALE, MULTISCALE_RIDGE, SMALL_SAMPLE
 from skfmri.estimators.parameter_docs import CLASSIFIERS
+from skfmri.estimators.ridge import groups_to_leave_out
 from skfmri.estimators.scikit_learn import parameter_names
 from skfmri.networks.architecture import check_architecture, convolutional_network
 from skfmri.networks.backend import check_fork, keras, wrappers
-from skfmri.networks.linear_path import linear_weights
+from skfmri.networks.linear_path import linear_weights, network_share, ridge_weights
 from skfmri.networks.recipe import Recipe, freeze, loss_settings, optimizer_settings, train_member
 from skfmri.networks.training import callback_list, mean_history, predict, seed_sequence
 from skfmri.networks.training_data import (
@@ -45,25 +56,41 @@ from skfmri.networks.training_data import (
     warn_if_diverged,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import Shape, Values, Volumes
+
 _LEARNT = ("classes_", "n_classes_", "n_epochs_", "history_", "X_shape_")
+_LEARNT += ("network_gain_", "network_weight_")
 
 
 class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
     """A classifier whose network is built by a function; subclasses name its parameters."""
+
+    classes_: NDArray[Any]
+    n_classes_: int
+    history_: dict[str, list[float]]
+    n_epochs_: int
+    X_shape_: Shape
+    network_gain_: float
+    network_weight_: float
 
     # Read by scikit-learn if metadata routing is enabled. Scores stay unweighted, as without it.
     __metadata_request__fit: ClassVar = {"groups": True, "sample_weight": True}
 
     # Builds the network: takes input shape and number of classes, returns an uncompiled
     # keras.Model. Those of its keywords that are parameters of the class are passed on.
-    network_function = staticmethod(convolutional_network)
+    network_function: ClassVar[Callable[..., keras.Model]] = staticmethod(convolutional_network)
 
     _get_param_names = parameter_names
     set_params = BaseEstimator.set_params
     __repr__ = BaseEstimator.__repr__
 
     @classmethod
-    def for_small_samples(cls, **parameters):
+    def for_small_samples(cls, **parameters: Any) -> Self:
         """Return a classifier set up for fewer than a few hundred training samples.
 
         The defaults of the class have far more weights than so few samples can determine. These
@@ -83,7 +110,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         """
         return cls(**{**SMALL_SAMPLE, **parameters})
 
-    def build_network(self, sample_shape, n_classes):
+    def build_network(self, sample_shape: Shape, n_classes: int) -> keras.Model:
         """Return the untrained network, to look at its layers.
 
         Parameters
@@ -123,17 +150,26 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return tags
 
     @property
-    def partial_fit(self):
+    def partial_fit(self) -> NoReturn:
         """Not offered: every fit starts from newly drawn weights."""
         raise AttributeError(f"{type(self).__name__} has no partial_fit; call fit.")
 
     @property
-    def initialize(self):
+    def initialize(self) -> NoReturn:
         """Not offered: a network is built by `fit`."""
         raise AttributeError(f"{type(self).__name__} has no initialize; call fit.")
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, *, groups=None, validation_data=None, epochs=None):
+    def fit(
+        self,
+        X: Volumes,
+        y: Values,
+        sample_weight: Values | None = None,
+        *,
+        groups: Values | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        epochs: int | None = None,
+    ) -> Self:
         """Train a network on samples and their classes.
 
         Every fit starts from newly drawn weights. If an idle compiled network has the same
@@ -149,8 +185,9 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each sample in the loss. Samples of weight 0 are left out.
         groups : array-like of shape (n_samples,), default=None
-            Groups of the samples. Training does not use them; they serve to refuse validation data
-            that share a group with the training data.
+            Groups of the samples, which ``linear_path="multiscale"`` leaves out; None takes
+            ``X.groups`` if there are any, else each sample is left out alone. Otherwise they only
+            serve to refuse validation data that share a group with the training data.
         validation_data : tuple, default=None
             ``(X, y)``, ``(X, y, sample_weight)`` or ``(X, y, sample_weight, groups)`` of samples
             that are not trained on. Their loss and accuracy are recorded after each epoch, and the
@@ -171,6 +208,12 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             validation data, or these do not fit X, y and groups.
         TypeError
             If a parameter has a wrong type.
+
+        Warns
+        -----
+        UserWarning
+            With ``linear_path="multiscale"``, as :class:`~skfmri.MultiscaleRidgeClassifier` does,
+            and if samples differ in weight, which the ridge ignores.
         """
         settings, learning_rate = self._check_parameters()
         epochs, patience = self._check_duration(epochs, validation_data)
@@ -178,8 +221,11 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         weights = None if sample_weight is None else {"sample_weight": sample_weight}
         given = {"X": X, "y": y, "metadata": weights}
         task = begin_fit(self, epochs, given)
+        left_out = getattr(X, "groups", None) if groups is None else groups
         X, y = validate_data(self, X, y, allow_nd=True, ensure_all_finite=False)
-        classes, data = self._training_data(X, y, sample_weight)
+        classes, data, kept = self._training_data(X, y, sample_weight)
+        if self.linear_path == MULTISCALE:
+            left_out = self._groups_to_leave_out(data, left_out, kept)
         if validation_data is not None:
             name = type(self).__name__
             validation_data = check_validation(validation_data, X.shape[1:], classes, groups, name)
@@ -200,16 +246,17 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             "verbose": self.verbose,
         }
         of_members = [callbacks + tasks for tasks in epoch_tasks(self, task, epochs, given, learnt)]
-        members = self._train(recipe, learning_rate, data, options, of_members)
+        members, shared = self._train(recipe, learning_rate, data, left_out, options, of_members)
         self._members, histories, n_epochs = zip(*members, strict=True)
         history = mean_history(histories)
         warn_if_diverged(history["loss"])
-        vars(self).update(learnt, history_=history, n_epochs_=round(np.mean(n_epochs)))
+        learnt |= {"history_": history, "n_epochs_": round(np.mean(n_epochs)), **shared}
+        vars(self).update(learnt)
         task.call_on_fit_task_end(estimator=self, **given, reconstruction_attributes={})
         return self
 
     @fill_docstring(CLASSIFIERS)
-    def predict_proba(self, X):
+    def predict_proba(self, X: Volumes) -> NDArray[np.float32]:
         """Return the probability of each class.
 
         Parameters
@@ -236,7 +283,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return np.mean(outputs, axis=0)
 
     @fill_docstring(CLASSIFIERS)
-    def predict(self, X):
+    def predict(self, X: Volumes) -> NDArray[Any]:
         """Return the most probable class.
 
         Parameters
@@ -252,7 +299,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return self.classes_[probabilities.argmax(axis=1)]
 
     @fill_docstring(CLASSIFIERS)
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Volumes, y: Values, sample_weight: Values | None = None) -> float:
         """Return the fraction of samples whose class is predicted.
 
         Parameters
@@ -270,7 +317,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
 
     @property
-    def model_(self):
+    def model_(self) -> keras.Model:
         """The trained network as a compiled ``keras.Model``, for inspection.
 
         A copy: changing it changes no prediction. With several members it averages their models,
@@ -321,7 +368,10 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         return epochs, patience
 
     def _training_data(self, X, y, sample_weight):
-        """Return the classes, and the data to train on: samples, class positions, weights."""
+        """Return the classes, the data to train on, and which of the samples these are.
+
+        The data are samples, class positions and weights.
+        """
         check_classification_targets(y)
         classes, positions = np.unique(y, return_inverse=True)
         check_samples(X, classes)
@@ -329,22 +379,50 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         kept = weight > 0
         # Samples in a memory map are not copied unless some are left out.
         samples = X if kept.all() else X[kept]
-        return classes, (samples, positions[kept].astype(np.int32), weight[kept])
+        return classes, (samples, positions[kept].astype(np.int32), weight[kept]), kept
 
-    def _train(self, recipe, learning_rate, data, options, callbacks):
-        """Return the weights of each member, its history and its number of epochs."""
-        linear = None
-        if self.linear_path is not None:
+    def _groups_to_leave_out(self, data, groups, kept):
+        """Return the groups of the samples that are trained on, after warnings of the ridge."""
+        _, labels, weight = data
+        if groups is not None:
+            groups = check_per_volume(groups, len(kept), "group label")[kept]
+        groups, messages = groups_to_leave_out(labels, groups, type(self).__name__)
+        if np.ptp(weight):
+            messages.append(
+                "class_weight and sample_weight act on the network alone: the ridge of "
+                "linear_path='multiscale' gives all samples the same weight. Set linear_path to a "
+                "number for a linear path that takes them."
+            )
+        for message in messages:
+            # Skips fit and its wrapper, to point to the line that called fit.
+            warnings.warn(message, UserWarning, stacklevel=4)
+        return groups
+
+    def _train(self, recipe, learning_rate, data, groups, options, callbacks):
+        """Return the weights, history and epochs of each member, and what a ridge has decided."""
+        sequence = seed_sequence(self.random_state)
+        seeds = sequence.spawn(2 * self.n_members)
+        pairs = list(zip(seeds[::2], seeds[1::2], strict=True))
+        linear, share, shared = None, 1.0, {}
+        if self.linear_path == MULTISCALE:
+            fit_path = partial(ridge_weights, n_classes=recipe.n_classes, **vars(MULTISCALE_RIDGE))
+            split_seed = int(sequence.spawn(1)[0].generate_state(1)[0])
+            share, gain = network_share(
+                *(recipe, learning_rate, pairs, split_seed, data, groups, fit_path),
+                options | {"verbose": 0},
+            )
+            shared = {"network_weight_": share, "network_gain_": gain}
+            linear = fit_path(*data[:2], groups)
+        elif self.linear_path is not None:
             linear = linear_weights(*data, recipe.n_classes, C=self.linear_path)
-        seeds = seed_sequence(self.random_state).spawn(2 * self.n_members)
-        pairs = zip(seeds[::2], seeds[1::2], strict=True)
         # A single network never pays for a worker process.
-        return Parallel(1 if self.n_members == 1 else None)(
+        members = Parallel(1 if self.n_members == 1 else None)(
             delayed(train_member)(
-                recipe, learning_rate, linear, pair, data, options | {"callbacks": of_member}
+                recipe, learning_rate, linear, pair, data, options | {"callbacks": of_member}, share
             )
             for pair, of_member in zip(pairs, callbacks, strict=True)
         )
+        return members, shared
 
     def _recipe(self, sample_shape, n_classes, settings):
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
@@ -362,7 +440,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             keywords["linear_path"] = self.linear_path is not None
         elif self.linear_path is not None:
             raise ValueError(
-                f"linear_path={self.linear_path} needs a network with a layer for it, but "
+                f"linear_path={self.linear_path!r} needs a network with a layer for it, but "
                 f"{self.network_function.__name__} has no keyword linear_path. Give it one, as "
                 "convolutional_network has, or set linear_path=None."
             )
@@ -377,7 +455,13 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         check_number(self.batch_size, "batch_size", Integral, least=1)
         check_number(self.epochs, "epochs", Integral, least=1)
         check_number(self.n_members, "n_members", Integral, least=1)
-        if self.linear_path is not None:
+        if isinstance(self.linear_path, str):
+            if self.linear_path != MULTISCALE:
+                raise ValueError(
+                    f"linear_path must be a number, {MULTISCALE!r} or None, but is "
+                    f"{self.linear_path!r}."
+                )
+        elif self.linear_path is not None:
             check_number(self.linear_path, "linear_path", Real, above=0, below=math.inf)
         if self.patience is not None:
             check_number(self.patience, "patience", Integral, least=1)

@@ -1,9 +1,20 @@
 """Keras networks as scikit-learn classifiers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
 from skfmri.docstrings import fill_docstring
 from skfmri.estimators.base import BaseCNNClassifier
 from skfmri.estimators.defaults import SLAB_CNN, VOLUME_CNN
 from skfmri.estimators.parameter_docs import CLASSIFIERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import keras
+
+    from skfmri._types import Padding, PerBlock, RandomState
 
 __all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]
 
@@ -72,26 +83,28 @@ class SlabCNNClassifier(BaseCNNClassifier):
 
     def __init__(
         self,
-        filters=SLAB_CNN.filters,
-        kernel_size=SLAB_CNN.kernel_size,
-        n_blocks=SLAB_CNN.n_blocks,
-        padding=SLAB_CNN.padding,
-        dense_units=SLAB_CNN.dense_units,
-        dropout=SLAB_CNN.dropout,
-        batch_norm_momentum=SLAB_CNN.batch_norm_momentum,
-        linear_path=SLAB_CNN.linear_path,
-        n_members=SLAB_CNN.n_members,
-        optimizer=SLAB_CNN.optimizer,
-        learning_rate=SLAB_CNN.learning_rate,
-        loss=SLAB_CNN.loss,
-        epochs=SLAB_CNN.epochs,
-        patience=SLAB_CNN.patience,
-        batch_size=SLAB_CNN.batch_size,
-        class_weight=SLAB_CNN.class_weight,
-        callbacks=SLAB_CNN.callbacks,
-        random_state=SLAB_CNN.random_state,
-        verbose=SLAB_CNN.verbose,
-    ):
+        filters: int | Sequence[int] = SLAB_CNN.filters,
+        kernel_size: PerBlock = SLAB_CNN.kernel_size,
+        n_blocks: int = SLAB_CNN.n_blocks,
+        padding: Padding = SLAB_CNN.padding,
+        dense_units: Sequence[int] = SLAB_CNN.dense_units,
+        dropout: float = SLAB_CNN.dropout,
+        batch_norm_momentum: float = SLAB_CNN.batch_norm_momentum,
+        linear_path: float | None = SLAB_CNN.linear_path,
+        n_members: int = SLAB_CNN.n_members,
+        optimizer: str | keras.optimizers.Optimizer = SLAB_CNN.optimizer,
+        learning_rate: float = SLAB_CNN.learning_rate,
+        loss: str | keras.losses.Loss | Callable[..., Any] = SLAB_CNN.loss,
+        epochs: int = SLAB_CNN.epochs,
+        patience: int | None = SLAB_CNN.patience,
+        batch_size: int = SLAB_CNN.batch_size,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = SLAB_CNN.class_weight,
+        callbacks: keras.callbacks.Callback
+        | Sequence[keras.callbacks.Callback]
+        | None = SLAB_CNN.callbacks,
+        random_state: RandomState = SLAB_CNN.random_state,
+        verbose: int = SLAB_CNN.verbose,
+    ) -> None:
         self.filters = filters
         self.kernel_size = kernel_size
         self.n_blocks = n_blocks
@@ -181,29 +194,31 @@ class VolumeCNNClassifier(BaseCNNClassifier):
 
     def __init__(
         self,
-        filters=VOLUME_CNN.filters,
-        kernel_size=VOLUME_CNN.kernel_size,
-        n_blocks=VOLUME_CNN.n_blocks,
-        pool_size=VOLUME_CNN.pool_size,
-        strides=VOLUME_CNN.strides,
-        padding=VOLUME_CNN.padding,
-        dense_units=VOLUME_CNN.dense_units,
-        dense_batch_norm=VOLUME_CNN.dense_batch_norm,
-        dropout=VOLUME_CNN.dropout,
-        batch_norm_momentum=VOLUME_CNN.batch_norm_momentum,
-        linear_path=VOLUME_CNN.linear_path,
-        n_members=VOLUME_CNN.n_members,
-        optimizer=VOLUME_CNN.optimizer,
-        learning_rate=VOLUME_CNN.learning_rate,
-        loss=VOLUME_CNN.loss,
-        epochs=VOLUME_CNN.epochs,
-        patience=VOLUME_CNN.patience,
-        batch_size=VOLUME_CNN.batch_size,
-        class_weight=VOLUME_CNN.class_weight,
-        callbacks=VOLUME_CNN.callbacks,
-        random_state=VOLUME_CNN.random_state,
-        verbose=VOLUME_CNN.verbose,
-    ):
+        filters: int | Sequence[int] = VOLUME_CNN.filters,
+        kernel_size: PerBlock = VOLUME_CNN.kernel_size,
+        n_blocks: int = VOLUME_CNN.n_blocks,
+        pool_size: PerBlock = VOLUME_CNN.pool_size,
+        strides: PerBlock = VOLUME_CNN.strides,
+        padding: Padding = VOLUME_CNN.padding,
+        dense_units: Sequence[int] = VOLUME_CNN.dense_units,
+        dense_batch_norm: bool = VOLUME_CNN.dense_batch_norm,
+        dropout: float = VOLUME_CNN.dropout,
+        batch_norm_momentum: float = VOLUME_CNN.batch_norm_momentum,
+        linear_path: float | None = VOLUME_CNN.linear_path,
+        n_members: int = VOLUME_CNN.n_members,
+        optimizer: str | keras.optimizers.Optimizer = VOLUME_CNN.optimizer,
+        learning_rate: float = VOLUME_CNN.learning_rate,
+        loss: str | keras.losses.Loss | Callable[..., Any] = VOLUME_CNN.loss,
+        epochs: int = VOLUME_CNN.epochs,
+        patience: int | None = VOLUME_CNN.patience,
+        batch_size: int = VOLUME_CNN.batch_size,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = VOLUME_CNN.class_weight,
+        callbacks: keras.callbacks.Callback
+        | Sequence[keras.callbacks.Callback]
+        | None = VOLUME_CNN.callbacks,
+        random_state: RandomState = VOLUME_CNN.random_state,
+        verbose: int = VOLUME_CNN.verbose,
+    ) -> None:
         self.filters = filters
         self.kernel_size = kernel_size
         self.n_blocks = n_blocks

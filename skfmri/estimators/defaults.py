@@ -35,6 +35,17 @@ VOLUME_CNN = SimpleNamespace(
     dense_batch_norm=True,
 )
 
+# The value of `linear_path` that stands for the ridge.
+MULTISCALE = "multiscale"
+# Every parameter of MultiscaleRidgeClassifier.
+MULTISCALE_RIDGE = SimpleNamespace(
+    scales=(0, 0.5, 1),
+    alphas=(0.001, 0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
+)
+
+# A decoder that is trained on fewer samples is set up for small samples, unless the user decides.
+SMALL_SAMPLE_LIMIT = 1000
+
 # What `for_small_samples` sets instead, in either class; chosen and measured by
 # benchmarks/accuracy.py.
 SMALL_SAMPLE = {

@@ -18,11 +18,15 @@ CLASSIFIERS = {
             behind the data with the default; with 0.9 they keep up.
         """,
     "linear_path": """
-        linear_path : float or None, default=None
-            If not None, a logistic regression on all voxels is fitted first, with this as its C:
-            the larger, the weaker the penalty. Its decision values are added to the output of the
-            network, which starts at zero and learns what the linear model leaves unexplained. For
-            samples too few for a network alone; they must fit into memory.
+        linear_path : float, "multiscale" or None, default=None
+            If not None, a linear model of all voxels is fitted first. Its decision values are added
+            to the output of the network, which starts at zero and learns what the linear model
+            leaves unexplained. For samples too few for a network alone; they must fit into memory.
+            A number is the C of a logistic regression: the larger, the weaker the penalty.
+            "multiscale" is the ridge of :class:`~skfmri.MultiscaleRidgeClassifier`. The network is
+            then also trained with a third of the groups left out, three times, and its output is
+            multiplied by the share that lowers the loss of left-out samples most: 0, which leaves
+            the ridge alone, unless the loss falls by more than its standard error over groups.
         """,
     "n_members": """
         n_members : int, default=1
@@ -95,6 +99,12 @@ CLASSIFIERS = {
         n_epochs_ : int
             Epochs that the weights have seen: the best one if `patience` is set. Each member stops
             by itself; this is their mean, rounded.
+        network_weight_ : float
+            Only with ``linear_path="multiscale"``: share of the output of the network, 0, 0.25,
+            0.5, 0.75 or 1. With 0, the decoder is the ridge.
+        network_gain_ : float
+            Only with ``linear_path="multiscale"``: how much the network lowers the mean loss of
+            left-out samples at the best share, whether or not that is enough to be kept.
         model_ : keras.Model
             A copy of the trained network for inspection; of several members their average.
         X_shape_ : tuple of int

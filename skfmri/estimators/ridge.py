@@ -1,9 +1,11 @@
 """Ridge regression over smoothness scales as a classifier."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from numbers import Real
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -12,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfmri._validation import check_fitted_shape, check_number, check_per_volume
+from skfmri.estimators.defaults import MULTISCALE_RIDGE
 from skfmri.kernel_ridge import (
     activation_patterns,
     can_be_left_out,
@@ -22,6 +25,13 @@ from skfmri.kernel_ridge import (
     smoothed_kernel,
     voxel_weights,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import Shape, Values, Volumes
 
 __all__ = ["MultiscaleRidgeClassifier"]
 
@@ -40,7 +50,7 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
     scales : sequence of float, default=(0, 0.5, 1)
         Widths of smoothing: standard deviations of a Gaussian in voxels of X. 0 means voxels as
         they are.
-    alphas : sequence of float, default=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+    alphas : sequence of float, default=(0.001, 0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
         Strengths of the penalty to choose from, for each scale separately. The unit is the mean
         squared length of the centred training samples, so it depends neither on the units of X
         nor on the number of voxels.
@@ -89,10 +99,12 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
     and for two classes there is one decision value, :math:`d_1 - d_0`, as in scikit-learn.
 
     Predictions of models fitted without a group, for the samples of this group, decide. The
-    strength of each scale is the one of least squared error; the mixture is the combination of
-    least squared error without negative weights [2]_; the temperature gives the least log loss,
-    with the targets of Platt [3]_, which keep it finite if classes are separated perfectly. Samples
-    whose class occurs in no other group are trained on, but do not take part in the choice.
+    strength of each scale is the one of least squared error after the best rescaling of its
+    predictions, since a strong penalty, which shrinks them all, may still rank samples best; the
+    mixture is the combination of least squared error without negative weights [2]_; the temperature
+    gives the least log loss, with the targets of Platt [3]_, which keep it finite if classes are
+    separated perfectly. Samples whose class occurs in no other group are trained on, but do not
+    take part in the choice.
 
     The work is done on one kernel per scale, of n_samples x n_samples: thousands of samples take
     gigabytes and minutes, hundreds a second or two. Voxels are not standardised; put
@@ -120,7 +132,7 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
     >>> X[y == "house", :3, :3] += 1
     >>> ridge = MultiscaleRidgeClassifier().fit(X, y, groups=np.repeat([1, 2, 3, 4], 12))
     >>> ridge.scales_.tolist(), ridge.mixture_.round(1).tolist()
-    ([0.0, 0.5, 1.0], [0.4, 0.0, 0.6])
+    ([0.0, 0.5, 1.0], [0.0, 0.9, 0.1])
     >>> weights = ridge.coef_.reshape(-1, *X.shape[1:])
     >>> weights.shape, bool(weights[0, :3, :3].mean() > 10 * abs(weights[0, 3:].mean()))
     ((1, 9, 10, 3), True)
@@ -134,18 +146,28 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
     ...     return rotator.to_nifti(maps), rotator.inverse_transform(maps)
     """
 
+    classes_: NDArray[Any]
+    coef_: NDArray[np.float64]
+    intercept_: NDArray[np.float64]
+    patterns_: NDArray[np.float64]
+    scales_: NDArray[np.float64]
+    alpha_: NDArray[np.float64]
+    mixture_: NDArray[np.float64]
+    temperature_: float
+    sample_shape_: Shape
+
     # Read by scikit-learn if metadata routing is enabled.
     __metadata_request__fit: ClassVar = {"groups": True}
 
     def __init__(
         self,
-        scales=(0, 0.5, 1),
-        alphas=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100),
-    ):
+        scales: Sequence[float] = MULTISCALE_RIDGE.scales,
+        alphas: Sequence[float] = MULTISCALE_RIDGE.alphas,
+    ) -> None:
         self.scales = scales
         self.alphas = alphas
 
-    def fit(self, X, y, *, groups=None):
+    def fit(self, X: Volumes, y: Values, *, groups: Values | None = None) -> Self:
         """Fit the ridge regressions, and choose strengths, mixture and temperature.
 
         Parameters
@@ -190,7 +212,7 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
                 f"y holds 1 class, {classes.tolist()[0]!r}, but a classifier needs at least two. "
                 "Choose samples of other classes too."
             )
-        groups, messages = _groups_to_leave_out(labels, groups, type(self).__name__)
+        groups, messages = groups_to_leave_out(labels, groups, type(self).__name__)
         for message in messages:
             warnings.warn(message, UserWarning, stacklevel=2)
         scales = scales if X.ndim > 2 else [0.0]
@@ -210,7 +232,7 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
         self.sample_shape_ = X.shape[1:]
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X: Volumes) -> NDArray[np.float64]:
         """Return ``X.reshape(n_samples, -1) @ coef_.T + intercept_``.
 
         Parameters
@@ -238,7 +260,7 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
         scores = np.concatenate(scores) + self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Volumes) -> NDArray[np.float64]:
         """Return the probability of each class.
 
         Parameters
@@ -251,12 +273,9 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples, n_classes), float64
             Rows sum to 1; columns in the order of ``classes_``.
         """
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return expit(np.column_stack([-scores, scores]))
-        return softmax(scores, axis=1)
+        return probabilities_of(self.decision_function(X))
 
-    def predict(self, X):
+    def predict(self, X: Volumes) -> NDArray[Any]:
         """Return the most probable class.
 
         Parameters
@@ -269,14 +288,44 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        scores = self.decision_function(X)
-        positions = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-        return self.classes_[positions]
+        return self.classes_[predictions_of(self.decision_function(X))]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def probabilities_of(scores):
+    """Return the probability of each class for decision values.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        As from `MultiscaleRidgeClassifier.decision_function`.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (n_samples, n_classes)
+    """
+    if scores.ndim == 1:
+        return expit(np.column_stack([-scores, scores]))
+    return softmax(scores, axis=1)
+
+
+def predictions_of(scores):
+    """Return the position of the most probable class for decision values.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        As from `MultiscaleRidgeClassifier.decision_function`.
+
+    Returns
+    -------
+    positions : ndarray of shape (n_samples,), int
+    """
+    return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
 
 
 def _check_numbers(values, name, **bounds):
@@ -287,10 +336,29 @@ def _check_numbers(values, name, **bounds):
     return [float(check_number(value, f"Each of {name}", Real, **bounds)) for value in values]
 
 
-def _groups_to_leave_out(labels, groups, name):
-    """Return the groups to choose by, and what to warn of.
+def groups_to_leave_out(labels, groups, name):
+    """Return the groups that a ridge leaves out, and what to warn of.
 
-    Raises ValueError if each class has one sample only, so that nothing can be left out.
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,), int
+        Positions of the classes.
+    groups : array-like of shape (n_samples,) or None
+        Groups.
+    name : str
+        Name of the estimator, for the messages.
+
+    Returns
+    -------
+    groups : ndarray of shape (n_samples,)
+        Those given, or one for each sample if there are none that can be left out.
+    messages : list of str
+        Warnings.
+
+    Raises
+    ------
+    ValueError
+        If each class has one sample only, so that nothing can be left out.
     """
     n, singly = len(labels), np.arange(len(labels))
     messages = []

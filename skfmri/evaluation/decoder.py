@@ -1,7 +1,10 @@
 """One call from an estimator to scores that can be trusted."""
 
-from contextlib import nullcontext
+from __future__ import annotations
+
+from contextlib import ExitStack, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from joblib import hash as content_hash
@@ -30,32 +33,37 @@ from skfmri.evaluation.units import Units
 from skfmri.preprocessing.cut_groups import carry_groups
 from skfmri.statistics import FEWEST_BOOTSTRAPS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from skfmri._types import CrossValidation, Estimator, FilePath, Scoring, Values, Volumes
+
 
 def evaluate_decoder(
-    estimator,
-    X,
-    y=None,
+    estimator: Estimator,
+    X: Volumes,
+    y: Values | None = None,
     *,
-    groups=None,
-    cv=None,
-    scoring=None,
-    baseline="linear",
-    blocks=None,
-    permutation="auto",
-    n_permutations=0,
-    n_bootstraps=10_000,
-    confidence=0.95,
-    ledger=None,
-    n_jobs=None,
-    random_state=None,
-    on_fold=None,
-    on_fitted=None,
-):
-    """Cross-validate a decoder by group, beside a linear model and a dummy on the same folds.
+    groups: Values | None = None,
+    cv: CrossValidation = None,
+    scoring: Scoring = None,
+    baseline: str | Sequence[str] | Estimator | Mapping[str, Any] | None = ("linear", "multiscale"),
+    blocks: Values | None = None,
+    permutation: Literal["auto", "within", "groups"] | None = "auto",
+    n_permutations: int = 0,
+    n_bootstraps: int = 10_000,
+    confidence: float = 0.95,
+    ledger: FilePath | None = None,
+    n_jobs: int | None = None,
+    random_state: int | None = None,
+    on_fold: Callable[[dict[str, Any]], object] | None = None,
+    on_fitted: Callable[[int, Any, Any, Any], object] | None = None,
+) -> DecodingResult:
+    """Cross-validate a decoder by group, beside linear models and a dummy on the same folds.
 
     A mean score over folds leaves three questions open: how much would it vary with other groups,
-    is it better than a linear model, and could shuffled labels have reached it? This answers all
-    three from one set of folds. Splits that cut through a group are refused.
+    is it better than the best linear model, and could shuffled labels have reached it? This answers
+    all three from one set of folds. Splits that cut through a group are refused.
 
     Parameters
     ----------
@@ -75,10 +83,12 @@ def evaluate_decoder(
         one that is tested. A scorer gets recorded outputs instead of the estimator and positions
         instead of X, so it can use `predict`, `predict_proba` and `decision_function`, but not the
         volumes.
-    baseline : {"linear", "multiscale"}, list of these, estimator, dict or None, default="linear"
+    baseline : str, sequence of str, estimator, dict or None, default=("linear", "multiscale")
         What to compare with; a dict has one estimator per name. "linear" is `linear_baseline` of
-        the estimator; "multiscale" is its pipeline with a `MultiscaleRidgeClassifier` in place of
-        the classifier. A dummy that knows only the class balance is always included.
+        the estimator, "multiscale" is `multiscale_baseline`: its pipeline with a logistic
+        regression, or with a `MultiscaleRidgeClassifier`, in place of the classifier. One that is
+        the decoder itself is left out, and so is, with a warning, "multiscale" for more than 10,000
+        training samples. A dummy that knows only the class balance is always included.
     blocks : array-like of shape (n_samples,), default=None
         Stretches of samples that share a label within a group, such as stimulation blocks, and that
         permutations keep together. None takes samples that follow each other with one label, since
@@ -91,8 +101,10 @@ def evaluate_decoder(
         Largest number of permutations with refits; each costs as much as the cross-validation. They
         stop earlier if the result is clearly null. If labels of whole groups are shuffled, the
         splits are drawn anew. A list of splits cannot be, so make it without regard to the labels.
-        With 0, predictions are kept and compared with labels shuffled 1000 times (200 times for
-        metrics other than accuracy and balanced accuracy), which takes no fit.
+        A pipeline that ends in a `MultiscaleRidgeClassifier`, after steps of skfmri that do not
+        look at labels, is refitted in closed form, which takes milliseconds. With 0, predictions
+        are kept and compared with labels shuffled 1000 times (200 times for metrics other than
+        accuracy and balanced accuracy), which takes no fit.
     n_bootstraps : int, default=10000
         Number of times the groups are drawn for the intervals; at least 100.
     confidence : float, default=0.95
@@ -137,7 +149,10 @@ def evaluate_decoder(
     - Its interval comes from drawing groups, not volumes, which are not independent observations:
       :func:`skfmri.statistics.bootstrap_interval` of the scores of each group.
     - The difference to a baseline is tested over folds with
-      :func:`skfmri.statistics.corrected_resampled_t_test`, since folds share training samples.
+      :func:`skfmri.statistics.corrected_resampled_t_test`, since folds share training samples. A
+      decoder that is clearly better than each of several baselines is better than the best of
+      them, whichever that is, and this needs no correction [1]_. That it is worse than one of them
+      is claimed after a correction for their number [2]_.
     - Labels are permuted by :func:`skfmri.statistics.permute_labels`. The test is
       :func:`skfmri.statistics.prediction_permutation_test`, which allows for the models that are
       not fitted anew and so is conservative, or with `n_permutations` the exact
@@ -145,6 +160,13 @@ def evaluate_decoder(
       is better than chance. The dummy does not: if groups differ in their labels, it predicts the
       wrong class for those held out, and anything is better than that. If the design allows no
       test, `DecodingResult.untested` says why.
+
+    References
+    ----------
+    .. [1] Berger, R. L. (1982). Multiparameter hypothesis testing and acceptance sampling.
+       Technometrics, 24, 295-300. https://doi.org/10.1080/00401706.1982.10487790
+    .. [2] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
+       Journal of Statistics, 6, 65-70. https://www.jstor.org/stable/4615733
 
     Examples
     --------
@@ -157,51 +179,110 @@ def evaluate_decoder(
     >>> print(result.sentences()[0])
     accuracy 1.000, 95% interval 1.000 to 1.000 over 3 groups; chance 0.500.
     """
+    with ExitStack() as held:
+        result, _ = evaluated(
+            *(held, estimator, X, y),
+            groups=groups,
+            cv=cv,
+            scoring=scoring,
+            baseline=baseline,
+            blocks=blocks,
+            permutation=permutation,
+            n_permutations=n_permutations,
+            n_bootstraps=n_bootstraps,
+            confidence=confidence,
+            ledger=ledger,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            on_fold=on_fold,
+            on_fitted=on_fitted,
+        )
+    return result
+
+
+def evaluated(
+    held,
+    estimator,
+    X,
+    y,
+    *,
+    groups,
+    cv,
+    scoring,
+    baseline,
+    blocks,
+    permutation,
+    n_permutations,
+    n_bootstraps,
+    confidence,
+    ledger,
+    n_jobs,
+    random_state,
+    on_fold,
+    on_fitted,
+):
+    """Return a result with what its permutation test is made of.
+
+    Parameters
+    ----------
+    held : contextlib.ExitStack
+        Closes the ledger; until then further permutations can be fitted.
+    estimator, X, y, groups, cv, scoring, baseline, blocks, permutation, n_permutations
+        As in `evaluate_decoder`.
+    n_bootstraps, confidence, ledger, n_jobs, random_state, on_fold, on_fitted
+        As in `evaluate_decoder`.
+
+    Returns
+    -------
+    result : DecodingResult
+    shuffled : ShuffledScores or None
+        None if a test is not wanted, or not possible with any number of groups.
+    """
     y, groups = find_labels_and_groups(X, y, groups)
     X = carry_groups(X, groups)
-    chance = plan_chance_test(
-        *(permutation, y, groups, blocks), n_permutations=n_permutations, confidence=confidence
-    )
+    chance = plan_chance_test(permutation, y, groups, blocks, n_permutations=n_permutations)
     check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     # An iterator of splits becomes a list, since permutations may ask again.
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
     splits = grouped_splits(X, y, groups, cv)
     score, metrics = make_scorer_of(scoring)
-    baselines = baselines_by_name(baseline, estimator)
+    n_train = max((len(train) for train, _ in splits), default=0)
+    baselines = baselines_by_name(baseline, estimator, n_train)
     models = {DECODER: estimator, **baselines, DUMMY: DummyClassifier()}
     free = ("random_state",) if random_state is None else ()
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0] >> 1)
     begun_with = estimator, X, y, groups, splits, random_state
-    with _opened(ledger, begun_with, free) as book:
-        if book is not None:
-            random_state = book.identity["random_state"]
-        options = {"ledger": book, "n_jobs": n_jobs, "on_fitted": on_fitted}
-        units = Units(X, groups, splits, random_state=random_state, **options)
-        reasons = {}
-        score_fold = partial(score, reasons=reasons)
-        row_of = partial(fold_row, splits=splits, y=y, groups=groups, score=score_fold)
-        outcomes = _all_outcomes(units, models, y, row_of, on_fold)
-        folds = fold_table(outcomes, row_of)
-        warn_of_undefined(folds, metrics, reasons)
-        permutation_test = untested = None
-        if n_permutations:
-            permutation_test = chance.by_refits(
-                *(folds, metrics[0], score, units, estimator),
-                splits_of=lambda shuffled: grouped_splits(X, shuffled, groups, cv),
-                n_permutations=n_permutations,
-            )
-    if chance is not None and permutation_test is None:
-        permutation_test, untested = chance.of_predictions(
+    book = held.enter_context(_opened(ledger, begun_with, free))
+    if book is not None:
+        random_state = book.identity["random_state"]
+    options = {"ledger": book, "n_jobs": n_jobs, "on_fitted": on_fitted}
+    units = Units(X, groups, splits, random_state=random_state, **options)
+    reasons = {}
+    score_fold = partial(score, reasons=reasons)
+    row_of = partial(fold_row, splits=splits, y=y, groups=groups, score=score_fold)
+    outcomes = _all_outcomes(units, models, y, row_of, on_fold)
+    folds = fold_table(outcomes, row_of)
+    warn_of_undefined(folds, metrics, reasons)
+    shuffled = permutation_test = untested = None
+    if n_permutations:
+        shuffled = chance.by_refits(
+            *(folds, metrics[0], score, units, estimator),
+            splits_of=lambda labels: grouped_splits(X, labels, groups, cv),
+        )
+    if chance is not None and shuffled is None:
+        shuffled, untested = chance.of_predictions(
             *(folds, metrics[0], score, outcomes[DECODER], splits, random_state)
         )
+    if shuffled is not None:
+        permutation_test, untested = shuffled.test(n_permutations, 1 - confidence)
     group_scores = group_table(outcomes, splits, y, groups, score, metrics)
     bootstrap = {
         "n_bootstraps": n_bootstraps,
         "confidence": confidence,
         "random_state": random_state,
     }
-    return DecodingResult(
+    result = DecodingResult(
         folds=folds,
         predictions=prediction_table(outcomes, splits, y, groups),
         groups=group_scores,
@@ -215,6 +296,7 @@ def evaluate_decoder(
         confidence=confidence,
         random_state=random_state,
     )
+    return result, shuffled
 
 
 def _all_outcomes(units, models, y, row_of, on_fold):

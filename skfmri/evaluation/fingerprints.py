@@ -7,11 +7,16 @@ import json
 
 import joblib
 import numpy as np
+from nibabel.spatialimages import SpatialImage
+
+from skfmri.preprocessing.mask import file_stamp
 
 PACKAGES = ("skfmri", "scikit-learn", "tensorflow", "keras", "scikeras")
 PACKAGES += ("nilearn", "nibabel", "numpy", "scipy")
 # Parameters that change how a result is computed or shown, but not the result itself.
 WITHOUT_EFFECT = ("memory", "n_jobs", "pre_dispatch", "verbose")
+# A parameter that may name a file, whose content decides on the result.
+FILE = "mask"
 LONGEST_REPR = 500
 
 
@@ -37,7 +42,7 @@ def parameters_of(estimator):
     """
     parameters = estimator.get_params(deep=True)
     texts = {
-        name: _text(parameters[name])
+        name: _named_text(name, parameters[name])
         for name in sorted(parameters)
         if name.split("__")[-1] not in WITHOUT_EFFECT
     }
@@ -49,6 +54,14 @@ def versions():
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
+def _named_text(name, value):
+    """Return a parameter as text; one that names a file, with the state of the file."""
+    if str(name).split("__")[-1] != FILE:
+        return _text(value)
+    masks = value if isinstance(value, list | tuple) else [value]
+    return f"{_text(value)} {[file_stamp(mask) for mask in masks]}"
+
+
 def _text(value):
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
@@ -57,7 +70,7 @@ def _text(value):
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())}}}"
+        return f"{{{', '.join(f'{_text(k)}: {_named_text(k, v)}' for k, v in value.items())}}}"
     if hasattr(value, "get_params") and not inspect.isclass(value):
         return _path(type(value))
     if inspect.isclass(value) or inspect.isroutine(value):
@@ -66,6 +79,10 @@ def _text(value):
         # Keras writes the time into its pickles.
         config = {key: item for key, item in value.get_config().items() if key != "name"}
         return f"{_path(type(value))} {_text(config)}"
+    if isinstance(value, SpatialImage):
+        # Unlike a pickle without what was computed of the image, or where it was loaded from.
+        content = np.ascontiguousarray(np.asarray(value.dataobj)), value.affine
+        return f"{_path(type(value))} {joblib.hash(content)}"
     text = repr(value)
     # An address differs in every process, and an abridged array says too little.
     if len(text) < LONGEST_REPR and " at 0x" not in text and not hasattr(value, "__array__"):

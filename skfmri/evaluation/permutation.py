@@ -1,8 +1,11 @@
 """Tests of an evaluation's first metric against shuffled labels."""
 
 import math
+from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from itertools import tee
 
 import numpy as np
 from scipy.special import gammaln
@@ -26,6 +29,90 @@ N_HELD = 4_000_000
 
 
 @dataclass(frozen=True)
+class ShuffledScores:
+    """Scores of a decoder with shuffled labels, beside that with the true ones.
+
+    Parameters
+    ----------
+    score : float
+        Score with the true labels.
+    permuted : ndarray or iterator
+        Score of one permutation after another, without end if `refitted`.
+    refitted : bool
+        Whether each permutation fits the models anew. If not, predictions are kept.
+    scheme : {"within", "groups"} or None
+        How labels are permuted; None if decoders of several subjects differ in that.
+    n_partitions : int
+        How many permutations are not just other names of the classes.
+    """
+
+    score: float
+    permuted: Iterable
+    refitted: bool
+    scheme: str | None
+    n_partitions: int
+
+    def test(self, n_permutations, level):
+        """Return the test of the score, and why there is none if there is none.
+
+        Parameters
+        ----------
+        n_permutations : int
+            Largest number of permutations with refits.
+        level : float
+            Largest p that counts as better than chance.
+
+        Returns
+        -------
+        test : PermutationTest or None
+        untested : str or None
+        """
+        if self.refitted:
+            # A copy of the iterator, so that what has been fitted can be read again.
+            test = sequential_permutation_test(
+                self.score, copy(self.permuted), n_permutations=n_permutations
+            )
+            return test._replace(scheme=self.scheme), None
+        if self.n_partitions * level < 1:
+            where = "among groups" if self.scheme == "groups" else "within groups"
+            return None, (
+                f"exchanging labels {where} gives only {self.n_partitions} different partitions "
+                f"of the samples, too few for p to reach {level:.2g}. Use more groups or smaller "
+                "blocks."
+            )
+        test = prediction_permutation_test(self.score, self.permuted)
+        return test._replace(scheme=self.scheme), None
+
+
+def mean_of_shuffled(parts):
+    """Return the scores of several decoders as those of their mean, shuffled independently.
+
+    Parameters
+    ----------
+    parts : list of ShuffledScores
+        One per decoder, each with other samples.
+
+    Returns
+    -------
+    mean : ShuffledScores
+    """
+    refitted, permuted = parts[0].refitted, [part.permuted for part in parts]
+    if refitted:
+        (means,) = tee((float(np.mean(scores)) for scores in zip(*permuted, strict=True)), 1)
+    else:
+        n_permutations = min(map(len, permuted))
+        means = np.mean([scores[:n_permutations] for scores in permuted], axis=0)
+    schemes = {part.scheme for part in parts}
+    return ShuffledScores(
+        float(np.mean([part.score for part in parts])),
+        means,
+        refitted,
+        schemes.pop() if len(schemes) == 1 else None,
+        math.prod(part.n_partitions for part in parts),
+    )
+
+
+@dataclass(frozen=True)
 class ChanceTest:
     """How labels are shuffled to test the decoder's score.
 
@@ -37,18 +124,15 @@ class ChanceTest:
         What permutations keep together.
     scheme : {"within", "groups"} or None
         How labels are permuted; None if all are equal.
-    level : float
-        Largest p that counts as better than chance.
     """
 
     y: np.ndarray
     groups: np.ndarray
     blocks: np.ndarray
     scheme: str | None
-    level: float
 
-    def by_refits(self, folds, metric, score, units, estimator, *, splits_of, n_permutations):
-        """Return the test that fits the decoder anew, or None if the metric is undefined.
+    def by_refits(self, folds, metric, score, units, estimator, *, splits_of):
+        """Return the scores of the decoder fitted anew, or None if the metric is undefined.
 
         Parameters
         ----------
@@ -64,12 +148,10 @@ class ChanceTest:
             The decoder.
         splits_of : callable
             Returns the splits for given labels.
-        n_permutations : int
-            Largest number of permutations.
 
         Returns
         -------
-        test : PermutationTest or None
+        shuffled : ShuffledScores or None
         """
         scores = folds.loc[folds["model"] == DECODER, metric]
         if scores.isna().any():
@@ -80,11 +162,10 @@ class ChanceTest:
             scheme=self.scheme,
             splits_of=splits_of,
         )
-        test = sequential_permutation_test(scores.mean(), permuted, n_permutations=n_permutations)
-        return test._replace(scheme=self.scheme)
+        return self._shuffled(scores.mean(), tee(permuted, 1)[0], refitted=True)
 
     def of_predictions(self, folds, metric, score, outcomes, splits, random_state):
-        """Return the test that keeps the predictions, and why there is none if there is none.
+        """Return the scores of kept predictions, and why there are none if there are none.
 
         Parameters
         ----------
@@ -99,7 +180,7 @@ class ChanceTest:
 
         Returns
         -------
-        test : PermutationTest or None
+        shuffled : ShuffledScores or None
         untested : str or None
         """
         of_decoder = folds[folds["model"] == DECODER]
@@ -118,8 +199,13 @@ class ChanceTest:
                 scorer(labels[:, test]) for scorer, (_, test) in zip(scorers, splits, strict=True)
             ]
             permuted.append(np.mean(of_folds, axis=0))
-        test = prediction_permutation_test(true_scores.mean(), np.concatenate(permuted))
-        return test._replace(scheme=self.scheme), None
+        permuted = np.concatenate(permuted)
+        return self._shuffled(true_scores.mean(), permuted, refitted=False), None
+
+    def _shuffled(self, score, permuted, *, refitted):
+        return ShuffledScores(
+            float(score), permuted, refitted, self.scheme, self._count_partitions()
+        )
 
     def _why_untested(self, of_decoder, metric):
         if not math.isfinite(chance_level(self.y, metric)):
@@ -132,14 +218,7 @@ class ChanceTest:
             return "the network diverged."
         if self.scheme is None:
             return "all samples share one label."
-        n_partitions = self._count_partitions()
-        if n_partitions * self.level >= 1:
-            return None
-        where = "among groups" if self.scheme == "groups" else "within groups"
-        return (
-            f"exchanging labels {where} gives only {n_partitions} different partitions of the "
-            f"samples, too few for p to reach {self.level:.2g}. Use more groups or smaller blocks."
-        )
+        return None
 
     def _count_partitions(self):
         """Return how many permutations of the labels are not just other names of the classes."""
@@ -151,14 +230,14 @@ class ChanceTest:
         return math.floor(math.exp(min(log_count, 700)) + 1e-6)
 
 
-def plan_chance_test(permutation, y, groups, blocks, *, n_permutations, confidence):
+def plan_chance_test(permutation, y, groups, blocks, *, n_permutations):
     """Return how labels are shuffled, or None if no test is wanted.
 
     Labels that cannot be exchanged are noticed here, before hours of work.
 
     Parameters
     ----------
-    permutation, y, groups, blocks, n_permutations, confidence
+    permutation, y, groups, blocks, n_permutations
         As in `evaluate_decoder`.
 
     Returns
@@ -178,7 +257,7 @@ def plan_chance_test(permutation, y, groups, blocks, *, n_permutations, confiden
         exchangeable_units(y, groups, blocks=blocks, scheme=permutation)
         scheme = permutation_scheme(y, groups)
     blocks = label_stretches(y, groups) if blocks is None else np.asarray(blocks)
-    return ChanceTest(y, groups, blocks, scheme, 1 - confidence)
+    return ChanceTest(y, groups, blocks, scheme)
 
 
 def _fold_scorers(metric, score, outcomes, splits, codes, classes, true_scores):

@@ -1,12 +1,19 @@
 """Results of an evaluation, as tables or sentences."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
+from skfmri.evaluation.comparison import comparison_sentences
 from skfmri.statistics import PermutationTest
+
+if TYPE_CHECKING:
+    from skfmri._types import Normalize
 
 DECODER, DUMMY = "decoder", "dummy"
 PERMUTED = {
@@ -85,12 +92,14 @@ class DecodingResult:
     comparisons: pd.DataFrame
     permutation_test: PermutationTest | None
     untested: str | None
-    metrics: list
-    classes: list
+    metrics: list[str]
+    classes: list[Any]
     confidence: float
     random_state: int
 
-    def confusion(self, model=DECODER, *, normalize=None):
+    def confusion(
+        self, model: str = DECODER, *, normalize: Normalize | None = None
+    ) -> pd.DataFrame:
         """Return the confusion matrix, summed over folds.
 
         Parameters
@@ -118,11 +127,13 @@ class DecodingResult:
             columns=pd.Index(self.classes, name="predicted"),
         )
 
-    def sentences(self):
-        """Return the result in words: the score, the comparisons, the permutation test.
+    def sentences(self) -> list[str]:
+        """Return the result in words: the score, the permutation test, the comparisons.
 
         A network that diverged comes first. The dummy is not compared with: if groups differ in
-        their labels, it predicts the wrong class for those held out, and any decoder beats it.
+        their labels, it predicts the wrong class for those held out, and any decoder beats it. If
+        the decoder is a network and not clearly better than the best of the linear models, or
+        clearly worse than another model, the model to prefer is named, with the way to use it.
 
         Returns
         -------
@@ -139,16 +150,20 @@ class DecodingResult:
             text += f" over {n_groups} groups"
         if np.isfinite(row["chance"]):
             text += f"; chance {row['chance']:.3f}"
-        sentences = [*_divergence(self.folds), text + "."]
+        sentences = [*divergence_sentences(self.folds), text + "."]
+        sentences += self._claims()
         comparisons = self.comparisons[
             (self.comparisons["metric"] == metric) & (self.comparisons["baseline"] != DUMMY)
         ]
-        sentences += [_compare(row, percent) for row in comparisons.to_dict("records")]
+        is_network = not self.learning_curves.empty
+        rows = comparisons.to_dict("records")
+        return sentences + comparison_sentences(rows, self.confidence, is_network)
+
+    def _claims(self):
+        """Return whether the score is better than chance, or why that was not tested."""
         if self.permutation_test is not None:
-            sentences.append(_claim(self.permutation_test, 1 - self.confidence))
-        elif self.untested is not None:
-            sentences.append(f"No claim about chance: {self.untested}")
-        return sentences
+            return [claim_sentence(self.permutation_test, 1 - self.confidence)]
+        return [] if self.untested is None else [f"No claim about chance: {self.untested}"]
 
     def __str__(self):
         columns = ["model", "metric", "score", "std", "low", "high", "chance"]
@@ -158,7 +173,7 @@ class DecodingResult:
     __repr__ = __str__
 
 
-def _divergence(folds):
+def divergence_sentences(folds):
     """Return a sentence for each model whose network diverged."""
     if "diverged" not in folds:
         return []
@@ -173,7 +188,7 @@ def _divergence(folds):
     return sentences
 
 
-def _claim(test, level):
+def claim_sentence(test, level):
     """Return whether the score is better than chance, in words, with p and its source."""
     text = "Better than chance" if test.pvalue <= level else "Not clearly better than chance"
     text += f": p = {test.pvalue:.3g} from {test.n_permutations} permutations "
@@ -182,27 +197,6 @@ def _claim(test, level):
         return text + ", with the predictions kept."
     end = "; stopped early because the result is clear" if test.stopped_early else ""
     return text + f", with refits{end}."
-
-
-def _compare(row, percent):
-    gap = abs(row["difference"])
-    numbers = f"{row['low']:+.3f} to {row['high']:+.3f}, p = {row['p_value']:.3g}"
-    if not np.isfinite(row["difference"]):
-        return f"No difference to {row['baseline']}: {row['metric']} is not defined in every fold."
-    if not np.isfinite(row["p_value"]):
-        return f"One fold says nothing about the difference to {row['baseline']}."
-    if row["low"] <= 0 <= row["high"]:
-        return (
-            f"No clear difference to {row['baseline']}: {row['difference']:+.3f}, {percent} "
-            f"interval {numbers}."
-        )
-    word, advice = "better", ""
-    if row["difference"] < 0:
-        word, advice = "worse", f" Prefer {row['baseline']} here."
-    return (
-        f"The decoder is {word} than {row['baseline']} by {gap:.3f}, {percent} interval of the "
-        f"difference {numbers}.{advice}"
-    )
 
 
 def describe_result(result):

@@ -98,7 +98,7 @@ def warn_of_undefined(folds, metrics, reasons):
                 f"tested: {reason} If a class is missing, hold out groups that have all classes, "
                 "or choose another metric, such as accuracy.",
                 UndefinedMetricWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

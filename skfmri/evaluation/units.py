@@ -1,7 +1,7 @@
 """Fits of an evaluation as units of work, each done at most once."""
 
 from functools import partial
-from itertools import count, product
+from itertools import chain, count, islice, product, repeat
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -9,12 +9,17 @@ from joblib import Parallel, delayed
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of
 from skfmri.evaluation.folds import fit_and_predict, with_seed
 from skfmri.evaluation.outcomes import check_outcome, check_score
+from skfmri.evaluation.permutation import QUICK_SCORES
 from skfmri.evaluation.result import DECODER
+from skfmri.evaluation.ridge_permutation import has_closed_form, outputs_for_labelings
 from skfmri.statistics import permute_labels
 
 # Far more than it takes to find labels that leave each class in each training set, if there are any
 # to speak of.
 MOST_DRAWS = 1000
+# Permutations that are scored together if they need no refits. The first are few, because a null
+# result ends early.
+FIRST_BATCH, NEXT_BATCH = 50, 500
 
 
 class Units:
@@ -89,24 +94,67 @@ class Units:
         shuffled: splits that were balanced for the true labels would not be so for others, and
         would make the true labels look better than they are.
         """
+        permuted = self._permuted_labels(y, blocks, scheme, splits_of)
+        if not has_closed_form(model):
+            for shuffled, splits in permuted:
+                yield self._refitted_score(model, shuffled, splits, score, metric)
+            return
+        for size in chain([FIRST_BATCH], repeat(NEXT_BATCH)):
+            batch = list(islice(permuted, size))
+            # Without a refit only if the splits do not depend on the labels.
+            closed = [shuffled for shuffled, splits in batch if self._are_ours(splits)]
+            scores = iter(self._scores_in_closed_form(model, np.array(closed), score, metric))
+            for shuffled, splits in batch:
+                if self._are_ours(splits):
+                    yield next(scores)
+                else:
+                    yield self._refitted_score(model, shuffled, splits, score, metric)
+
+    def _permuted_labels(self, y, blocks, scheme, splits_of):
+        """Yield permuted labels with their splits, without end."""
         for number in count():
             rng = np.random.default_rng([self.random_state, number])
             if scheme == "groups":
-                shuffled, splits = self._shuffled_groups(y, splits_of, rng)
-                tag = shuffled, metric, splits
+                yield self._shuffled_groups(y, splits_of, rng)
             else:
                 shuffled = permute_labels(y, self.groups, blocks=blocks, random_state=rng)
-                splits, tag = self.splits, (shuffled, metric)
+                yield shuffled, self.splits
 
-            def reduce(fold, outcome, shuffled=shuffled, splits=splits):
-                test = splits[fold][1]
-                return {"score": score(outcome, shuffled[test], np.arange(len(test)))[metric]}
+    def _refitted_score(self, model, shuffled, splits, score, metric):
+        """Return the mean score of a model that is fitted to permuted labels in each fold."""
 
-            scores = np.empty(len(splits))
-            units = self.outcomes({DECODER: model}, shuffled, *tag, splits=splits, reduce=reduce)
-            for _, fold, outcome in units:
-                scores[fold] = outcome["score"]
-            yield scores.mean()
+        def reduce(fold, outcome):
+            test = splits[fold][1]
+            return {"score": score(outcome, shuffled[test], np.arange(len(test)))[metric]}
+
+        tag = (shuffled, metric) if splits is self.splits else (shuffled, metric, splits)
+        scores = np.empty(len(splits))
+        units = self.outcomes({DECODER: model}, shuffled, *tag, splits=splits, reduce=reduce)
+        for _, fold, outcome in units:
+            scores[fold] = outcome["score"]
+        return scores.mean()
+
+    def _scores_in_closed_form(self, model, labelings, score, metric):
+        """Return the mean score of a ridge for each of many permutations."""
+        if not len(labelings):
+            return []
+        tasks = (
+            delayed(outputs_for_labelings)(model, self.X, labelings, self.groups, *split)
+            for split in self.splits
+        )
+        scores = np.empty((len(self.splits), len(labelings)))
+        folds = Parallel(self.n_jobs, return_as="generator")(tasks)
+        for fold, outcomes in enumerate(folds):
+            labels = labelings[:, self.splits[fold][1]]
+            scores[fold] = _score_all(outcomes, labels, score, metric)
+        return scores.mean(axis=0)
+
+    def _are_ours(self, splits):
+        """Return whether splits are those of the evaluation."""
+        if splits is self.splits:
+            return True
+        pairs = zip(chain(*splits), chain(*self.splits), strict=False)
+        return len(splits) == len(self.splits) and all(np.array_equal(*pair) for pair in pairs)
 
     def _shuffled_groups(self, y, splits_of, rng):
         """Return labels shuffled among whole groups, with splits of theirs.
@@ -133,6 +181,22 @@ class Units:
 
     def _on_fitted(self, fold):
         return None if self.on_fitted is None else partial(self.on_fitted, fold)
+
+
+def _score_all(outcomes, labels, score, metric):
+    """Return the score of each outcome, given its row of labels."""
+
+    def score_one(number):
+        outcome, row = outcomes[number], labels[number]
+        return score(outcome, row, np.arange(len(row)))[metric]
+
+    quick = QUICK_SCORES.get(metric)
+    if quick is not None:
+        scores = quick(np.array([outcome["predict"] for outcome in outcomes]), labels)
+        # A metric of the user's may have the name of one of scikit-learn's.
+        if np.isclose(scores[0], score_one(0)):
+            return scores
+    return [score_one(number) for number in range(len(outcomes))]
 
 
 def _train_on_all_classes(splits, y):

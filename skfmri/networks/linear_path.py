@@ -1,7 +1,28 @@
 """The linear model that a network starts from."""
 
+import warnings
+
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+
+from skfmri.kernel_ridge import (
+    can_be_left_out,
+    decompose,
+    fit_ridge,
+    mean_sample,
+    smoothed_kernel,
+    voxel_weights,
+)
+from skfmri.networks.backend import keras
+from skfmri.networks.recipe import NETWORK_PATH, scale_network, train_member
+from skfmri.networks.training import predict
+
+# Shares of its output among which the loss of left-out samples decides.
+SHARES = (0, 0.25, 0.5, 0.75, 1)
+# Parts of the training samples, each of which is left out once.
+N_PARTS = 3
 
 
 def linear_weights(X, y, sample_weight, n_classes, C):
@@ -37,3 +58,140 @@ def linear_weights(X, y, sample_weight, n_classes, C):
         kernel[:, found] = (halves @ model.coef_ if binary else model.coef_).T
         bias[found] = halves @ model.intercept_ if binary else model.intercept_
     return kernel, bias
+
+
+def ridge_weights(X, y, groups, n_classes, scales, alphas):
+    """Fit a multiscale ridge; return the kernel and bias of an equivalent softmax layer.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Samples. Those without a grid are not smoothed.
+    y : ndarray of shape (n_samples,), int
+        Positions of the classes.
+    groups : ndarray of shape (n_samples,)
+        Groups that are left out to choose strengths, mixture and temperature. If no class occurs in
+        more than one, each sample is left out alone.
+    n_classes : int
+        Number of classes.
+    scales, alphas : sequence of float
+        As in `skfmri.MultiscaleRidgeClassifier`.
+
+    Returns
+    -------
+    kernel : ndarray of shape (n_features, n_classes), float32
+        Zeros if each class has one sample only.
+    bias : ndarray of shape (n_classes,), float32
+    """
+    X = np.asarray(X, np.float32)
+    if not can_be_left_out(y, groups).any():
+        groups = np.arange(len(y))
+    if not can_be_left_out(y, groups).any():
+        return np.zeros((X[0].size, n_classes), np.float32), np.zeros(n_classes, np.float32)
+    scales = scales if X.ndim > 2 else [0.0]
+    mean = mean_sample(X)
+    spectra = [decompose(smoothed_kernel(X, mean, sigma)) for sigma in scales]
+    fit = fit_ridge(spectra, y, groups, alphas, n_classes)
+    weights = voxel_weights(X, mean, scales, fit.duals).reshape(n_classes, -1)
+    bias = fit.offset - weights @ mean.ravel()
+    return weights.T.astype(np.float32), bias.astype(np.float32)
+
+
+def network_share(recipe, learning_rate, seeds, split_seed, data, groups, fit_path, options):
+    """Return how much of a network's output lowers the loss of samples that are left out.
+
+    Whole groups are left out of both the linear model and the network. The share is the one of
+    least mean loss, or 0 if this lowers the loss by less than its standard error over groups.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The network, with a linear path.
+    learning_rate : float or None
+        Step size of the optimizer.
+    seeds : list of (SeedSequence, SeedSequence)
+        For each member, as `train_member` takes them.
+    split_seed : int
+        Divides the groups.
+    data : tuple of ndarray
+        Samples, positions of their classes and weights.
+    groups : ndarray of shape (n_samples,)
+        Groups.
+    fit_path : callable
+        Takes samples, positions and groups; returns the weights of the linear path.
+    options : dict
+        Of `train`, without callbacks.
+
+    Returns
+    -------
+    share : float
+        From 0 to 1.
+    gain : float
+        Mean decrease of the loss of left-out samples at the best share, whether or not it is clear.
+    """
+    _check_paths(recipe)
+    X, y, sample_weight = data
+    losses = np.empty((len(SHARES), len(y)))
+    for train, test in _parts(y, groups, split_seed):
+        linear = fit_path(X[train], y[train], groups[train])
+        part = X[train], y[train], sample_weight[train]
+        members = Parallel(1 if len(seeds) == 1 else None)(
+            delayed(train_member)(recipe, learning_rate, linear, pair, part, options)
+            for pair in seeds
+        )
+        weights = [member[0] for member in members]
+        losses[:, test] = _losses(recipe, weights, X[test], y[test], options["batch_size"])
+    means = np.average(losses, axis=1, weights=sample_weight)
+    best = int(np.where(np.isfinite(means), means, np.inf).argmin())
+    gain = means[0] - means[best]
+    if best == 0 or not gain > _standard_error(losses[0] - losses[best], groups, sample_weight):
+        return 0.0, float(gain)
+    return float(SHARES[best]), float(gain)
+
+
+def _check_paths(recipe):
+    """Raise ValueError unless the output of a network can be scaled beside its linear path."""
+    model = recipe.lease().network.model
+    layer = next((each for each in model.layers if each.name == NETWORK_PATH), None)
+    if (
+        not isinstance(layer, keras.layers.Dense)
+        or layer.activation is not keras.activations.linear
+    ):
+        raise ValueError(
+            f"linear_path='multiscale' scales the output of the network by a layer named "
+            f"{NETWORK_PATH!r}, a Dense layer without activation, but {recipe.function.__name__} "
+            "has none. Add it as convolutional_network does, or set linear_path to a number."
+        )
+
+
+def _parts(y, groups, seed):
+    """Yield the indices of training and left-out samples, in whole groups."""
+    n_parts = min(N_PARTS, len(np.unique(groups)), int(np.bincount(y).max()))
+    splitter = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class may be smaller than the number of parts.
+        warnings.simplefilter("ignore", UserWarning)
+        yield from splitter.split(np.empty(len(y)), y, groups)
+
+
+def _losses(recipe, members, X, y, batch_size):
+    """Return the loss of each sample for each share, of shape (n_shares, n_samples)."""
+    lease, losses = recipe.lease(), []
+    for share in SHARES:
+        outputs = []
+        for weights in members:
+            lease.network.model.set_weights(weights)
+            scale_network(lease.network.model, share)
+            outputs.append(predict(lease.network, X, batch_size))
+        losses.append(lease.network.losses(y, np.mean(outputs, axis=0)))
+    return np.array(losses)
+
+
+def _standard_error(gains, groups, sample_weight):
+    """Return the standard error of a weighted mean over samples, from that of its groups."""
+    numbers = np.unique(groups, return_inverse=True)[1]
+    totals = np.bincount(numbers, sample_weight)
+    deviations = np.bincount(numbers, sample_weight * gains)
+    deviations -= totals * np.average(gains, weights=sample_weight)
+    n_groups = len(totals)
+    return np.sqrt(n_groups / (n_groups - 1) * (deviations**2).sum()) / totals.sum()

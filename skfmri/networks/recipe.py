@@ -19,6 +19,8 @@ from skfmri.networks.keras_private import parts_of_loss
 from skfmri.networks.pool import POOL
 from skfmri.networks.training import train
 
+# Layer whose output is added to that of the linear path.
+NETWORK_PATH = "network_path"
 # Weights are float32, to which a larger learning rate is infinite.
 TOO_LARGE = 3.4e38
 BYTES_OF_WEIGHT = 4
@@ -264,12 +266,24 @@ def freeze(value):
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
-def train_member(recipe, learning_rate, linear, seeds, data, options):
-    """Train one network; return its weights, its history and the number of epochs these saw."""
+def scale_network(model, share):
+    """Multiply the output of a network, beside its linear path, by a share."""
+    layer = model.get_layer(NETWORK_PATH)
+    # Weights of a network that diverged are not finite, and 0 times these is not 0.
+    layer.set_weights([share * w if share else np.zeros_like(w) for w in layer.get_weights()])
+
+
+def train_member(recipe, learning_rate, linear, seeds, data, options, share=1.0):
+    """Train one network; return its weights, its history and the number of epochs these saw.
+
+    With a linear path, the output of the network beside it is then multiplied by `share`.
+    """
     lease = recipe.lease()
     initial, order = map(np.random.default_rng, seeds)
     lease.network.reset(initial, learning_rate, recipe.dropout)
     if linear is not None:
         lease.network.model.get_layer("linear_path").set_weights(linear)
     history, n_epochs = train(lease.network, *data, order=order, **options)
+    if share != 1:
+        scale_network(lease.network.model, share)
     return lease.network.model.get_weights(), history, n_epochs
