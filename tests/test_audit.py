@@ -22,7 +22,14 @@ from skfmri.datasets import make_eyes_open_closed
 from skfmri.evaluation.audit import CHEAP_CHECKS, audit_leakage
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
-from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer, clean_runs
+from skfmri.preprocessing import (
+    NiftiSlabRotator,
+    VoxelZScorer,
+    average_blocks,
+    clean_runs,
+    estimate_conditions,
+    estimate_trials,
+)
 from skfmri.samples import NiftiSamples
 
 pytestmark = pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
@@ -147,6 +154,29 @@ class TestNeighbours:
 
     def test_the_last_volume_of_a_run_is_no_neighbour_of_the_next_run(self, samples):
         assert self.audit(samples, [(np.arange(16, 80), np.arange(16))]).ok
+
+    def test_estimates_of_one_run_are_found_however_far_apart(self, samples):
+        table = {"onset": [1.0, 4.0, 12.0], "duration": 1.0, "trial_type": list("fhf")}
+        for estimate, n in ((estimate_trials, 3), (estimate_conditions, 2)):
+            trials = estimate(samples, [pd.DataFrame(table)] * N_RUNS, t_r=2.0)
+            assert self.audit(trials, LeaveOneGroupOut()).ok
+            cv = [(np.arange(n, len(trials)), np.arange(n)), (np.arange(1, len(trials)), [0])]
+            (finding,) = self.audit(trials, cv).findings
+            assert finding.split == 1
+            assert finding.test.tolist() == [0]
+            assert finding.train.tolist() == list(range(1, n))
+            assert "tests 1 estimates from runs that it also trains on" in finding.message
+            last = len(trials) - n
+            assert not self.audit(trials[[0, n - 1, last]], [([0, 2], [1])]).ok
+            assert self.audit(trials[[0, n - 1, last]], [([0, 1], [2])]).ok
+
+    def test_means_of_volumes_close_in_time_are_found(self, samples):
+        means = average_blocks(samples, np.arange(80) // 4)
+        (finding,) = self.audit(means, [(np.arange(1, 20), [0])]).findings
+        # The next block begins 1 volume after the last of the first, the one after that 5.
+        assert finding.train.tolist() == [1, 2]
+        assert self.audit(means, [(np.arange(3, 20), [0])]).ok
+        assert self.audit(clean_runs(samples), [(np.arange(16, 80), np.arange(16))]).ok
 
     def test_arrays_know_no_time(self, volumes, y, runs):
         report = audit_leakage(None, volumes, y, groups=runs, checks=["neighbours"])

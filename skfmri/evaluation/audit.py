@@ -1,7 +1,10 @@
 """A search for leaks before a score is trusted."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,8 +21,14 @@ from skfmri.evaluation.leaks import (
     named,
     splits_of_one_class,
 )
+from skfmri.preprocessing.centering import describe_balance
 from skfmri.preprocessing.cut_groups import carry_groups
 from skfmri.samples import NiftiSamples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from skfmri._types import CrossValidation, Estimator, Values, Volumes
 
 __all__ = ["CHEAP_CHECKS", "Finding", "LeakageReport", "audit_leakage"]
 
@@ -42,20 +51,21 @@ class LeakageReport:
     skipped : dict of str to str
         Checks that could not be run, and why.
     notes : tuple of str
-        What is not a leak but makes scores hard to interpret, such as splits that test one class.
+        What is not a leak but makes scores hard to interpret, such as splits that test one class,
+        or a forced choice between volumes that were centred together.
     """
 
-    findings: tuple
-    passed: tuple
-    skipped: dict
-    notes: tuple = ()
+    findings: tuple[Finding, ...]
+    passed: tuple[str, ...]
+    skipped: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """True if no check found a leak."""
         return not self.findings
 
-    def to_frame(self):
+    def to_frame(self) -> pd.DataFrame:
         """Return one row per finding.
 
         Returns
@@ -95,7 +105,15 @@ class LeakageReport:
         return f"<{' '.join(found)}>" if found else f"<no leak; passed {', '.join(self.passed)}>"
 
 
-def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
+def audit_leakage(
+    estimator: Estimator | None,
+    X: Volumes,
+    y: Values | None = None,
+    *,
+    groups: Values | None = None,
+    cv: CrossValidation = None,
+    checks: Sequence[str] | None = None,
+) -> LeakageReport:
     """Look for ways in which test data leak into training.
 
     A leak raises no error and makes every curve look better. Use this in a test of your analysis:
@@ -129,19 +147,27 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
     Notes
     -----
     groups
-        A group on both sides of a split.
+        A group on both sides of a split. A note names splits that test on subjects whose other
+        runs are trained on together with other subjects, if the samples know their `subjects`: then
+        the score is not for new subjects.
     duplicates
         Volumes on both sides that are identical, or that correlate above 0.99 once the mean
         volume is subtracted: copies that were rounded, rescaled or saved again.
     neighbours
         Volumes of one run on both sides, within 5 volumes of each other, which is about the
-        haemodynamic response. Needs `NiftiSamples`, which know the runs.
+        haemodynamic response; of :func:`~skfmri.average_blocks`, means of such volumes, and of
+        :func:`~skfmri.estimate_trials`, any estimates of one run, which share its noise. Needs
+        `NiftiSamples`, which know the runs.
     classes
         A split that trains without one of the classes. A note in ``report.notes``, which is not a
         finding, names splits that test one class only.
     standardised
         Data that were z-scored over all samples beforehand. Z-scoring each run separately is not a
         leak, as long as each run is on one side only.
+    centred
+        A split that cuts through volumes that :func:`~skfmri.center_groups` has centred together.
+        Notes name centred groups with one volume per class, which makes a forced choice, and those
+        whose classes are not equally frequent.
     repeats
         The same test samples in two splits, so that one score counts twice.
     inner
@@ -187,11 +213,17 @@ def audit_leakage(estimator, X, y=None, *, groups=None, cv=None, checks=None):
         findings += found
         if not found:
             passed.append(name)
-    notes = _notes(context) if checks is None or "classes" in checks else ()
+    notes = ()
+    if checks is None or "classes" in checks:
+        notes += _notes_on_classes(context)
+    if checks is None or "centred" in checks:
+        notes += _notes_on_centring(context)
+    if checks is None or "groups" in checks:
+        notes += _notes_on_subjects(context)
     return LeakageReport(tuple(findings), tuple(passed), skipped, notes)
 
 
-def _notes(context):
+def _notes_on_classes(context):
     """Return what the classes of the test samples mean for scores."""
     one_class = splits_of_one_class(context)
     if not one_class:
@@ -203,3 +235,51 @@ def _notes(context):
         "training samples may score far below chance, so compare scores with shuffled labels: "
         "n_permutations of evaluate_decoder.",
     )
+
+
+def _notes_on_subjects(context):
+    """Return that scores are not for new subjects if subjects are on both sides of a split."""
+    subjects = getattr(context.X, "subjects", None)
+    if subjects is None:
+        return ()
+    # A decoder of one subject can only be tested on this subject.
+    shared = [
+        number
+        for number, (train, test) in enumerate(context.splits)
+        if len(np.unique(subjects[train])) > 1 and np.isin(subjects[test], subjects[train]).any()
+    ]
+    if not shared:
+        return ()
+    verb = "tests" if len(shared) == 1 else "test"
+    return (
+        f"{named('Split', 'Splits', shared)} of {len(context.splits)} {verb} on subjects whose "
+        "other volumes are trained on, together with those of other subjects. The score is for new "
+        "volumes of these subjects, not for new subjects. For new subjects, keep each subject in "
+        "one group; for one decoder per subject, use evaluate_subjects, on the command line "
+        "--per-subject.",
+    )
+
+
+def _notes_on_centring(context):
+    """Return what the classes of volumes that were centred together mean for scores."""
+    notes = []
+    for group_of, source in context.centrings:
+        balance = describe_balance(context.y, group_of)
+        n_groups, n_unbalanced = balance["n_groups"], balance["n_unbalanced"]
+        n_centred = np.bincount(source.group_of)[group_of]
+        # Volumes of which others were left out later are not compared with each other alone.
+        is_whole = np.bincount(group_of)[group_of] == n_centred
+        n_forced = describe_balance(context.y[is_whole], group_of[is_whole])["n_forced_choice"]
+        if n_forced:
+            notes.append(
+                f"{n_forced} of {n_groups} groups that were centred hold one volume per class. "
+                "These volumes are compared with each other: a forced choice, which is easier than "
+                "classifying a single volume."
+            )
+        if n_unbalanced:
+            notes.append(
+                f"Classes are not equally frequent in {n_unbalanced} of {n_groups} groups that "
+                "were centred, so their means lean towards a class. Centring took away "
+                f"{balance['removed_share']:.1%} of the variance of the labels."
+            )
+    return tuple(notes)

@@ -14,7 +14,9 @@ from sklearn.utils import _safe_indexing
 
 from skfmri.evaluation.folds import is_search
 from skfmri.samples import NiftiSamples
+from skfmri.samples.centered import centered_groups
 from skfmri.samples.cleaned import batches_read_once
+from skfmri.samples.nifti import trace
 
 # About the length of the haemodynamic response, for a TR of 2 to 3 s.
 NEIGHBOUR_VOLUMES = 5
@@ -79,6 +81,15 @@ class Context:
         return clone(Pipeline([*estimator.steps[:-1], ("last", FunctionTransformer())]))
 
     @cached_property
+    def centrings(self):
+        """For each time that the samples were centred, the group of each, and its source."""
+        if not isinstance(self.X, NiftiSamples):
+            return []
+        found = centered_groups(self.X)
+        # A sample that shows volumes of several groups counts for the first of them.
+        return [(np.array([min(of) for of in groups]), source) for source, groups in found]
+
+    @cached_property
     def summary(self):
         """Digest of each volume, and its values at some voxels that vary."""
         rng, chosen, digests, parts = np.random.default_rng(0), None, [], []
@@ -137,27 +148,45 @@ def find_neighbours(context):
     """Find volumes of one run, close in time, on both sides."""
     if not isinstance(context.X, NiftiSamples):
         raise Skip("X is an array, which does not say from which run and time its samples are")
-    sources, times = context.X.acquisition_order()
+    images, first, last, is_estimated = _acquisition(context.X)
     _, runs = np.unique(context.X.runs, return_inverse=True)
     for number, (train, test) in enumerate(context.splits):
         near_train, near_test = [], []
-        for key in set(zip(runs[test].tolist(), sources[test].tolist(), strict=True)):
-            here = (runs == key[0]) & (sources == key[1])
+        for key in set(zip(runs[test].tolist(), images[test].tolist(), strict=True)):
+            here = (runs == key[0]) & (images == key[1])
             ours, theirs = train[here[train]], test[here[test]]
             if len(ours):
-                close = np.abs(times[ours, None] - times[theirs]) <= NEIGHBOUR_VOLUMES
+                gaps = np.maximum(first[ours, None], first[theirs])
+                gaps = gaps - np.minimum(last[ours, None], last[theirs])
+                close = gaps <= NEIGHBOUR_VOLUMES
                 near_train += ours[close.any(axis=1)].tolist()
                 near_test += theirs[close.any(axis=0)].tolist()
         if near_test:
-            yield Finding(
-                "neighbours",
+            found = (
                 f"Split {number} tests {len(near_test)} volumes that are within "
                 f"{NEIGHBOUR_VOLUMES} volumes of a training volume of the same run, such as "
-                f"sample {near_test[0]}.",
-                number,
-                np.sort(near_train),
-                np.sort(near_test),
+                f"sample {near_test[0]}."
             )
+            if is_estimated:
+                found = (
+                    f"Split {number} tests {len(near_test)} estimates from runs that it also "
+                    f"trains on, such as sample {near_test[0]}. All estimates of a run share its "
+                    "noise."
+                )
+            yield Finding("neighbours", found, number, np.sort(near_train), np.sort(near_test))
+
+
+def _acquisition(X):
+    """Return image, first and last volume that each sample shows, and whether a model was fitted.
+
+    A model of a run makes each estimate from all its volumes.
+    """
+    originals, parents, derivations = trace(X)
+    image_of, times = originals.acquisition_order()
+    images = np.array([image_of[rows[0]] for rows in parents])
+    first, last = (np.array([reach(times[rows]) for rows in parents]) for reach in (np.min, np.max))
+    is_estimated = any(name.startswith("estimate_") for name, _ in derivations)
+    return images, first, last, is_estimated
 
 
 def find_missing_classes(context):
@@ -188,15 +217,34 @@ def find_standardised(context):
         raise Skip(f"fewer than {FEWEST_VOXELS} voxels vary")
     if not _is_standard(values):
         return
-    runs = getattr(context.X, "runs", context.groups)
-    within = [_is_standard(values[runs == run]) for run in np.unique(runs)]
-    if not all(within):
+    units = [getattr(context.X, "runs", context.groups), *(of for of, _ in context.centrings)]
+    if not any(_is_standard_within(values, unit_of) for unit_of in units):
         yield Finding(
             "standardised",
             "X was z-scored over all samples before it was split: each voxel has mean 0 and "
             "standard deviation 1 over training and test samples together. Z-score in the "
             "pipeline, with VoxelZScorer.",
         )
+
+
+def find_cut_centring(context):
+    """Find groups that were centred together and are on both sides of a split."""
+    if not isinstance(context.X, NiftiSamples):
+        raise Skip("X is an array, which does not say whether it was centred")
+    for group_of, source in context.centrings:
+        for number, (train, test) in enumerate(context.splits):
+            cut = np.intersect1d(group_of[train], group_of[test])
+            if len(cut):
+                names = [source.names[group] for group in cut]
+                yield Finding(
+                    "centred",
+                    f"Split {number} cuts through {named('group', 'groups', names)}, whose volumes "
+                    "were centred together: training volumes hold the mean of test volumes. Centre "
+                    "within what the split keeps together, with by= of center_groups.",
+                    number,
+                    train[np.isin(group_of[train], cut)],
+                    test[np.isin(group_of[test], cut)],
+                )
 
 
 def find_repeats(context):
@@ -293,6 +341,7 @@ CHECKS = {
     "neighbours": find_neighbours,
     "classes": find_missing_classes,
     "standardised": find_standardised,
+    "centred": find_cut_centring,
     "repeats": find_repeats,
     "inner": find_inner_leaks,
     "transformers": find_leaky_transformers,
@@ -334,6 +383,11 @@ def _is_standard(values):
     return standard.mean() > 0.95
 
 
+def _is_standard_within(values, unit_of):
+    """Return whether values were z-scored in each unit by itself."""
+    return all(_is_standard(values[unit_of == unit]) for unit in np.unique(unit_of))
+
+
 def _inner_splits(estimator, y, groups):
     """Return (role, fitted, held out) for each split that an estimator makes in its fit."""
     parameters = estimator.get_params(deep=False)
@@ -359,7 +413,7 @@ def _with_altered(X, test):
     altered = plain.copy()
     altered[test] = 1000 * altered[test] + 1000
     if isinstance(X, NiftiSamples):
-        about = {"y": X.y, "groups": X.groups, "runs": X.runs}
+        about = {"y": X.y, "groups": X.groups, "runs": X.runs, "subjects": X.subjects}
         return [NiftiSamples.from_array(data, X.affine, **about) for data in (plain, altered)]
     return plain, altered
 

@@ -1,7 +1,10 @@
 """Files of fitted estimators that are safe to read."""
 
+from __future__ import annotations
+
 import platform
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -24,12 +27,27 @@ from skfmri.persistence.provenance import (
 from skfmri.persistence.trial import try_out
 from skfmri.samples import as_samples
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from skfmri._types import Estimator, FilePath, ImageSamples
+    from skfmri.evaluation import DecodingResult
+    from skfmri.samples import NiftiSamples
+
 # A file may hold a value of any length, which an error would repeat.
 MOST_WORDS = 1000
 MODEL, TRAINING, CARD, VOLUMES = "model.json", "training.json", "README.md", "volumes.npy"
 
 
-def save(estimator, path, *, samples=None, result=None):
+def save(
+    estimator: Estimator,
+    path: FilePath,
+    *,
+    samples: NiftiSamples | None = None,
+    result: DecodingResult | None = None,
+) -> None:
     """Write a fitted pipeline or classifier to a file that is safe to read.
 
     Loading a pickle runs whatever code its author put into it. This file holds only numbers and
@@ -113,7 +131,7 @@ def save(estimator, path, *, samples=None, result=None):
         )
 
 
-def load(path, *, classes=()):
+def load(path: FilePath, *, classes: Sequence[type] = ()) -> Any:
     """Read a fitted estimator that :func:`save` has written.
 
     No code from the file is run, no module that it names is imported, and no path in it is used:
@@ -179,7 +197,7 @@ def load(path, *, classes=()):
     return estimator
 
 
-def model_card(path):
+def model_card(path: FilePath) -> str:
     """Return the model card in a file as Markdown.
 
     Parameters
@@ -205,7 +223,7 @@ def model_card(path):
         raise _unreadable(path, CARD, error) from error
 
 
-def training_record(path):
+def training_record(path: FilePath) -> dict[str, Any]:
     """Return what a file records about the training of its model.
 
     Parameters
@@ -217,9 +235,9 @@ def training_record(path):
     -------
     record : dict
         ``samples`` with numbers of volumes, runs and groups, ``grid_shape``, ``affine``,
-        ``volumes_per_group``, ``files`` and ``cleaning``; ``result`` with the table ``summary``,
-        ``sentences`` and the numbers of folds and groups. Each is None if it was not passed to
-        `save`.
+        ``volumes_per_group``, ``files``, ``cleaning`` and ``derivations``; ``result`` with the
+        table ``summary``, ``sentences`` and the numbers of folds and groups. Each is None if it was
+        not passed to `save`.
 
     Raises
     ------
@@ -229,7 +247,7 @@ def training_record(path):
     return _record(path, read_archive(path)[1])
 
 
-def find_training_volumes(path, X):
+def find_training_volumes(path: FilePath, X: ImageSamples) -> NDArray[np.bool_]:
     """Return which volumes a model was trained on, whatever the files are called now.
 
     A decoder may have memorised its training volumes, so its predictions for them say nothing about

@@ -1,5 +1,8 @@
 """The model card of a saved model."""
 
+import os
+from pathlib import PurePath
+
 import numpy as np
 
 from skfmri._validation import describe_grid, printable
@@ -77,8 +80,11 @@ def _training(description, estimator):
         "runs",
         *_class_lines(description["volumes_per_group"]),
         *_held_out(estimator),
+        *_region(estimator),
         f"- files: {_some([file['name'] for file in description['files']])}",
         f"- cleaning: {describe_cleaning(description['cleaning'])}",
+        *_derived_lines(description["derivations"]),
+        *_centring_lines(description["derivations"]),
     ]
     return "## Trained on\n\n" + "\n".join(lines) + "\n"
 
@@ -103,6 +109,17 @@ def _held_out(estimator):
     return [f"- held out of these, to find the epoch to stop at: groups {groups}"]
 
 
+def _region(estimator):
+    """Return how large the region is to which the slab is restricted, if it is."""
+    steps = [estimator, *(step for _, step in getattr(estimator, "steps", []))]
+    masks = [getattr(step, "slab_mask_", None) for step in steps]
+    return [
+        f"- region: {mask.sum()} voxels in a box of {describe_grid(mask.shape)}"
+        for mask in masks
+        if mask is not None
+    ]
+
+
 def describe_cleaning(cleaning):
     """Describe in words how runs were cleaned."""
     if cleaning is None:
@@ -113,6 +130,48 @@ def describe_cleaning(cleaning):
         words.append(f"high_pass={cleaning['high_pass']:g} Hz with t_r={times} s")
     words += [name for name in ("confounds", "sample_masks") if cleaning[name]]
     return f"each run by clean_runs with {', '.join(words) or 'nothing to remove'}"
+
+
+def _derived_lines(derivations):
+    how = describe_derived(derivations)
+    return [] if how is None else [f"- samples: {how}. Pass new ones that were made the same way"]
+
+
+def describe_derived(derivations):
+    """Describe in words how several volumes made one sample, or return None."""
+    if "average_blocks" in derivations:
+        return "the means of the volumes of blocks by average_blocks"
+    for name, what in (
+        ("estimate_trials", "single trials"),
+        ("estimate_conditions", "all trials of a label in a run"),
+    ):
+        if name in derivations:
+            given = derivations[name]
+            times = {key: " or ".join(f"{t:g}" for t in given[key]) for key in ("t_r", "start")}
+            method = f"method={given['method']}, " if "method" in given else ""
+            return (
+                f"estimates of {what} by {name} with {method}hrf_model={given['hrf_model']}, "
+                f"t_r={times['t_r']} s and start={times['start']} s"
+            )
+    return None
+
+
+def _centring_lines(derivations):
+    if "center_groups" not in derivations:
+        return []
+    how = describe_centring(derivations["center_groups"])
+    return [
+        f"- centring: {how}. Centre new volumes in the same way, with about the same mixture of "
+        "classes in each group"
+    ]
+
+
+def describe_centring(centring):
+    """Describe in words how volumes were centred."""
+    low, high = centring["maps_per_group"]
+    counts = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    scaled = ", divided by their standard deviation" if centring["scale"] else ""
+    return f"each group of {counts} volumes by center_groups{scaled}"
 
 
 def _scores(result):
@@ -150,6 +209,8 @@ def _call(estimator, leave_out=()):
         return repr(estimator)
     parameters = estimator.get_params(deep=False)
     # A path reveals more about a machine than a model should.
+    if isinstance(parameters.get("mask"), str | os.PathLike):
+        parameters["mask"] = PurePath(parameters["mask"]).name
     given = [f"{k}={_short(v)}" for k, v in parameters.items() if k not in (*leave_out, "memory")]
     return f"{type(estimator).__name__}({', '.join(given)})"
 

@@ -25,6 +25,7 @@ from skfmri.estimators.scikit_learn import BOOKKEEPING, OUTPUT_CONFIG
 from skfmri.evaluation.encoding import decode, encode
 from skfmri.persistence.objects import (
     SPLITTERS,
+    build_image,
     build_keras,
     build_loss,
     describe_object,
@@ -107,6 +108,7 @@ def from_plain(content, arrays, classes=()):
         "estimator": lambda content: _build_estimator(content, inner, classes),
         "splitter": lambda content: _build(find_class(SPLITTERS, content["class"]), content, inner),
         "function": find_function,
+        "image": lambda content: build_image(content, inner),
         "optimizer": lambda content: build_keras(content, inner, "optimizers"),
         "schedule": lambda content: build_keras(content, inner, "optimizers.schedules"),
         "loss": lambda content: build_loss(content, inner),
@@ -219,6 +221,9 @@ def _describe_estimator(estimator, writer):
 def _parameters(estimator):
     """Return the parameters that are written."""
     parameters = estimator.get_params(deep=False)
+    if parameters.get("mask") is not None and hasattr(estimator, "region_"):
+        # What was read of the mask, and not its path: the file exists on this machine alone.
+        parameters["mask"] = estimator.region_
     if type(estimator).__module__.startswith("sklearn."):
         # scikit-learn drops parameters over time, so only those that were set are written.
         defaults = inspect.signature(type(estimator)).parameters

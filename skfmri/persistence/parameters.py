@@ -9,6 +9,9 @@ as a solver, but never a file, a module or a function.
 import math
 from numbers import Integral
 
+import nibabel
+import numpy as np
+
 from skfmri._validation import check_affine, describe_grid
 
 # Kinds of objects by the parameters that may hold them.
@@ -16,6 +19,7 @@ OBJECTS = {
     "func": ("function",),
     "inverse_func": ("function",),
     "loss": ("loss",),
+    "mask": ("image",),
     "optimizer": ("optimizer",),
     "steps": ("estimator",),
     "validation": ("splitter",),
@@ -58,6 +62,11 @@ def check_parameter(cls, name, value):
             "skfmri.save writes none. Save the model again; after loading it, choose a folder with "
             "set_params(memory=...)."
         )
+    if name == "mask" and not isinstance(value, nibabel.Nifti1Image | None):
+        raise ValueError(
+            f"It sets mask={value!r} of {cls.__name__}. No path in a file is ever used, and "
+            f"skfmri.save writes the region itself. {ALTERED}"
+        )
     if cls.__module__.startswith("sklearn.") and name not in SCIKIT_LEARN:
         raise ValueError(
             f"{cls.__name__} has a parameter {name!r} that this version of skfmri does not know. "
@@ -86,6 +95,12 @@ def check_rotator(state):
         raise ValueError(
             f"Its slab has {describe_grid(state['slab_shape_'])} voxels, but lies in a box of "
             f"{describe_grid(sides)}. {ALTERED}"
+        )
+    region = state.get("slab_mask_")
+    is_mask = isinstance(region, np.ndarray) and region.dtype == bool and region.any()
+    if region is not None and not (is_mask and region.shape == sides):
+        raise ValueError(
+            f"Its slab_mask_ is not a region of {describe_grid(sides)} voxels. {ALTERED}"
         )
     for name in ("affine_", "slab_affine_", "_transform"):
         affine = state[name]

@@ -16,6 +16,14 @@ from skfmri.samples.nifti import list_images, trace
 SAMPLES = {"grid_shape": list, "affine": list, "cleaning": dict | None}
 CLEANING = dict.fromkeys(("detrend", "standardize", "confounds", "sample_masks"), bool)
 CLEANING |= {"high_pass": Real | None, "t_r": list}
+# Settings of functions that may have been applied besides; a file names only those that were.
+OF_MODELS = {"hrf_model": str, "t_r": list, "start": list}
+DERIVATIONS = {
+    "average_blocks": {},
+    "estimate_trials": {"method": str, **OF_MODELS},
+    "estimate_conditions": OF_MODELS,
+    "center_groups": {"by": bool, "scale": bool, "maps_per_group": list},
+}
 
 
 def describe_samples(samples):
@@ -29,8 +37,8 @@ def describe_samples(samples):
     Returns
     -------
     description : dict
-        Numbers of volumes, runs and files, the grid, the volumes of each class and group, and
-        how the runs were cleaned.
+        Numbers of volumes, runs and files, the grid, the volumes of each class and group, how the
+        runs were cleaned, and the settings of other functions that the volumes come from.
     """
     originals, _, derivations = trace(samples)
     # Folders reveal more about a machine than a model should.
@@ -54,6 +62,7 @@ def describe_samples(samples):
             if (places == number).any()
         ],
         "cleaning": dict(derivations).get("clean_runs"),
+        "derivations": {name: how for name, how in derivations if name != "clean_runs"},
     }
 
 
@@ -80,7 +89,25 @@ def check_record(record):
     if cleaning is not None:
         _check_entries(cleaning, "samples.cleaning.", CLEANING)
         _check_numbers(cleaning, "samples.cleaning.", "t_r", (len(cleaning["t_r"]),))
+    _check_derivations(samples)
     return record
+
+
+def _check_derivations(samples):
+    """Raise ValueError unless settings of functions are what is written; files may lack them."""
+    place = "samples.derivations."
+    derivations = samples.setdefault("derivations", {})
+    if not isinstance(derivations, dict):
+        raise ValueError(f"samples.derivations is {derivations!r}")
+    # A later version may know more functions, of which no prediction in Python needs to know.
+    for name in DERIVATIONS.keys() & derivations.keys():
+        _check_entries(derivations[name], f"{place}{name}.", DERIVATIONS[name])
+        for key in DERIVATIONS[name].keys() & {"t_r", "start"}:
+            times = derivations[name]
+            _check_numbers(times, f"{place}{name}.", key, (len(times[key]),))
+    if "center_groups" in derivations:
+        centring = derivations["center_groups"]
+        _check_numbers(centring, f"{place}center_groups.", "maps_per_group", (2,))
 
 
 def _check_numbers(content, place, key, shape):

@@ -9,6 +9,8 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 
 from skfmri.evaluation.fingerprints import versions
+from skfmri.report.methods_trials import UNITS
+from skfmri.samples.nifti import trace
 
 
 def describe_data(samples):
@@ -23,6 +25,8 @@ def describe_data(samples):
         "volumes_per_class": counts.sum().to_dict(),
         "volumes_per_group": counts.to_dict("index"),
         "groups": counts.index.tolist(),
+        # Cleaning and centring have sections of their own.
+        "derivations": {name: settings for name, settings in trace(samples)[2] if name in UNITS},
     }
 
 
@@ -30,6 +34,7 @@ def describe_slab(rotator):
     """Return the slab of a fitted rotator, as JSON-serialisable values."""
     return {
         "shape": list(rotator.slab_shape_),
+        "n_in_region": None if rotator.slab_mask_ is None else int(rotator.slab_mask_.sum()),
         "first_slice": rotator.slab_box_[2][0],
         "affine": rotator.slab_affine_.tolist(),
     }

@@ -5,6 +5,7 @@ import inspect
 import sys
 import warnings
 
+import nibabel
 import numpy as np
 import pytest
 from sklearn.pipeline import Pipeline
@@ -15,17 +16,19 @@ from skfmri.persistence import estimators
 from skfmri.persistence.estimators import ESTIMATORS, from_plain, to_plain
 from skfmri.persistence.objects import SPLITTERS, find_class
 from skfmri.persistence.parameters import SCIKIT_LEARN
+from skfmri.preprocessing import NiftiSlabRotator
 
 # Parameters of skfmri's own classes that were looked through: none names a file or code, but for
-# `memory`, which is refused.
+# `memory`, which is refused, and `mask`, of which only an image is taken.
 OURS = {
     *("alphas", "angle", "axis", "batch_norm_momentum", "batch_size", "callbacks"),
     *("class_weight", "crop", "dense_batch_norm", "dense_units", "dropout", "epochs", "filters"),
-    *("interpolation", "kernel_size", "learning_rate", "linear_path", "loss", "mean_threshold"),
+    *("interpolation", "kernel_size", "label", "learning_rate", "linear_path", "loss", "mask"),
+    "mean_threshold",
     *("memory", "n_blocks", "n_jobs", "n_members", "n_repeats", "n_splits", "optimizer"),
     *("padding", "patience", "pool_size", "random_state", "refit", "scales", "slab"),
-    *("slab_reference", "std_threshold", "steps", "strides", "transform_input", "validation"),
-    "verbose",
+    *("slab_reference", "std_threshold", "steps", "strides", "transform_input", "undersample"),
+    *("validation", "verbose"),
 }
 MARKER = "planted_by_a_stranger"
 heard = []
@@ -178,6 +181,54 @@ def test_a_folder_for_memory_is_refused_with_the_way_out(name, fitted, folder):
         with pytest.raises(ValueError, match=rf"memory=.* of {name}.*set_params\(memory=...\)"):
             from_plain(content, arrays)
     assert not heard
+
+
+@pytest.fixture
+def restricted(samples):
+    """A rotator whose slab is a region."""
+    mask = np.zeros(samples.grid_shape, np.uint8)
+    mask[2:5, 3:6, 2:7] = 1
+    image = nibabel.Nifti1Image(mask, samples.affine)
+    return NiftiSlabRotator(0.1, slab=None, mask=image).fit(samples)
+
+
+def test_a_path_for_a_mask_is_refused_with_the_way_out(restricted, folder):
+    content, arrays, _ = to_plain(restricted)
+    nibabel.save(restricted.mask, folder / "mask.nii")
+    heard.clear()
+    for value in (str(folder / "mask.nii"), {"scalar": ["U", str(folder / "mask.nii")]}, 3):
+        content["parameters"]["mask"] = value
+        with pytest.raises(ValueError, match=r"mask=.* of NiftiSlabRotator.*writes the region"):
+            from_plain(content, arrays)
+    assert not heard
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("data", np.ones(3)),
+        ("data", np.full((2, 2, 2), "text")),
+        ("affine", np.full((4, 4), np.nan)),
+        ("affine", np.zeros((4, 4))),
+        ("data", np.zeros((2, 2, 2))),
+    ],
+)
+def test_an_altered_image_of_a_mask_is_refused(restricted, name, array):
+    content, arrays, _ = to_plain(restricted)
+    position = content["parameters"]["mask"]["image"][name]["array"]
+    arrays[position] = array
+    with pytest.raises(ValueError, match=r"3-D array of numbers|affine of an image in it|is empty"):
+        from_plain(content, arrays)
+
+
+@pytest.mark.parametrize("region", [np.ones((1, 1, 1), bool), None, "all", "none"])
+def test_an_altered_region_is_refused(restricted, region):
+    content, arrays, _ = to_plain(restricted)
+    if isinstance(region, str):
+        region = np.full(restricted.slab_shape_, 2 if region == "all" else False)
+    content["fitted"]["slab_mask_"] = None if region is None else {"array": len(arrays)}
+    with pytest.raises(ValueError, match=r"slab_mask_"):
+        from_plain(content, [*arrays, region])
 
 
 def test_a_parameter_that_a_later_scikit_learn_adds_is_refused(fitted, monkeypatch):

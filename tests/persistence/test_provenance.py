@@ -133,6 +133,13 @@ def set_record(**entries):
     return change
 
 
+def set_trials(**settings):
+    """Change the record to that of trial estimates with some settings altered or, if None, gone."""
+    made = {"method": "lss", "hrf_model": "glover", "t_r": [2.0], "start": [0.0]} | settings
+    made = {name: value for name, value in made.items() if value is not None}
+    return set_record(derivations={"estimate_trials": made})
+
+
 def set_part(name, data):
     return lambda members: members.update({name: data})
 
@@ -152,6 +159,11 @@ ALTERED = {
     "an affine of three rows": (set_record(affine=[[1, 0, 0, 0]] * 3), "samples.affine is"),
     "half of a cleaning": (set_record(cleaning={"detrend": True}), "no samples.cleaning.standard"),
     "a cleaning of text": (set_record(cleaning="all"), "samples.cleaning is 'all'"),
+    "derivations in a list": (set_record(derivations=[]), r"samples.derivations is \[\]"),
+    "trials without a method": (set_trials(method=None), "no .*estimate_trials.method"),
+    "trials of a number": (set_trials(hrf_model=3), "estimate_trials.hrf_model is 3"),
+    "times in words": (set_trials(t_r=["two"]), r"estimate_trials.t_r is \['two'\]"),
+    "one time for a list": (set_trials(start=0.0), "estimate_trials.start is 0.0"),
     "no such part": (lambda members: members.pop("training.json"), "lacks its part training.json"),
 }
 
