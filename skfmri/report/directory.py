@@ -13,10 +13,12 @@ import numpy as np
 from filelock import Timeout
 
 from skfmri._files import sole_lock, whole_file, write_json, write_text
+from skfmri.evaluation import SubjectsResult
 from skfmri.persistence import training_record
 from skfmri.samples.nifti import stream_batches
 
 LEDGER = "ledger.jsonl"
+LEDGERS = "ledgers"
 MAPS = "maps"
 MEAN, SLAB = "mean.nii.gz", "slab.nii.gz"
 SALIENCY, SIGN_CONSISTENCY = "saliency.nii.gz", "sign_consistency.nii.gz"
@@ -29,14 +31,18 @@ TABLES = {
     "summary": ("model", "metric", "score", "std", "low", "high", "chance"),
     "comparisons": ("baseline", "metric", "difference", "low", "high", "t", "df", "p_value"),
 }
+# One row per subject, model and metric, if each subject has a decoder of its own.
+SUBJECTS = "subjects.csv"
+SUBJECT_COLUMNS = ("subject", "model", "metric", "score", "std", "low", "high", "chance", "p_value")
 # A class that is called 1, NA or nan is a name, not a number.
 TEXT_COLUMNS = {"model", "baseline", "metric", "groups_held_out", "group", "label", "predicted"}
-TEXT_COLUMNS |= {"best_params"}
+TEXT_COLUMNS |= {"best_params", "subject"}
 SETTINGS = "settings.json"
 REPORT = "report.html"
 MANIFEST, LOCK = "manifest.json", ".skfmri.lock"
 FORMAT, VERSION = "skfmri results", 1
 FOLD_MAP = re.compile(rf"{MAPS}/fold\d{{3,}}\.nii\.gz")
+SUBJECT_LEDGER = re.compile(rf"{LEDGERS}/[A-Za-z0-9][\w.-]*\.jsonl", re.ASCII)
 NAMES = (
     LEDGER,
     *(f"{name}.csv" for name in TABLES),
@@ -131,8 +137,9 @@ class ResultDirectory:
         """Delete the files that the manifest lists, and nothing else."""
         for name in self.listed:
             (self.path / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it is not empty, or not there
-            (self.path / MAPS).rmdir()
+        for name in (MAPS, LEDGERS):
+            with contextlib.suppress(OSError):  # it is not empty, or not there
+                (self.path / name).rmdir()
         self.listed = []
 
     def register(self, names, command=None):
@@ -169,11 +176,14 @@ def _read_manifest(directory):
             "Move it away, or choose another directory."
         ) from error
     # A manifest that was altered must not lead to files elsewhere.
-    return command, [name for name in names if name in NAMES or _is_fold_map(name)]
+    return command, [name for name in names if _is_result(name)]
 
 
-def _is_fold_map(name):
-    return isinstance(name, str) and FOLD_MAP.fullmatch(name) is not None
+def _is_result(name):
+    if name in NAMES or name == SUBJECTS:
+        return True
+    patterns = (FOLD_MAP, SUBJECT_LEDGER)
+    return isinstance(name, str) and any(pattern.fullmatch(name) for pattern in patterns)
 
 
 def claim_file(path, overwrite):
@@ -222,21 +232,42 @@ def _is_saved_model(path):
     return True
 
 
-def names_of_run(n_folds=None, *, has_maps=True):
-    """Return the files that a run may write, without maps of folds if their number is not known."""
+def names_of_run(n_folds=None, *, has_maps=True, ledgers=None):
+    """Return the files that a run may write, or their folders if their number is not known.
+
+    Parameters
+    ----------
+    n_folds : int, default=None
+        Number of folds; None if it is not known.
+    has_maps : bool, default=True
+        Whether there are maps.
+    ledgers : sequence of str, default=None
+        Names of the ledgers if each subject has a decoder of its own, or none if they are not known
+        yet. None stands for one decoder.
+
+    Returns
+    -------
+    names : list of str
+    """
+    names = list(NAMES)
+    if ledgers is not None:
+        names.remove(LEDGER)
+        names += [SUBJECTS, *([f"{LEDGERS}/{name}" for name in ledgers] or [LEDGERS])]
     if not has_maps:
-        return [name for name in NAMES if name not in (SALIENCY, SIGN_CONSISTENCY)]
+        return [name for name in names if name not in (SALIENCY, SIGN_CONSISTENCY)]
     if n_folds is None:
-        return [*NAMES, MAPS]
-    return [*NAMES, *(fold_map("", fold).as_posix() for fold in range(n_folds))]
+        return [*names, MAPS]
+    return [*names, *(fold_map("", fold).as_posix() for fold in range(n_folds))]
 
 
 def write_tables(directory, result, rows):
-    """Write the tables of a `DecodingResult`; a sample is named by its row among all volumes."""
+    """Write the tables of a result; a sample is named by its row among all volumes."""
     predictions = result.predictions.assign(sample=rows[result.predictions["sample"]])
     for name in TABLES:
         table = predictions if name == "predictions" else getattr(result, name)
         write_text(directory / f"{name}.csv", as_csv(table))
+    if isinstance(result, SubjectsResult):
+        write_text(directory / SUBJECTS, as_csv(result.subjects))
 
 
 def as_csv(table):
@@ -248,10 +279,23 @@ def as_csv(table):
     return text
 
 
-def write_anatomy(directory, samples, rotator):
-    """Write the mean volume, and the slab of a fitted rotator on the native grid."""
+def write_anatomy(directory, samples, rotator, watch=None):
+    """Write the mean volume, and the slab of a fitted rotator on the native grid.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Where they go.
+    samples : NiftiSamples
+        Volumes; all are read once, a few at a time.
+    rotator : NiftiSlabRotator
+        Fitted.
+    watch : callable, default=None
+        Called with an iterator over batches and the number of volumes; yields the batches.
+    """
     total = np.zeros(samples.grid_shape)
-    for batch in stream_batches(samples):
+    batches = stream_batches(samples)
+    for batch in batches if watch is None else watch(batches, len(samples)):
         total += np.nan_to_num(batch).sum(axis=0, dtype=np.float64)
     slab = rotator.inverse_transform(np.ones(rotator.slab_shape_, np.float32))
     _save(directory / MEAN, total / len(samples), slab)

@@ -5,14 +5,20 @@ import math
 
 from skfmri.evaluation import evaluate_decoder
 from skfmri.evaluation.result import DECODER, DUMMY
+from skfmri.report.methods_centring import centring_sentences
 from skfmri.report.methods_decoder import (
     cleaning_sentences,
     data_sentences,
-    network_sentences,
     slab_sentences,
-    training_sentences,
     zscore_sentences,
 )
+from skfmri.report.methods_model import RIDGE, decoder_sentences
+from skfmri.report.methods_subjects import (
+    subject_scheme,
+    subject_statistics,
+    subject_test_sentences,
+)
+from skfmri.report.methods_trials import derived_sentences, is_estimated, unit_of_samples
 from skfmri.report.words import (
     counted,
     exact,
@@ -35,8 +41,13 @@ def _default(function, name):
 CONFIDENCE = percent(_default(evaluate_decoder, "confidence"))
 N_BOOTSTRAPS = _default(evaluate_decoder, "n_bootstraps")
 N_EXCEEDANCES = _default(sequential_permutation_test, "n_exceedances")
-LINEAR = "linear"
-MODEL_NAMES = {DECODER: "the decoder", LINEAR: "logistic regression", DUMMY: "the dummy"}
+# What was compared with, by its name in the tables.
+MODEL_NAMES = {
+    DECODER: "the decoder",
+    "linear": "logistic regression",
+    "multiscale": "the multiscale ridge",
+    DUMMY: "the dummy",
+}
 SALIENCY = {
     "gradient": "the gradient (Simonyan et al. 2013)",
     "gradient_x_input": "the gradient times the input (Shrikumar et al. 2016)",
@@ -77,10 +88,12 @@ def methods_paragraphs(results):
         "Data": data_sentences(results),
         "Preprocessing": [
             *cleaning_sentences(results),
+            *derived_sentences(results),
+            *centring_sentences(results),
             *slab_sentences(results),
             *zscore_sentences(results),
         ],
-        "Decoder": [*network_sentences(results), *training_sentences(results)],
+        "Decoder": decoder_sentences(results),
         "Cross-validation": [*_folds(results), *_leaks(results), *_baselines(results)],
         "Statistics": [*_statistics(results), *_permutations(results)],
         "Maps": _maps(results),
@@ -98,7 +111,9 @@ def model_name(model):
 def _folds(results):
     cv, folds = results.section("cross_validation"), results.of_model("folds", DECODER)
     n_groups, n_folds = len(results.volumes_per_group()), cv["n_folds"]
-    if n_folds is None:
+    if results.n_subjects:
+        scheme = subject_scheme(results, n_groups)
+    elif n_folds is None:
         scheme = (
             f"One group was left out at a time, so that each of the {n_groups} groups was tested "
             "once"
@@ -113,10 +128,16 @@ def _folds(results):
             f"{counted(n_groups, 'group')} were divided at random into {n_folds} folds of whole "
             f"groups, {cv['n_repeats']} times and never twice alike ({len(folds)} tests in all)"
         )
-    exception = "" if results.section("cleaning") is None else " but the cleaning of runs"
+    steps = {"cleaning": "the cleaning of runs", "centring": "centring"}
+    exceptions = [text for name, text in steps.items() if results.section(name) is not None]
+    if is_estimated(results):
+        exceptions.append("the models of runs")
+    exception = f" but {joined(exceptions)}" if exceptions else ""
+    others = "the other groups of this subject" if results.n_subjects else "the other groups"
     return [
-        f"{scheme}, by a decoder trained on the other groups: {ranged(folds['n_train'])} volumes "
-        f"for training and {ranged(folds['n_test'])} for testing in each fold.",
+        f"{scheme}, by a decoder trained on {others}: {ranged(folds['n_train'])} "
+        f"{unit_of_samples(results)}s for training and {ranged(folds['n_test'])} for testing in "
+        "each fold.",
         f"No group was on both sides of a split, and all steps{exception} were fitted on "
         "training volumes alone.",
         f"Each fold had its own random seed, derived from seed {cv['seed']}.",
@@ -134,13 +155,14 @@ def _leaks(results):
 
 def _baselines(results):
     models, sentences = results.models, []
-    if LINEAR in models:
+    described = {"linear": "logistic regression (L2 penalty, C = 1)", "multiscale": RIDGE}
+    others = [text for name, text in described.items() if name in models]
+    if others:
         _, network = results.step(-1)
-        held = ", those held out for early stopping included" if network["patience"] else ""
+        held = ", those held out for early stopping included" if network.get("patience") else ""
         sentences.append(
-            "The decoder was compared with logistic regression (L2 penalty, C = 1) on the same "
-            "folds and voxels, z-scored in the same way and trained on all training volumes"
-            f"{held}."
+            f"The decoder was compared with {joined(others)} on the same folds and voxels, "
+            f"z-scored in the same way and trained on all training volumes{held}."
         )
     if DUMMY in models:
         sentences.append(
@@ -151,20 +173,34 @@ def _baselines(results):
 
 
 def _statistics(results):
+    metrics, is_compared = joined(map(words_of, results.metrics)), _are_models(results).any()
+    if results.n_subjects:
+        sentences = subject_statistics(metrics, CONFIDENCE, N_BOOTSTRAPS, is_compared=is_compared)
+        return sentences + _on_several_models(results)
     sentences = [
-        f"Scores ({joined(map(words_of, results.metrics))}) are means over folds. Their "
+        f"Scores ({metrics}) are means over folds. Their "
         f"{CONFIDENCE} intervals come from drawing whole groups with replacement, "
         f"{N_BOOTSTRAPS:,} times: bias-corrected and accelerated percentiles (Efron "
         "1987), expanded for few groups (Hesterberg 2015). Variation with other training volumes "
         "is not in them."
     ]
-    if _are_models(results).any():
+    if is_compared:
         sentences.append(
             "Differences between models were tested over folds by the corrected resampled t-test "
             "(Nadeau and Bengio 2003), two-sided, which allows for training volumes shared by "
             "folds. p values are not corrected for multiple comparisons."
         )
-    return sentences
+    return sentences + _on_several_models(results)
+
+
+def _on_several_models(results):
+    if _are_models(results).sum() <= len(results.metrics):
+        return []
+    return [
+        "A decoder counts as better than the best of several models if it is clearly better than "
+        "each (Berger 1982), as worse if that stays clear after correction for their number (Holm "
+        "1979)."
+    ]
 
 
 def _permutations(results):
@@ -182,16 +218,19 @@ def _permutations(results):
     shuffled = f"labels shuffled within groups, {unit}"
     if test.get("scheme") == "groups":
         shuffled = "the labels of whole groups shuffled among groups"
+    of_subjects = subject_test_sentences() if results.n_subjects else []
     if test.get("refitted", True):
         n_permutations = results.section("cross_validation")["n_permutations"]
         return [
             f"Chance was tested with {shuffled}, at most {n_permutations:,} times, ending when "
-            f"{N_EXCEEDANCES} of them reached the score (Besag and Clifford 1991)."
+            f"{N_EXCEEDANCES} of them reached the score (Besag and Clifford 1991).",
+            *of_subjects,
         ]
     return [
         f"Chance was tested with {shuffled}, {test['n_permutations']:,} times. Predictions were "
         "kept, and the permuted scores spread out from their mean by the square root of two to "
-        "allow for models that were not fitted anew, so the test is conservative."
+        "allow for models that were not fitted anew, so the test is conservative.",
+        *of_subjects,
     ]
 
 
@@ -251,6 +290,8 @@ def _software(results):
 def _scores(results):
     metric = results.metrics[0]
     own, name = results.score(DECODER), upper(words_of(metric))
+    if results.n_subjects:
+        name = f"The mean {words_of(metric)} of {results.n_subjects} subjects"
     text = f"{name} was {number(own['score'])}{_interval(own)}"
     if math.isfinite(own["chance"]):
         text += f", at a chance level of {number(own['chance'])}"

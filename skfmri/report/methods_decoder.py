@@ -1,10 +1,11 @@
-"""Data, preprocessing or network in sentences that a paper can quote."""
+"""Data or preprocessing in sentences that a paper can quote."""
 
 import math
-from statistics import median
+from pathlib import PurePath
 
-from skfmri.evaluation.result import DECODER
-from skfmri.report.words import by, counted, exact, joined, number, percent, ranged
+from skfmri.datasets.defaults import BIDS
+from skfmri.report.methods_trials import is_estimated, unit_of_samples
+from skfmri.report.words import by, counted, exact, joined, number, ranged, upper
 from skfmri.spatial import angle_in_radians
 
 INTERPOLATION = {
@@ -12,9 +13,6 @@ INTERPOLATION = {
     "linear": "linear interpolation",
     "nearest": "nearest-neighbour interpolation",
 }
-# The command leaves it alone, and the 2-D network has no parameter for it.
-POOL_SIZE = 2
-NORMALIZATION = "batch normalization (Ioffe and Szegedy 2015; momentum {})"
 
 
 def data_sentences(results):
@@ -36,24 +34,27 @@ def data_sentences(results):
         named = f" (column {source['columns']['group']!r} of the table of labels)"
     n_runs = results.data.get("n_runs")
     runs = f", from {counted(n_runs, 'run')}" if n_runs else ""
+    unit = unit_of_samples(results)
     sentences = [
-        f"The data are {counted(n_volumes, 'volume')} of "
+        f"The data are {counted(n_volumes, unit)} of "
         f"{counted(len(results.classes), 'class', 'classes')} ({balance}){_grid(results)}, in "
-        f"{groups}{named} of {per_group} volumes{runs}."
+        f"{groups}{named} of {per_group} {unit}s{runs}."
     ]
     if source["kind"] == "bids":
-        sentences.append(_labelling(source))
+        sentences.append(_labelling(source, estimated=is_estimated(results)))
     if source["classes"]:
-        sentences.append(f"Only volumes labelled {joined(source['classes'], 'or')} were kept.")
+        # A name for rest is one of the labels that were asked for.
+        kept = dict.fromkeys([*source["classes"], *filter(None, [source.get("rest")])])
+        sentences.append(f"Only {unit}s labelled {joined(kept, 'or')} were kept.")
     if source["drop"]:
-        sentences.append(f"Volumes labelled {joined(source['drop'], 'or')} were left out.")
+        sentences.append(f"{upper(unit)}s labelled {joined(source['drop'], 'or')} were left out.")
     if source.get("not_finite"):
         lost = counted(len(source["not_finite"]), "volume")
         sentences.append(f"Left out for NaN or infinite values: {lost}.")
     return sentences
 
 
-def _labelling(source):
+def _labelling(source, *, estimated):
     """Return how volumes of a BIDS dataset got their labels."""
     chosen = [f"task {source['task']}"]
     if source["space"]:
@@ -61,17 +62,30 @@ def _labelling(source):
     if source["derivatives"]:
         is_raw = source["derivatives"] == "."
         chosen.append("raw images" if is_raw else f"derivatives {source['derivatives']}")
-    border = "kept" if source["keep_transitions"] else "left out"
     text = (
         "They were chosen and labelled by the events of a BIDS dataset (Gorgolewski et al. 2016; "
-        f"{', '.join(chosen)}; column {source['label']!r}): a volume shows what happened "
-        f"{exact(source['shift'])} s before, and volumes that show the border of an event were "
-        f"{border}."
+        f"{', '.join(chosen)}; column {source['label']!r})."
     )
+    if not estimated:
+        border = "kept" if source["keep_transitions"] else "left out"
+        text = (
+            f"{text.removesuffix('.')}: a volume shows what happened {exact(source['shift'])} s "
+            f"before, and volumes that show the border of an event were {border}."
+        )
     if source["duration"] is not None:
         text += f" Every event was taken to last {exact(source['duration'])} s."
     if source["max_gap"]:
         text += f" Events of one label within {exact(source['max_gap'])} s counted as one."
+    # None of this is in results of version 0.1.
+    if source.get("rest"):
+        text += f" Volumes that show no event were labelled {source['rest']}."
+    if source.get("overlap_tolerance", 0) > BIDS.overlap_tolerance:
+        text += (
+            " Events of different labels overlapped by up to "
+            f"{exact(source['overlap_tolerance'])} s; volumes that show both were left out."
+        )
+    if source.get("exclude"):
+        text += f" Left out: {joined(source['exclude'])}."
     return text
 
 
@@ -91,7 +105,8 @@ def cleaning_sentences(results):
         return ["No cleaning of time series was part of the analysis."]
     is_named = source["kind"] == "bids" or source["columns"]["run"]
     run = "run" if is_named else "run (the volumes of one group in one image)"
-    steps = ["linearly detrended"]
+    # Version 0.1 always removed the trend.
+    steps = ["linearly detrended"] if cleaning.get("detrend", True) else []
     if cleaning["high_pass"]:
         steps.append(
             f"high-pass filtered at {exact(cleaning['high_pass'])} Hz (Butterworth filter, "
@@ -102,10 +117,8 @@ def cleaning_sentences(results):
         names = confounds if isinstance(confounds, str) else joined(confounds)
         steps.append(f"freed of confounds of fMRIPrep (Esteban et al. 2019; {names})")
     steps.append("standardised to mean 0 and standard deviation 1 in each voxel")
-    return [
-        f"Before volumes were selected, the time series of each {run} was {joined(steps)} with "
-        "nilearn."
-    ]
+    later = "responses were estimated" if is_estimated(results) else "volumes were selected"
+    return [f"Before {later}, the time series of each {run} was {joined(steps)} with nilearn."]
 
 
 def slab_sentences(results):
@@ -125,7 +138,7 @@ def slab_sentences(results):
             "one plane"
         )
     done = f"Each volume was {' and '.join(steps)}." if steps else "Volumes were not rotated."
-    sentences = [done, _slices(results, rotator)]
+    sentences = [done, _slices(results, rotator), *_region(results, rotator)]
     if steps:
         sentences.append("Grid and crop were learned from the training volumes of each fold alone.")
     return sentences
@@ -133,7 +146,8 @@ def slab_sentences(results):
 
 def _slices(results, rotator):
     shape = (results.record.get("slab") or {}).get("shape")
-    extent = f" ({by(shape)} voxels in all)" if shape else ""
+    # With a region this is the shape of its box, not of whole slices.
+    extent = f" ({by(shape)} voxels in all)" if shape and not rotator.get("mask") else ""
     if rotator["slab"] is None:
         return f"All slices{extent} were kept."
     first, end = rotator["slab"]
@@ -142,6 +156,38 @@ def _slices(results, rotator):
     if end - first > 1:
         kept = f"Slices {first} to {end - 1} of the last axis{extent} were kept"
     return f"{kept}, counted from zero in the {start}."
+
+
+def _region(results, rotator):
+    """Return to which region the slab was restricted, if it was."""
+    if not rotator.get("mask"):
+        return []
+    slab = results.record.get("slab") or {}
+    extent = f", {by(slab['shape'])} voxels with {slab['n_in_region']} in the region"
+    return [
+        f"The slab was cut to the box of a region ({region_words(rotator)}{extent}), which was "
+        "brought to its grid by nearest neighbour. Voxels outside the region were set to 0 after "
+        "the resampling."
+    ]
+
+
+def region_words(rotator):
+    """Return what a region is called: the file of its mask without folders, and its labels.
+
+    Parameters
+    ----------
+    rotator : dict
+        Parameters of a `NiftiSlabRotator` with a mask.
+
+    Returns
+    -------
+    words : str
+    """
+    label, name = rotator.get("label"), PurePath(rotator["mask"]).name
+    if label is None:
+        return name
+    labels = label if isinstance(label, list | tuple) else [label]
+    return f"{'label' if len(labels) == 1 else 'labels'} {joined(labels)} of {name}"
 
 
 def zscore_sentences(results):
@@ -185,77 +231,3 @@ def _least(scorer):
     if scorer["std_threshold"] == "auto":
         return "0.05 of the median standard deviation of the voxels that vary"
     return exact(scorer["std_threshold"])
-
-
-def network_sentences(results):
-    """Return the architecture of the network."""
-    name, network = results.step(-1)
-    rank = {"SlabCNNClassifier": 2, "VolumeCNNClassifier": 3}[name]
-    n_parameters = (results.record.get("network") or {}).get("n_parameters")
-    parts = [*_layers(network, rank)]
-    parts.append(f"a softmax over {counted(len(results.classes), 'class', 'classes')}")
-    if n_parameters:
-        parts.append(f"{n_parameters:,} parameters in all")
-    kind = "2-D convolutions, whose channels are the slices" if rank == 2 else "3-D convolutions"
-    sentences = [f"The decoder is a network with {kind}: {'; '.join(parts)}."]
-    if network["linear_path"] is not None:
-        sentences.append(
-            "The decision values of a logistic regression of all voxels (L2 penalty, C = "
-            f"{exact(network['linear_path'])}), fitted beforehand and then kept, are added to "
-            "those of the network, which start at zero."
-        )
-    return sentences
-
-
-def _layers(network, rank):
-    n_blocks, units, dropout = (network[n] for n in ("n_blocks", "dense_units", "dropout"))
-    normalization = NORMALIZATION.format(exact(network["batch_norm_momentum"]))
-    if n_blocks:
-        filters = joined(network["filters"] * 2**block for block in range(n_blocks))
-        padding = {"valid": "no padding", "same": "zero padding"}[network["padding"]]
-        yield (
-            f"{counted(n_blocks, 'block')} of a convolution "
-            f"({by([network['kernel_size']] * rank)} voxels, {filters} filters, rectified linear "
-            f"units, {padding}), {normalization} and maximum pooling over "
-            f"{by([POOL_SIZE] * rank)} voxels"
-        )
-        normalization = "batch normalization"
-    if dropout:
-        yield f"dropout of {exact(dropout)} (Hinton et al. 2012)"
-    if units:
-        dropped = " and dropout" if dropout else ""
-        yield (
-            f"{counted(len(units), 'dense layer')} of {joined(map(exact, units))} rectified "
-            f"linear units, each followed by {normalization}{dropped}"
-        )
-
-
-def training_sentences(results):
-    """Return how the network was trained."""
-    _, network = results.step(-1)
-    patience, n_members = network["patience"], network["n_members"]
-    upper_limit = "at most " if patience is not None else ""
-    sentences = [
-        "From Glorot uniform weights, cross-entropy was minimised by Adam (Kingma and Ba 2015; "
-        f"learning rate {exact(network['learning_rate'])}) on batches of {network['batch_size']} "
-        f"volumes for {upper_limit}{counted(network['epochs'], 'epoch')}."
-    ]
-    if patience is not None:
-        kept = results.of_model("folds", DECODER).get("n_epochs")
-        found = ""
-        if kept is not None and kept.notna().all():
-            found = f" (epoch {ranged(kept)}, median {exact(median(kept))})"
-        validation = results.section("pipeline")["parameters"]["validation"]
-        held_out = percent(validation["parameters"]["test_size"])
-        sentences.append(
-            f"In each fold {held_out} of the training groups, rounded up, were held out before any "
-            f"step was fitted; training stopped after {counted(patience, 'epoch')} without a lower "
-            f"loss on them, and the weights of the epoch with the lowest loss{found} were kept "
-            "(Prechelt 2012)."
-        )
-    if n_members > 1:
-        sentences.append(
-            f"{n_members} such networks were trained from different random weights, and their "
-            "probabilities averaged."
-        )
-    return sentences

@@ -35,9 +35,27 @@ REFERENCES = (
         "10.3389/fninf.2014.00014",
     ),
     Reference(
+        "Allefeld et al. 2016",
+        "C. Allefeld, K. Görgen, J.-D. Haynes (2016). Valid population inference for "
+        "information-based imaging: from the second-level t-test to prevalence inference. "
+        "NeuroImage 141, 378-392.",
+        "10.1016/j.neuroimage.2016.07.040",
+    ),
+    Reference(
+        "Berger 1982",
+        "R. L. Berger (1982). Multiparameter hypothesis testing and acceptance sampling. "
+        "Technometrics 24(4), 295-300.",
+        "10.1080/00401706.1982.10487790",
+    ),
+    Reference(
         "Besag and Clifford 1991",
         "J. Besag, P. Clifford (1991). Sequential Monte Carlo p-values. Biometrika 78(2), 301-304.",
         "10.1093/biomet/78.2.301",
+    ),
+    Reference(
+        "Breiman 1996",
+        "L. Breiman (1996). Stacked regressions. Machine Learning 24, 49-64.",
+        "10.1007/BF00117832",
     ),
     Reference(
         "Efron 1987",
@@ -50,6 +68,12 @@ REFERENCES = (
         "O. Esteban et al. (2019). fMRIPrep: a robust preprocessing pipeline for functional MRI. "
         "Nature Methods 16, 111-116.",
         "10.1038/s41592-018-0235-4",
+    ),
+    Reference(
+        "Glover 1999",
+        "G. H. Glover (1999). Deconvolution of impulse response in event-related BOLD fMRI. "
+        "NeuroImage 9(4), 416-429.",
+        "10.1006/nimg.1998.0419",
     ),
     Reference(
         "Gorgolewski et al. 2016",
@@ -76,6 +100,12 @@ REFERENCES = (
         "10.48550/arXiv.1207.0580",
     ),
     Reference(
+        "Holm 1979",
+        "S. Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian "
+        "Journal of Statistics 6(2), 65-70.",
+        "10.2307/4615733",
+    ),
+    Reference(
         "Ioffe and Szegedy 2015",
         "S. Ioffe, C. Szegedy (2015). Batch normalization: accelerating deep network training by "
         "reducing internal covariate shift. arXiv 1502.03167.",
@@ -85,6 +115,13 @@ REFERENCES = (
         "Kingma and Ba 2015",
         "D. P. Kingma, J. Ba (2015). Adam: a method for stochastic optimization. arXiv 1412.6980.",
         "10.48550/arXiv.1412.6980",
+    ),
+    Reference(
+        "Mumford et al. 2012",
+        "J. A. Mumford, B. O. Turner, F. G. Ashby, R. A. Poldrack (2012). Deconvolving BOLD "
+        "activation in event-related designs for multivoxel pattern classification analyses. "
+        "NeuroImage 59(3), 2636-2643.",
+        "10.1016/j.neuroimage.2011.08.076",
     ),
     Reference(
         "Nadeau and Bengio 2003",
@@ -132,6 +169,13 @@ REFERENCES = (
         "Smilkov et al. 2017",
         "D. Smilkov et al. (2017). SmoothGrad: removing noise by adding noise. arXiv 1706.03825.",
         "10.48550/arXiv.1706.03825",
+    ),
+    Reference(
+        "Stelzer et al. 2013",
+        "J. Stelzer, Y. Chen, R. Turner (2013). Statistical inference and multiple testing "
+        "correction in classification-based multi-voxel pattern analysis (MVPA). NeuroImage 65, "
+        "69-82.",
+        "10.1016/j.neuroimage.2012.09.063",
     ),
     Reference(
         "Sundararajan et al. 2017",

@@ -11,13 +11,17 @@ from nibabel.affines import voxel_sizes
 
 from skfmri._validation import shortened
 from skfmri.evaluation.result import DECODER
+from skfmri.evaluation.subjects import SEED_LEDGER
 from skfmri.report.directory import (
     LEDGER,
+    LEDGERS,
     MEAN,
     SALIENCY,
     SETTINGS,
     SIGN_CONSISTENCY,
     SLAB,
+    SUBJECT_COLUMNS,
+    SUBJECTS,
     TABLES,
     TEXT_COLUMNS,
 )
@@ -31,11 +35,14 @@ SECTIONS = dict.fromkeys(("settings", "data", "source", "pipeline", "cross_valid
 SECTIONS |= {"sentences": list, "leaks_ignored": list | None}
 SECTIONS |= dict.fromkeys(
     (
+        "centring",
         "cleaning",
         "network",
         "permutation_test",
         "saliency",
+        "size",
         "slab",
+        "subjects",
         "thresholds_chosen",
         "versions",
     ),
@@ -44,7 +51,7 @@ SECTIONS |= dict.fromkeys(
 TEXTS = ("sentences", "leaks_ignored")
 # Columns of counts and positions, and those that tell the rows of a table apart.
 WHOLE = {"repeat", "fold", "sample", "n_train", "n_test", "epoch"}
-KEYS = ("model", "baseline", "metric", "fold", "sample", "epoch")
+KEYS = ("subject", "model", "baseline", "metric", "fold", "sample", "epoch")
 DAMAGED = "Run the command again with --resume, which computes nothing twice."
 
 
@@ -75,6 +82,8 @@ class Results:
         Content of ``settings.json``.
     folds, predictions, summary, comparisons, learning_curves : pandas.DataFrame
         Tables, with names as text.
+    subjects : pandas.DataFrame
+        Scores of each subject; without rows unless each has a decoder of its own.
     images : dict of str to nibabel.Nifti1Image
         Those of "mean", "slab", "saliency" and "sign_consistency" that there are.
     """
@@ -86,6 +95,7 @@ class Results:
     summary: pd.DataFrame
     comparisons: pd.DataFrame
     learning_curves: pd.DataFrame
+    subjects: pd.DataFrame
     images: dict
 
     def section(self, name):
@@ -126,6 +136,11 @@ class Results:
     def is_simulated(self):
         """Whether the data were simulated by the command."""
         return self.source["kind"] == "simulated"
+
+    @property
+    def n_subjects(self):
+        """Number of subjects that have a decoder of their own; 0 if there is one for all."""
+        return self.subjects["subject"].nunique()
 
     @property
     def metrics(self):
@@ -207,17 +222,22 @@ def read_results(directory):
         )
     needed = [SETTINGS, *(f"{name}.csv" for name in READ if name != "learning_curves")]
     missing = [name for name in needed if not (directory / name).is_file()]
+    record = None if SETTINGS in missing else _read_record(directory / SETTINGS)
+    has_subjects = record is not None and record["subjects"] is not None
+    if has_subjects and not (directory / SUBJECTS).is_file():
+        missing.append(SUBJECTS)
     if missing:
         end = "Pass a directory that 'skfmri decode --out DIR' or 'skfmri demo' wrote."
-        if (directory / LEDGER).is_file():
+        if (directory / LEDGER).is_file() or (directory / LEDGERS / SEED_LEDGER).is_file():
             end = "Its run did not end: the same command with --resume goes on and writes them."
         raise ValueError(
             f"{directory} is not a result directory: it has no {', '.join(missing)}. {end}"
         )
     tables = {name: _read_table(directory / f"{name}.csv", TABLES[name]) for name in READ}
-    results = Results(
-        directory, _read_record(directory / SETTINGS), **tables, images=_read_images(directory)
-    )
+    tables["subjects"] = pd.DataFrame(columns=list(SUBJECT_COLUMNS))
+    if has_subjects:
+        tables["subjects"] = _read_table(directory / SUBJECTS, SUBJECT_COLUMNS)
+    results = Results(directory, record, **tables, images=_read_images(directory))
     for name in ("folds", "predictions", "summary"):
         if results.of_model(name, DECODER).empty:
             raise ValueError(
@@ -244,7 +264,7 @@ def _read_record(path):
     for name in TEXTS:
         if not all(isinstance(text, str) for text in record.get(name) or ()):
             raise ValueError(f"{path} is damaged: its {name} are not all text. {DAMAGED}")
-    return {"cleaning": None, **record}
+    return {"cleaning": None, "centring": None, "size": None, "subjects": None, **record}
 
 
 def _read_table(path, columns):

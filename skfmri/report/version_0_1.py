@@ -84,7 +84,7 @@ def _pipeline(settings):
         "class": "DecodingPipeline",
         "parameters": {"validation": validation},
         "steps": {
-            "slab": _step("NiftiSlabRotator", ROTATOR, settings, "n_jobs"),
+            "slab": _step("NiftiSlabRotator", ROTATOR, settings, "n_jobs", "mask", "label"),
             "zscore": _step("VoxelZScorer", ZSCORER, settings),
             "cnn": _step(network, defaults, settings, *_not_set(defaults)),
         },

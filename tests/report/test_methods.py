@@ -120,6 +120,21 @@ class TestMethods:
         assert "uncropped grid" in text
         assert "linear interpolation" in text
 
+    def test_a_region_is_named_with_its_labels(self, say):
+        slab = {"shape": [5, 4, 3], "n_in_region": 27, "first_slice": 2}
+        text = say("--mask", "masks/roi.nii", slab=slab)["Preprocessing"]
+        assert "Slices 12 to 14 of the last axis were kept, counted" in text
+        assert (
+            "The slab was cut to the box of a region (roi.nii, 5 x 4 x 3 voxels with 27 in the "
+            "region), which was brought to its grid by nearest neighbour. Voxels outside the "
+            "region were set to 0 after the resampling." in text
+        )
+        text = say("--mask", "atlas.nii:17", slab=slab)["Preprocessing"]
+        assert "(label 17 of atlas.nii, 5" in text
+        text = say("--mask", "atlas.nii:17,53,4", slab=slab)["Preprocessing"]
+        assert "(labels 17, 53 and 4 of atlas.nii, 5" in text
+        assert "region" not in say(slab=slab | {"n_in_region": None})["Preprocessing"]
+
     def test_an_angle_in_degrees_and_a_spread_of_its_own_are_described(self, say):
         text = say("--angle", "20deg", "--std-threshold", "auto")["Preprocessing"]
         assert "rotated by 0.349065850399 rad (20.0 degrees)" in text
@@ -154,6 +169,46 @@ class TestMethods:
         assert getattr(decoder, "pool_size", 2) == 2
         assert getattr(decoder, "dense_batch_norm", True)
         assert decoder.optimizer == "adam"
+
+    @pytest.mark.parametrize(
+        ("n_train", "name", "expected"),
+        [
+            (336, "small", "for small samples was used, since the smallest training set has 336 "),
+            (1200, "notebook", "of the workshop notebook was used, since the smallest training "),
+        ],
+    )
+    def test_the_size_of_the_network_has_its_reason(self, say, n_train, name, expected):
+        size = {"name": name, "asked": "auto", "n_train": n_train, "limit": 1000}
+        few = "fewer than" if name == "small" else "not fewer than"
+        text = say(size=size)["Decoder"]
+        assert text.startswith(f"The configuration {expected}")
+        assert f" volumes, {few} 1,000. The decoder is a network" in text
+        assert "configuration" not in say(size={**size, "asked": name})["Decoder"]
+
+    def test_a_network_that_starts_from_the_ridge_says_when_it_is_kept(self, say):
+        text = say("--linear-path", "multiscale")["Decoder"]
+        assert "It starts from a multiscale ridge: ridge regressions" in text
+        assert "the weight is 0 if that lowers the loss by less than a standard error" in text
+
+    def test_two_linear_models_are_both_described_and_what_better_means(self, ordinary, tmp_path):
+        directory = tmp_path / "results"
+        shutil.copytree(ordinary, directory)
+        for name in ("folds", "predictions", "summary", "comparisons"):
+            path = directory / f"{name}.csv"
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            column = "baseline" if name == "comparisons" else "model"
+            copied = table[table[column] == "linear"].assign(**{column: "multiscale"})
+            pd.concat([table, copied]).to_csv(path, index=False)
+        text = {title: plain(text) for title, text in methods_paragraphs(read_results(directory))}
+        assert (
+            "logistic regression (L2 penalty, C = 1) and a multiscale ridge: ridge regressions"
+            in (text["Cross-validation"])
+        )
+        assert "(stacking, Breiman 1996)" in text["Cross-validation"]
+        assert "clearly better than each (Berger 1982)" in text["Statistics"]
+        assert "The multiscale ridge reached" in text["Results"]
+        found = {each.citation for each in cited(" ".join(text.values()))}
+        assert {"Berger 1982", "Breiman 1996", "Holm 1979"} <= found
 
     def test_the_configuration_for_small_samples_is_described(self, say):
         small = ["--small-sample", "--n-blocks", "0", "--dropout", "0", "--dense-units"]
