@@ -5,7 +5,7 @@ import pytest
 from skfmri.cli.arguments import DEMO_EPOCHS, make_parser
 from skfmri.cli.values import typed
 from skfmri.datasets.defaults import BIDS
-from skfmri.estimators.defaults import SLAB_CNN, VOLUME_CNN
+from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE, VOLUME_CNN
 from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
 
 # Options are called as parameters, but for these.
@@ -43,7 +43,13 @@ def test_help_shows_the_default_of_the_class(helps, name):
 
 
 def test_help_shows_the_epochs_of_the_demo(helps):
-    assert f"(default: {DEMO_EPOCHS})" in helps["demo"]["--epochs"]
+    assert f"(default: {DEMO_EPOCHS};" in helps["demo"]["--epochs"]
+
+
+@pytest.mark.parametrize("name", SMALL_SAMPLE)
+def test_help_shows_the_default_for_small_samples(helps, name):
+    shown = f"; {typed(SMALL_SAMPLE[name])} with --size small)"
+    assert helps["decode"][option_of(name)].endswith(shown)
 
 
 @pytest.mark.parametrize("name", ["groups", "shift", "max_gap"])
@@ -58,6 +64,24 @@ def test_a_default_can_betyped_as_it_is_shown(helps, name):
     default = re.search(r"\(default: ([^;)]+)", helps["decode"][option_of(name)])[1]
     argv = ["decode", "--out", "x", option_of(name), default]
     assert getattr(make_parser().parse_args(argv), name) == DEFAULTS[name]
+
+
+@pytest.mark.parametrize("command", ["decode", "demo", "report", "predict"])
+def test_every_option_belongs_to_a_group_with_a_title(command):
+    parser = make_parser()._subparsers._group_actions[0].choices[command]
+    assert [action.dest for action in parser._optionals._group_actions] == ["help"]
+    *_, last = parser._action_groups
+    assert last.title == "output"
+    assert {"out", "overwrite", "quiet"} <= {action.dest for action in last._group_actions}
+
+
+def test_the_usage_fits_on_a_screen(capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["decode", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "usage: skfmri decode IMAGE ... --labels CSV --out DIR [options]"
+    assert lines[1] == "       skfmri decode --bids ROOT --task NAME --out DIR [options]"
+    assert lines[2] == ""
 
 
 def test_every_option_has_help(helps):
@@ -86,6 +110,34 @@ def test_the_home_of_the_user_is_known_where_the_shell_leaves_it(option, monkeyp
     args = make_parser().parse_args(["decode", "--out=x", *given])
     found = args.images[0] if option is None else getattr(args, option[2:])
     assert found == str(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("typed_text", "path", "label"),
+    [
+        ("roi.nii", "roi.nii", None),
+        ("atlas.nii.gz:17", "atlas.nii.gz", 17),
+        ("atlas.nii.gz:17,53", "atlas.nii.gz", (17, 53)),
+        ("folder:1/atlas.nii:2", "folder:1/atlas.nii", 2),
+        ("there:17", "there:17", None),
+        ("there:17:3", "there:17", 3),
+        ("~/atlas.nii:-4", "HOME/atlas.nii", -4),
+    ],
+)
+def test_a_label_stands_behind_the_file_of_a_mask(typed_text, path, label, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "HOME")
+    monkeypatch.setenv("USERPROFILE", "HOME")
+    # A file of that name wins.
+    (tmp_path / "there:17").touch()
+    args = make_parser().parse_args(["demo", "--mask", typed_text])
+    assert (args.mask, args.label) == (path, label)
+
+
+@pytest.mark.parametrize("text", ["atlas.nii:left", "atlas.nii:1.5", "atlas.nii:", "a.nii:1,,2"])
+def test_what_is_no_label_is_refused(text):
+    with pytest.raises(ValueError, match=r"--mask: .* is not a label such as 17, or several"):
+        make_parser().parse_args(["demo", "--mask", text])
 
 
 def test_an_unknown_home_is_refused():

@@ -819,7 +819,8 @@ def test_the_configuration_for_small_samples_decodes_and_is_kept_in_the_settings
     argv = arguments(study, tmp_path / "out", "--drop", "rest", "--quiet", "--small-sample")
     assert main(argv) == 0
     record = json.loads((tmp_path / "out" / "settings.json").read_text())
-    assert record["settings"]["small_sample"] is True
+    assert record["settings"]["size"] == "small"
+    assert record["size"]["name"] == record["size"]["asked"] == "small"
     network = record["pipeline"]["steps"]["cnn"]["parameters"]
     assert network["linear_path"] == SMALL_SAMPLE["linear_path"]
     assert network["filters"] == 2

@@ -56,7 +56,7 @@ def exact(monkeypatch):
         def __truediv__(self, other):
             return Exact(float(self) / other)
 
-    for name in ("_decoded_bytes", "_cleaned_bytes"):
+    for name in ("_decoded_bytes", "_kept_bytes"):
         function = getattr(skfmri.cli.disk, name)
         monkeypatch.setattr(
             skfmri.cli.disk, name, lambda *args, function=function: Exact(function(*args))
@@ -94,6 +94,23 @@ def test_cleaned_runs_take_about_what_is_said(tmp_path, cache, slab, monkeypatch
     assert gigabytes(text) == pytest.approx(taken(cache), rel=0.15)
     of_volumes = 4 * np.prod(samples.shape) / 1e9
     assert (taken(cache) < 0.8 * of_volumes) == (slab is not None)
+
+
+@pytest.mark.usefixtures("exact")
+def test_a_region_takes_less_and_about_what_is_said(tmp_path, cache):
+    samples = samples_in(tmp_path, ".nii.gz")
+    values = np.zeros(SHAPE, np.uint8)
+    values[5:9, 6:10, 9:14] = 3
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / "atlas.nii")
+    slab = ["--slab", "all", "--angle", "0.2"]
+    without = gigabytes(describe_disk(arguments(*slab), samples, is_cleaned=True))
+    options = [*slab, "--mask", f"{tmp_path / 'atlas.nii'}:3"]
+    said = gigabytes(describe_disk(arguments(*options), samples, is_cleaned=True))
+    cleaned = clean_runs(samples)
+    rotator = NiftiSlabRotator(0.2, slab=None, mask=tmp_path / "atlas.nii", label=3)
+    rotator.fit(cleaned).transform(cleaned)
+    assert said == pytest.approx(taken(cache), rel=0.15)
+    assert said < 0.7 * without
 
 
 def test_nothing_is_said_if_nothing_is_stored_or_little(tmp_path, cache, monkeypatch):

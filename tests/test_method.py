@@ -1,9 +1,24 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from skfmri import NiftiSlabRotator, SlabCNNClassifier, VolumeCNNClassifier, VoxelZScorer
+from skfmri import (
+    MultiscaleRidgeClassifier,
+    NiftiSlabRotator,
+    SlabCNNClassifier,
+    VolumeCNNClassifier,
+    VoxelZScorer,
+)
 from skfmri.cli.arguments import DEMO_EPOCHS, make_parser
-from skfmri.cli.method import build_pipeline, choose_splits, suit_thresholds
+from skfmri.cli.method import (
+    build_pipeline,
+    check_decoder,
+    choose_size,
+    choose_splits,
+    count_parameters,
+    smallest_training_set,
+    suit_thresholds,
+)
 from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.samples import NiftiSamples
 
@@ -15,8 +30,9 @@ def parse(*options, command="decode"):
     return make_parser().parse_args([command, *data, *options])
 
 
-def network(*options, command="decode"):
-    return build_pipeline(parse(*options, command=command))[-1]
+def network(*options, command="decode", n_train=10_000):
+    args = parse(*options, command=command)
+    return build_pipeline(args, choose_size(args, n_train))[-1]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -48,6 +64,69 @@ def test_the_demo_is_short_unless_told_otherwise():
     assert network(command="demo").epochs == DEMO_EPOCHS
     assert network("--epochs", "7", command="demo").epochs == 7
     assert network("--small-sample", command="demo").epochs == SMALL_SAMPLE["epochs"]
+    assert network("--size", "auto", command="demo", n_train=9).epochs == SMALL_SAMPLE["epochs"]
+
+
+def test_the_size_follows_the_smallest_training_set_unless_it_is_chosen():
+    for n_train, name in ((999, "small"), (1000, "notebook")):
+        size = choose_size(parse(), n_train)
+        assert size == {"name": name, "asked": "auto", "n_train": n_train, "limit": 1000}
+        is_small = network(n_train=n_train).n_blocks == SMALL_SAMPLE["n_blocks"]
+        assert is_small == (name == "small")
+    assert choose_size(parse("--size", "notebook"), 10)["name"] == "notebook"
+    assert choose_size(parse("--size", "small"), 10_000)["name"] == "small"
+    assert choose_size(parse("--small-sample"), 10_000)["asked"] == "small"
+    assert choose_size(parse("--decoder", "multiscale"), 10) is None
+
+
+def test_the_smallest_training_set_is_that_of_the_largest_fold():
+    groups = np.repeat([0, 1, 2, 3], [4, 8, 4, 2])
+    volumes, y = np.zeros((18, 2, 3, 4)), np.arange(18) % 2
+    samples = NiftiSamples.from_array(volumes, np.eye(4), y=y, groups=groups)
+    assert smallest_training_set(choose_splits(parse(), 4), samples) == 10
+    halves = choose_splits(parse("--folds", "2"), 4)
+    sizes = [len(train) for train, _ in halves.splitter.split(volumes, y, groups)]
+    assert smallest_training_set(halves, samples) == min(sizes)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("linear", ["slab", "zscore", "flatten", "linear"]),
+        ("multiscale", ["slab", "zscore", "ridge"]),
+    ],
+)
+def test_a_linear_model_can_be_the_decoder(name, steps):
+    pipeline = build_pipeline(parse("--decoder", name, "--angle", "0.1", "--std-threshold", "auto"))
+    assert [step for step, _ in pipeline.steps] == steps
+    assert pipeline["slab"].angle == 0.1
+    assert pipeline["zscore"].std_threshold == "auto"
+    kind = {"linear": LogisticRegression, "multiscale": MultiscaleRidgeClassifier}[name]
+    assert type(pipeline[-1]) is kind
+    assert count_parameters(pipeline, (4, 5, 3), 2) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--filters", "4"], "--filters"),
+        (["--members", "4"], "--members"),
+        (["--network", "3d"], "--network 3d"),
+        (["--small-sample"], "--size small"),
+        (["--patience", "3"], "--patience"),
+    ],
+)
+def test_options_of_networks_mean_nothing_to_a_linear_decoder(options, named):
+    check_decoder(parse("--decoder", "multiscale", "--seed", "3"))
+    check_decoder(parse(*options))
+    with pytest.raises(ValueError, match=f"--decoder linear is not a network, so {named} means"):
+        check_decoder(parse("--decoder", "linear", *options))
+
+
+def test_the_ridge_can_be_what_the_network_starts_from():
+    assert network("--linear-path", "multiscale").linear_path == "multiscale"
+    assert network("--linear-path", "3").linear_path == 3
+    assert network("--size", "small", "--linear-path", "none").linear_path is None
 
 
 def test_every_option_of_a_step_reaches_it():
@@ -63,10 +142,11 @@ def test_every_option_of_a_step_reaches_it():
         "--no-crop",
     ]
     options += ["--interpolation", "linear", "--std-threshold", "none", "--mean-threshold", "0"]
+    options += ["--mask", "atlas.nii:17,53"]
     rotator, scorer, _ = build_pipeline(parse(*options))
     assert rotator.get_params() | {"n_jobs": None} == {
         **{"angle": 0.1, "axis": "y", "slab": None, "slab_reference": "grid", "crop": False},
-        **{"interpolation": "linear", "n_jobs": None},
+        **{"interpolation": "linear", "n_jobs": None, "mask": "atlas.nii", "label": (17, 53)},
     }
     assert scorer.get_params() == {"std_threshold": None, "mean_threshold": 0.0}
 

@@ -1,4 +1,5 @@
 import io
+import re
 import shutil
 import sys
 
@@ -11,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 import skfmri
+import skfmri.cli.disk
 from skfmri.cli import main
 from skfmri.evaluation import linear_baseline
 from skfmri.persistence import model_card, training_record
@@ -101,6 +103,26 @@ class TestPredict:
         assert table["predicted"].tolist() == pipeline.predict(samples).tolist()
         found = table[["p_cat", "p_house"]].to_numpy(np.float32)
         np.testing.assert_array_equal(found, pipeline.predict_proba(samples))
+
+    def test_phases_and_disk_space_go_to_the_standard_error_and_the_table_alone_is_printed(
+        self, study, model, capsys, monkeypatch
+    ):
+        monkeypatch.setattr(skfmri.cli.disk, "WORTH_SAYING", 1000)
+        argv = ["predict", str(model), str(study / "new.nii.gz")]
+        assert main([*argv, "--quiet"]) == 0
+        quiet = capsys.readouterr()
+        assert "GB" not in quiet.err
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        assert main(argv) == 0
+        loud = capsys.readouterr()
+        assert loud.out == quiet.out
+        lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", loud.err))
+        assert lines[0].startswith("up to about 0.0 GB in ")
+        assert "decoded copies of the images" in " ".join(lines[:3])
+        phases = ["looking at the volumes", "loading the model", "predicting"]
+        started = [next(i for i, line in enumerate(lines) if line.startswith(p)) for p in phases]
+        assert started == sorted(started)
+        assert any("20/20" in line for line in lines)
 
     def test_a_file_gets_the_same_table_and_is_not_replaced_unasked(
         self, study, model, tmp_path, capsys

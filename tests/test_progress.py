@@ -8,18 +8,20 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from rich.progress import Progress
 
 import skfmri.cli.disk
 from skfmri.cli import main
 from skfmri.cli.arguments import make_parser
 from skfmri.cli.inputs import read_inputs
-from skfmri.cli.terminal import make_console, show_folds, show_phase, watched
+from skfmri.cli.terminal import TimeLeftColumn, make_console, show_folds, show_phase, watched
 from skfmri.estimators import SlabCNNClassifier
 from skfmri.preprocessing import NiftiSlabRotator, clean_runs
 from skfmri.samples import NiftiSamples
 
 SHAPE = (12, 13, 10)
 AFFINE = np.diag([3.0, 3, 3, 1])
+ROW = {"model": "decoder", "accuracy": 0.5, "seconds_fit": 1.0, "seconds_predict": 0.0}
 TINY = ["--filters", "2", "--n-blocks", "0", "--dense-units", "2", "--epochs", "1"]
 
 
@@ -117,6 +119,63 @@ def test_quiet_shows_nothing(cleaned, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_file_or_pipe_gets_lines_and_no_bars(cleaned, capsys, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR")
+    console = make_console(False)
+    console.print("before")
+    list(watched(console, "looking", [np.zeros((3, 1))], 3))
+    with show_phase(console, "fitting", cleaned):
+        np.asarray(cleaned)
+    with show_folds(console, 2) as on_fold:
+        on_fold({"fold": 0, **ROW})
+    console.print("after")
+    assert capsys.readouterr().out == "before\nfold 1 of 2: accuracy 0.500, 1.0 s\nafter\n"
+
+
+class TestTimeLeft:
+    """Of four folds of ten seconds each, with a clock that only these tests move."""
+
+    @pytest.fixture
+    def left(self):
+        """Return a function that moves the clock, ends folds and gives the time that is left."""
+        now, column = [0.0], TimeLeftColumn()
+        progress = Progress(get_time=lambda: now[0], disable=True)
+        task = progress.add_task("folds", total=4)
+
+        def after(seconds, n_done=0, **fields):
+            now[0] += seconds
+            progress.update(task, advance=n_done, **fields)
+            return column.render(progress.tasks[0]).plain
+
+        return after
+
+    def test_nothing_is_said_before_the_first_fold_and_after_the_last(self, left):
+        assert left(5) == ""
+        assert left(5, n_done=1) == "0:00:30 left"
+        assert left(30, n_done=3) == ""
+
+    def test_it_counts_down_within_a_fold_and_never_below_zero(self, left):
+        left(10, n_done=1)
+        assert left(4) == "0:00:26 left"
+        assert left(40) == "0:00:00 left"
+
+    def test_it_keeps_up_with_the_pace(self, left):
+        left(10, n_done=1)
+        assert left(3600, n_done=1) == "1:00:10 left"
+
+    def test_folds_of_an_earlier_run_took_no_time(self, left):
+        assert left(1, n_done=2, kept=2) == ""
+        assert left(9, n_done=1) == "0:00:10 left"
+
+
+def test_folds_that_took_longer_than_the_run_so_far_are_those_of_an_earlier_one(capsys):
+    with show_folds(make_console(False), 4) as on_fold:
+        on_fold({"fold": 0, **ROW, "seconds_fit": 1000.0})
+        on_fold({"fold": 1, **ROW, "seconds_fit": 0.0})
+    lines = [line for line in shown(capsys) if line.startswith("folds")]
+    assert re.search(r"2/4 0:00:00 0:00:00 left$", lines[-1])
+
+
 def test_a_run_shows_its_phases_in_order(study, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(skfmri.cli.disk, "WORTH_SAYING", 1000)
     options = ["--clean", "--slab", "2:5", "--angle", "0.1", *TINY, "--no-baseline"]
@@ -124,7 +183,7 @@ def test_a_run_shows_its_phases_in_order(study, tmp_path, capsys, monkeypatch):
     lines = shown(capsys)
     assert lines[0].startswith("up to about 0.0 GB in ")
     phases = ["looking at the volumes", "looking for leaks", "cutting the slab", "folds", "epochs"]
-    phases += ["averaging volumes and maps", "writing the report"]
+    phases += ["averaging the volumes", "averaging the maps", "writing the report"]
     started = [next(i for i, line in enumerate(lines) if line.startswith(p)) for p in phases]
     assert started == sorted(started)
     assert any("24/24" in line for line in lines[started[0] : started[1]])
@@ -137,7 +196,6 @@ def test_a_run_shows_its_phases_in_order(study, tmp_path, capsys, monkeypatch):
 
 def test_permutations_that_train_anew_are_counted_after_the_folds(capsys):
     network = SlabCNNClassifier(epochs=1)
-    row = {"model": "decoder", "accuracy": 0.5, "seconds_fit": 1.0, "seconds_predict": 0.0}
 
     def train():
         (bar,) = network._skl_callbacks
@@ -147,7 +205,7 @@ def test_permutations_that_train_anew_are_counted_after_the_folds(capsys):
     with show_folds(make_console(False), 3, network, 10) as on_fold:
         for fold in range(3):
             train()
-            on_fold({**row, "fold": fold})
+            on_fold({**ROW, "fold": fold})
         for _ in range(15):
             train()
     lines = [line for line in shown(capsys) if line.startswith("permutations")]
@@ -155,7 +213,7 @@ def test_permutations_that_train_anew_are_counted_after_the_folds(capsys):
     with show_folds(make_console(False), 3, network) as on_fold:
         for fold in range(3):
             train()
-            on_fold({**row, "fold": fold})
+            on_fold({**ROW, "fold": fold})
     assert not any(line.startswith("permutations") for line in shown(capsys))
 
 

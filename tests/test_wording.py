@@ -59,7 +59,9 @@ def test_other_words_stay_as_they_are(message):
 def test_the_options_that_a_message_may_name_are_those_there_are():
     actions = make_parser()._subparsers._group_actions[0].choices["decode"]._actions
     options = {option for action in actions for option in action.option_strings}
-    assert {option_of(name) for name in NAMES - {"crop"}} | {"--no-crop"} <= options
+    switched_off = {"crop", "detrend"}
+    assert {option_of(name) for name in NAMES - switched_off} <= options
+    assert {f"--no-{name}" for name in switched_off} <= options
     steps = (SLAB_CNN, VOLUME_CNN, ROTATOR, ZSCORER, BIDS)
     parameters = {name for defaults in steps for name in vars(defaults)}
     assert {name for name in parameters if option_of(name) in options} <= NAMES
@@ -82,11 +84,11 @@ def test_the_options_that_a_message_may_name_are_those_there_are():
         ),
         (
             lambda: convolutional_network((4, 4, 1), 2, n_blocks=3),
-            ["Choose --n-blocks 1 or fewer or a larger slab."],
+            ["Choose --n-blocks 1 or fewer, or a larger slab or region."],
         ),
         (
             lambda: convolutional_network((2, 2, 1), 2, n_blocks=1),
-            ["Choose --n-blocks 0 (only dense layers) or a larger slab."],
+            ["Choose --n-blocks 0 (only dense layers), or a larger slab or region."],
         ),
     ],
 )

@@ -38,7 +38,13 @@ def main(argv=None):
     args = None
     with _stopped_by_signals() as received, warnings.catch_warnings():
         try:
-            args = importlib.import_module("skfmri.cli.arguments").make_parser().parse_args(argv)
+            parser = importlib.import_module("skfmri.cli.arguments").make_parser()
+            # So a shell asks with the help of argcomplete what could be typed next.
+            if "_ARGCOMPLETE" in os.environ:
+                importlib.import_module("argcomplete").autocomplete(parser)
+            args = parser.parse_args(argv)
+            args.argv = sys.argv[1:] if argv is None else list(argv)
+            importlib.import_module("skfmri.cli.usage").check_usage(args)
             if not args.traceback:
                 warnings.showwarning = _warner()
             module, function = COMMANDS[args.command]

@@ -7,7 +7,7 @@ from skfmri.datasets.defaults import BIDS
 
 
 def add_data_options(data):
-    """Add the options of images with a table, and of what is done before volumes are chosen."""
+    """Add the options of images with a table, and of which volumes are decoded."""
     data.add_argument(
         "images", metavar="IMAGE", nargs="*", type=parse_path, help="3-D or 4-D NIfTI images"
     )
@@ -18,14 +18,10 @@ def add_data_options(data):
         help="CSV with one row per volume (columns: label, group), or TSV",
     )
     data.add_argument(
-        "--out", required=True, type=parse_path, metavar="DIR", help="directory for results"
-    )
-    data.add_argument("--overwrite", action="store_true", help="replace earlier results")
-    data.add_argument(
-        "--model",
-        type=parse_path,
-        metavar="FILE",
-        help="save a final model, refitted on all volumes, for skfmri predict",
+        "--per-subject",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="train and test one decoder per subject, on its runs alone, and test their mean",
     )
     data.add_argument(
         "--label-column",
@@ -41,6 +37,11 @@ def add_data_options(data):
         "--run-column",
         metavar="NAME",
         help="column naming the scanner run of each volume (default: each group within an image)",
+    )
+    data.add_argument(
+        "--subject-column",
+        metavar="NAME",
+        help="column naming the subject of each volume, for --per-subject and the leak audit",
     )
     data.add_argument(
         "--block-column",
@@ -59,15 +60,23 @@ def add_data_options(data):
         action="store_true",
         help="leave out volumes with NaN or infinite values where other volumes hold data",
     )
-    _add_cleaning_options(data)
 
 
-def _add_cleaning_options(data):
+def add_cleaning_options(data):
+    """Add what is done to whole runs, before volumes are chosen, or to groups."""
     data.add_argument(
         "--clean",
         action=argparse.BooleanOptionalAction,
         help="detrend and standardise each run of a time series before volumes are dropped "
         "(default: for BIDS datasets only)",
+    )
+    data.add_argument(
+        "--no-detrend",
+        dest="detrend",
+        action="store_const",
+        const=False,
+        help="with --clean, keep linear trends, as maps or very short runs in a fixed order of "
+        "conditions need it",
     )
     data.add_argument(
         "--high-pass",
@@ -81,6 +90,14 @@ def _add_cleaning_options(data):
         metavar="S",
         help="seconds between volumes (default for BIDS datasets: from their sidecars)",
     )
+    data.add_argument(
+        "--center-groups",
+        nargs="?",
+        const="",
+        metavar="COLUMN",
+        help="subtract from each map the mean of all chosen maps of its group, or of what has the "
+        "same entry in COLUMN, such as the subject (BIDS datasets: run, subject or session)",
+    )
 
 
 def add_bids_options(bids):
@@ -89,6 +106,13 @@ def add_bids_options(bids):
         "--bids", type=parse_path, metavar="ROOT", help="dataset with events.tsv files"
     )
     bids.add_argument("--task", metavar="NAME", help="as in task-NAME")
+    bids.add_argument(
+        "--samples",
+        choices=("volumes", "blocks", "trials", "conditions"),
+        help="decode volumes, the mean of each block, an estimate of each trial, which suits short "
+        "events that follow each other quickly, or one estimate per label and run (default: "
+        f"{BIDS.samples})",
+    )
     bids.add_argument("--space", metavar="NAME", help="as in space-NAME")
     bids.add_argument(
         "--derivatives",
@@ -98,6 +122,12 @@ def add_bids_options(bids):
     )
     bids.add_argument(
         "--subjects", type=parse_names, metavar="A,B", help="subjects to read (default: all)"
+    )
+    bids.add_argument(
+        "--exclude",
+        type=parse_names,
+        metavar="A,B",
+        help="runs to leave out, such as sub-43_run-1, or subjects, such as sub-44",
     )
     bids.add_argument(
         "--entities",
@@ -110,6 +140,11 @@ def add_bids_options(bids):
         choices=("run", "subject", "session"),
         help=f"what is kept together in cross-validation (default: {BIDS.groups})",
     )
+    _add_event_options(bids)
+
+
+def _add_event_options(bids):
+    """Add the options of what volumes show and of what is removed from them."""
     bids.add_argument(
         "--shift",
         type=float,
@@ -133,6 +168,16 @@ def add_bids_options(bids):
         type=float,
         metavar="S",
         help=f"merge events of the same label at most S seconds apart (default: {BIDS.max_gap:g})",
+    )
+    bids.add_argument(
+        "--overlap-tolerance",
+        type=float,
+        metavar="S",
+        help="accept events of different labels that overlap by at most S seconds, and leave out "
+        f"volumes under two labels (default: {BIDS.overlap_tolerance:g})",
+    )
+    bids.add_argument(
+        "--rest", metavar="LABEL", help="label for volumes of no event (default: leave them out)"
     )
     bids.add_argument(
         "--confounds",

@@ -1,25 +1,50 @@
 """Cross-validation of a decoder from the command line."""
 
+import shlex
 import time
+from datetime import datetime
 from functools import partial
 
 import numpy as np
 
 from skfmri.cli.arguments import DEMO_DIRECTORY
+from skfmri.cli.centering import centering_sentences, gain_sentences
 from skfmri.cli.commands import DIVERGED, OK
-from skfmri.cli.inputs import check_options, read_inputs, simulate_inputs
-from skfmri.cli.method import build_pipeline, check_members, choose_splits, suit_thresholds
+from skfmri.cli.inputs import read_inputs, simulate_inputs
+from skfmri.cli.method import (
+    build_pipeline,
+    check_decoder,
+    check_mask,
+    choose_size,
+    count_parameters,
+    smallest_training_set,
+    suit_thresholds,
+)
+from skfmri.cli.method_options import NETWORK
 from skfmri.cli.places import cache_at, check_model, results_at
 from skfmri.cli.rebuild import build_report, check_anatomy
+from skfmri.cli.subjects import (
+    check_per_subject,
+    describe_subjects,
+    is_per_subject,
+    ledgers_of_run,
+    options_of_subjects,
+    plan_splits,
+    print_plan,
+    print_subjects,
+)
 from skfmri.cli.terminal import (
     make_console,
     print_inputs,
+    print_region,
     print_result,
+    print_size,
     print_thresholds,
     show_folds,
     show_phase,
+    watched,
 )
-from skfmri.evaluation import audit_leakage, evaluate_decoder
+from skfmri.evaluation import audit_leakage, evaluate_decoder, evaluate_subjects
 from skfmri.evaluation.audit import CHEAP_CHECKS
 from skfmri.evaluation.result import describe_result
 from skfmri.persistence import save
@@ -27,6 +52,7 @@ from skfmri.report.directory import (
     LEDGER,
     NAMES,
     SETTINGS,
+    SUBJECTS,
     names_of_run,
     save_fold_map,
     write_anatomy,
@@ -42,12 +68,16 @@ from skfmri.report.record import (
 )
 
 SALIENCY = {"method": "integrated_gradients", "n_steps": 16}
+# Equal to it for a linear model, which takes no steps.
+LINEAR_SALIENCY = {"method": "gradient_x_input"}
 
 
 def run_decode(args):
     """Cross-validate a network on the user's images."""
-    check_options(args)
+    check_per_subject(args)
     check_anatomy(args.anatomy)
+    check_mask(args)
+    check_decoder(args)
     with cache_at(args.cache), results_at(args.out) as directory:
         _claim(args, directory)
         check_model(args.model, args.out, overwrite=args.overwrite, resume=args.resume)
@@ -61,6 +91,8 @@ def run_decode(args):
 def run_demo(args):
     """Cross-validate a network on simulated data whose true effect is known."""
     check_anatomy(args.anatomy)
+    check_mask(args)
+    check_decoder(args)
     with cache_at(args.cache), results_at(args.out) as directory:
         # A demo can be made again at any time, unlike the scores of somebody's data.
         _claim(args, directory, args.out == DEMO_DIRECTORY and directory.command == "demo")
@@ -76,7 +108,8 @@ def _status(result):
 
 def _claim(args, directory, replace=False):
     replace = replace or args.overwrite or args.resume
-    directory.claim(names_of_run(has_maps=args.maps), replace=replace)
+    names = names_of_run(has_maps=args.maps, ledgers=ledgers_of_run(args))
+    directory.claim(names, replace=replace)
 
 
 def _decode(args, inputs, directory):
@@ -91,8 +124,11 @@ def _decode(args, inputs, directory):
     console, samples = make_console(args.quiet), inputs.samples
     print_inputs(console, inputs)
     start = time.perf_counter()
-    cv = choose_splits(args, len(np.unique(samples.groups)))
-    pipeline = build_pipeline(args)
+    cv = plan_splits(args, samples)
+    print_plan(console, cv)
+    size = choose_size(args, smallest_training_set(cv, samples))
+    print_size(console, size)
+    pipeline = build_pipeline(args, size)
     with show_phase(console, "looking for leaks", samples):
         leaks, notes = _look_for_leaks(pipeline, samples, cv.splitter, args.ignore_leaks)
     for leak in leaks:
@@ -103,28 +139,34 @@ def _decode(args, inputs, directory):
     with show_phase(console, "cutting the slab", samples):
         rotator = pipeline["slab"].fit(samples)
         thresholds = suit_thresholds(args, pipeline, samples)
+    print_region(console, rotator)
     print_thresholds(console, thresholds)
-    network = pipeline["cnn"].build_network(rotator.slab_shape_, len(np.unique(samples.y)))
-    check_members(network, pipeline["cnn"].n_members)
-    names = names_of_run(cv.n_splits, has_maps=args.maps)
+    n_parameters = count_parameters(pipeline, rotator.slab_shape_, len(np.unique(samples.y)))
+    names = names_of_run(cv.n_splits, has_maps=args.maps, ledgers=ledgers_of_run(args, cv))
     directory.claim(names, replace=True)
     if not args.resume:
         directory.clear()
     directory.register(names, args.command)
     result = _evaluate(args, inputs, pipeline, cv, console, directory.path)
-    print_result(console, result)
+    print_scores = print_subjects if is_per_subject(args) else print_result
+    print_scores(console, result)
+    about_centring = _on_centring(args, inputs, pipeline, cv, result, console)
     write_tables(directory.path, result, inputs.rows)
-    with show_phase(console, "averaging volumes and maps"):
-        write_anatomy(directory.path, inputs.originals, rotator)
+    watch = partial(watched, console, "averaging the volumes")
+    write_anatomy(directory.path, inputs.originals, rotator, watch=watch)
+    with show_phase(console, "averaging the maps"):
         error = _average_maps(directory.path, cv.n_splits) if args.maps else None
     found = describe_result(result)
     record = {
         **_describe_run(args, inputs, pipeline, cv),
-        "network": {"n_parameters": network.count_params()},
+        "network": None if n_parameters is None else {"n_parameters": n_parameters},
+        "size": size,
         "thresholds_chosen": thresholds,
-        "saliency": {**SALIENCY, "n_folds": cv.n_splits} if args.maps and not error else None,
+        "saliency": _saliency(args) | {"n_folds": cv.n_splits} if args.maps and not error else None,
         "scores": found["summary"],
-        **{name: found[name] for name in ("permutation_test", "untested", "sentences")},
+        **{name: found[name] for name in ("permutation_test", "untested")},
+        "sentences": [*found["sentences"], *about_centring],
+        "subjects": describe_subjects(result) if is_per_subject(args) else None,
         "leaks_ignored": leaks,
         "seconds": time.perf_counter() - start,
         "versions": describe_software(),
@@ -135,13 +177,29 @@ def _decode(args, inputs, directory):
     return result, pipeline
 
 
+def _on_centring(args, inputs, pipeline, cv, result, console):
+    """Print and return what a reader of the scores has to know of centring."""
+    sentences = centering_sentences(inputs.centring)
+    if args.command == "demo":
+        with show_phase(console, "scoring a linear model without centring"):
+            sentences += gain_sentences(inputs.originals, pipeline, cv, result)
+    for sentence in sentences:
+        console.print(sentence)
+    return sentences
+
+
 def _describe_run(args, inputs, pipeline, cv):
     """Return what is evaluated how, as JSON-serialisable values; the rotator is fitted."""
     return {
         "command": args.command,
-        "settings": {name: value for name, value in vars(args).items() if name != "command"},
+        "command_line": shlex.join(["skfmri", *args.argv]),
+        "date": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        "settings": {
+            name: value for name, value in vars(args).items() if name not in ("command", "argv")
+        },
         "source": inputs.source,
         "cleaning": inputs.cleaning,
+        "centring": inputs.centring,
         "data": describe_data(inputs.samples),
         "slab": describe_slab(pipeline["slab"]),
         "pipeline": describe_estimator(pipeline),
@@ -168,23 +226,31 @@ def _look_for_leaks(pipeline, samples, splitter, are_accepted):
 
 def _evaluate(args, inputs, pipeline, cv, console, path):
     # The bar of a network in another process would not reach this terminal.
-    network = pipeline["cnn"] if args.jobs == 1 else None
-    options = {} if args.has_baseline else {"baseline": None}
+    has_bar = args.jobs == 1 and args.decoder == NETWORK
+    network = pipeline[-1] if has_bar else None
+    options = {
+        "cv": cv.splitter,
+        "blocks": inputs.blocks,
+        "n_permutations": args.permutations,
+        "ledger": path / LEDGER,
+        "n_jobs": args.jobs,
+        "random_state": cv.seed,
+    }
+    if not args.has_baseline:
+        options["baseline"] = None
     if args.maps:
-        options["on_fitted"] = partial(save_fold_map, path, SALIENCY)
+        options["on_fitted"] = partial(save_fold_map, path, _saliency(args))
+    evaluate = evaluate_decoder
+    if is_per_subject(args):
+        evaluate = evaluate_subjects
+        options = options_of_subjects(options, cv, inputs.samples, path)
     with show_folds(console, cv.n_splits, network, args.permutations) as on_fold:
-        return evaluate_decoder(
-            pipeline,
-            inputs.samples,
-            cv=cv.splitter,
-            blocks=inputs.blocks,
-            n_permutations=args.permutations,
-            ledger=path / LEDGER,
-            n_jobs=args.jobs,
-            random_state=cv.seed,
-            on_fold=on_fold,
-            **options,
-        )
+        return evaluate(pipeline, inputs.samples, on_fold=on_fold, **options)
+
+
+def _saliency(args):
+    """Return the method of the maps with its options."""
+    return SALIENCY if args.decoder == NETWORK else LINEAR_SALIENCY
 
 
 def _average_maps(path, n_folds):
@@ -205,12 +271,13 @@ def _finish(path, record, anatomy, console):
     except ValueError as error:
         # The scores have cost hours: a report that cannot be made does not make them a failure.
         console.print(f"There is no report: {error}")
-    console.print(f"Written to {path}: {', '.join(n for n in NAMES if (path / n).exists())}")
+    names = [*NAMES, SUBJECTS] if record["subjects"] else NAMES
+    console.print(f"Written to {path}: {', '.join(n for n in names if (path / n).exists())}")
 
 
 def _save_model(args, pipeline, samples, result):
     """Fit the pipeline on all samples; save it with the scores that it reached on parts."""
-    if pipeline.validation is not None:
+    if getattr(pipeline, "validation", None) is not None:
         pipeline.set_params(refit=True)
     console = make_console(args.quiet)
     with show_phase(console, "fitting the model on all volumes"):

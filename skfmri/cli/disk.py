@@ -22,17 +22,21 @@ from skfmri.samples.nifti import list_images, stream_batches
 WORTH_SAYING = 1e9
 
 
-def describe_disk(args, samples, *, is_cleaned):
+def describe_disk(args, samples, *, is_cleaned, n_made=None, decoder=None):
     """Return how much disk a run will take, where and how long, or None if that is little.
 
     Parameters
     ----------
     args : argparse.Namespace
-        Arguments of ``skfmri decode``.
+        Arguments of ``skfmri decode`` or ``skfmri predict``.
     samples : NiftiSamples
         All volumes, before cleaning.
     is_cleaned : bool
         Whether their runs will be cleaned.
+    n_made : int, default=None
+        Number of block means or estimates that are made of the volumes and kept in their place.
+    decoder : estimator, default=None
+        Fitted decoder, whose slab is needed. None takes the slab that the arguments describe.
 
     Returns
     -------
@@ -42,8 +46,11 @@ def describe_disk(args, samples, *, is_cleaned):
     if 8 * math.prod(samples.shape) < WORTH_SAYING:
         return None
     if is_cleaned:
-        n_bytes, days = _cleaned_bytes(args, samples), os.environ.get(DAYS_VARIABLE) or LASTING_DAYS
-        what, time = "what the slab needs of the cleaned runs", f"{days} days"
+        is_used = _is_near_slab(args, samples) if decoder is None else _is_read(decoder, samples)
+        n_bytes = _kept_bytes(samples, is_used, len(samples) if n_made is None else n_made)
+        days = os.environ.get(DAYS_VARIABLE) or LASTING_DAYS
+        what = "cleaned runs" if n_made is None else "maps made of the runs"
+        what, time = f"what the slab needs of the {what}", f"{days} days"
     else:
         n_bytes, what, time = _decoded_bytes(samples), "decoded copies of the images", "a day"
     if n_bytes < WORTH_SAYING:
@@ -66,13 +73,13 @@ def _decoded_bytes(samples):
     )
 
 
-def _cleaned_bytes(args, samples):
-    """Return about how much is kept of runs when they are cleaned: the voxels near the slab."""
+def _kept_bytes(samples, is_used, n_kept_volumes):
+    """Return about how much is kept of what is made of runs: the voxels near the slab."""
     n_voxels = math.prod(samples.grid_shape)
-    n_kept = min(n_voxels, BLOCK_VOXELS * len(blocks_of(_is_near_slab(args, samples))))
+    n_kept = min(n_voxels, BLOCK_VOXELS * len(blocks_of(is_used)))
     n_runs = len(np.unique(samples.runs))
-    of_summaries = n_runs * summary_bytes(len(samples) // n_runs, samples.grid_shape)
-    return FLOAT.itemsize * n_kept * len(samples) + of_summaries
+    of_summaries = n_runs * summary_bytes(n_kept_volumes // n_runs, samples.grid_shape)
+    return FLOAT.itemsize * n_kept * n_kept_volumes + of_summaries
 
 
 def _is_near_slab(args, samples):
@@ -87,3 +94,11 @@ def _is_near_slab(args, samples):
     except ValueError:
         return np.ones(samples.grid_shape, bool)
     return voxels_of_slab(rotator)
+
+
+def _is_read(decoder, samples):
+    """Return which voxels a fitted decoder reads: those of its slab, or all."""
+    for step in dict(getattr(decoder, "steps", ())).values():
+        if isinstance(step, NiftiSlabRotator):
+            return voxels_of_slab(step)
+    return np.ones(samples.grid_shape, bool)

@@ -4,20 +4,27 @@ import math
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
 from skfmri.cli.arguments import DEMO_EPOCHS
+from skfmri.cli.method_options import AUTO, NETWORK, NOTEBOOK, SMALL
 from skfmri.cli.shared_options import given
-from skfmri.estimators.defaults import SLAB_CNN
+from skfmri.cli.wording import option_of
+from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE_LIMIT
+from skfmri.evaluation.baseline import BASELINES
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import NiftiSlabRotator, VoxelZScorer
 from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
+from skfmri.preprocessing.mask import read_region
 from skfmri.preprocessing.zscore import choose_thresholds
 
 # Share of the training groups that are held out to stop training.
 VALIDATION_SHARE = 0.2
+# Options of the network that a linear model has, too.
+WEIGHTS = {"linear": ("class_weight",), "multiscale": ()}
 
 
 @dataclass(frozen=True)
@@ -45,27 +52,134 @@ class CrossValidation:
     seed: int
 
 
-def build_pipeline(args):
-    """Return the pipeline that the arguments describe; what is not given keeps its default."""
+def check_decoder(args):
+    """Raise ValueError if options describe a network, but the decoder is another."""
+    if args.decoder == NETWORK:
+        return
+    names = [name for name in given(args, vars(SLAB_CNN)) if name not in WEIGHTS[args.decoder]]
+    options = [option_of(name) for name in names]
+    options += ["--network 3d"] if args.network == "3d" else []
+    options += [f"--size {args.size}"] if args.size != AUTO else []
+    if options:
+        raise ValueError(
+            f"--decoder {args.decoder} is not a network, so {options[0]} means nothing. Leave it "
+            "out, or --decoder."
+        )
+
+
+def smallest_training_set(cv, samples):
+    """Return the smallest number of volumes that a fold trains on.
+
+    Parameters
+    ----------
+    cv : CrossValidation
+        How groups are divided.
+    samples : NiftiSamples
+        All volumes.
+
+    Returns
+    -------
+    n_train : int
+    """
+    splitter = LeaveOneGroupOut() if cv.splitter is None else cv.splitter
+    splits = splitter.split(np.empty(len(samples)), samples.y, samples.groups)
+    return min(len(train) for train, _ in splits)
+
+
+def choose_size(args, n_train):
+    """Return the size of the network, and why it was chosen.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Arguments.
+    n_train : int
+        The smallest number of volumes that a fold trains on.
+
+    Returns
+    -------
+    size : dict or None
+        ``name``, "small" or "notebook", ``asked``, which may be "auto", ``n_train`` and ``limit``,
+        JSON-serialisable. None if the decoder is not a network.
+    """
+    if args.decoder != NETWORK:
+        return None
+    name = args.size
+    if name == AUTO:
+        name = SMALL if n_train < SMALL_SAMPLE_LIMIT else NOTEBOOK
+    return {"name": name, "asked": args.size, "n_train": n_train, "limit": SMALL_SAMPLE_LIMIT}
+
+
+def build_pipeline(args, size=None):
+    """Return the pipeline that the arguments describe; what is not given keeps its default.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        Arguments.
+    size : dict or None, default=None
+        From `choose_size`. None takes the size that is asked for, and the notebook's for "auto".
+
+    Returns
+    -------
+    pipeline : DecodingPipeline or sklearn.pipeline.Pipeline
+        Its first steps are called "slab" and "zscore"; the last is the decoder.
+    """
+    head = [
+        ("slab", NiftiSlabRotator(**given(args, vars(ROTATOR)))),
+        ("zscore", VoxelZScorer(**given(args, vars(ZSCORER)))),
+    ]
+    balance = {"undersample": True, "random_state": args.seed} if args.undersample else {}
+    if args.decoder != NETWORK:
+        pipeline = BASELINES[args.decoder](DecodingPipeline([*head, (NETWORK, None)], **balance))
+        pipeline[-1].set_params(**given(args, WEIGHTS[args.decoder]))
+        return pipeline
     # Keras takes seconds to load: not before the input has been checked.
     from skfmri.estimators.classifier import SlabCNNClassifier, VolumeCNNClassifier
 
     network = given(args, vars(SLAB_CNN))
-    if args.command == "demo" and not args.small_sample:
+    is_small = (args.size if size is None else size["name"]) == SMALL
+    if args.command == "demo" and not is_small:
         network = {"epochs": DEMO_EPOCHS, **network}
     cls = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}[args.network]
-    make = cls.for_small_samples if args.small_sample else cls
+    make = cls.for_small_samples if is_small else cls
     validation = None
     if "patience" in network:
         validation = GroupShuffleSplit(1, test_size=VALIDATION_SHARE, random_state=args.seed)
-    return DecodingPipeline(
-        [
-            ("slab", NiftiSlabRotator(**given(args, vars(ROTATOR)))),
-            ("zscore", VoxelZScorer(**given(args, vars(ZSCORER)))),
-            ("cnn", make(**network, random_state=args.seed)),
-        ],
-        validation=validation,
-    )
+    steps = [*head, ("cnn", make(**network, random_state=args.seed))]
+    return DecodingPipeline(steps, validation=validation, **balance)
+
+
+def count_parameters(pipeline, sample_shape, n_classes):
+    """Return how many parameters the network of a pipeline has; None if it has no network.
+
+    Raises an error if the network cannot be built, or takes more memory than there is.
+
+    Parameters
+    ----------
+    pipeline : pipeline
+        From `build_pipeline`.
+    sample_shape : tuple of int
+        Shape of a slab.
+    n_classes : int
+        Number of classes.
+
+    Returns
+    -------
+    n_parameters : int or None
+    """
+    classifier = pipeline[-1]
+    if not hasattr(classifier, "build_network"):
+        return None
+    network = classifier.build_network(sample_shape, n_classes)
+    check_members(network, classifier.n_members)
+    return network.count_params()
+
+
+def check_mask(args):
+    """Raise an error unless there is a region in the mask, before any volume is read."""
+    if hasattr(args, "mask"):
+        read_region(args.mask, args.label)
 
 
 def check_members(network, n_members):

@@ -3,16 +3,15 @@
 import argparse
 
 from skfmri.cli.shared_options import (
-    add_anatomy_option,
-    add_cache_option,
-    add_output_options,
+    StoreMask,
     add_unless_given,
-    option_text,
 )
 from skfmri.cli.values import (
     parse_angle,
     parse_integers,
     parse_jobs,
+    parse_linear_path,
+    parse_mask,
     parse_natural,
     parse_number,
     parse_repeats,
@@ -21,14 +20,20 @@ from skfmri.cli.values import (
     parse_threshold,
     typed,
 )
-from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE, VOLUME_CNN
+from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE, SMALL_SAMPLE_LIMIT, VOLUME_CNN
 from skfmri.preprocessing.defaults import ROTATOR, ZSCORER
+
+# What is decoded with; the linear models are named as in the tables of results.
+NETWORK, LINEAR_MODELS = "network", ("linear", "multiscale")
+AUTO, SMALL, NOTEBOOK = "auto", "small", "notebook"
 
 
 def add_method_options(parser, epochs):
     """Add the options of slab, network and cross-validation."""
     _add_slab_options(parser.add_argument_group("slab"))
-    _add_network_options(parser.add_argument_group("network"), epochs)
+    network = parser.add_argument_group("network")
+    _add_kind_options(network)
+    _add_network_options(network, epochs)
     _add_run_options(parser.add_argument_group("cross-validation"))
 
 
@@ -54,6 +59,13 @@ def _add_slab_options(slab):
     )
     add("interpolation", "how volumes are resampled", choices=("continuous", "linear", "nearest"))
     add(
+        "mask",
+        "decode only voxels of a mask, or of labels of an atlas, such as atlas.nii.gz:17,53",
+        type=parse_mask,
+        action=StoreMask,
+        metavar="FILE[:LABEL]",
+    )
+    add(
         "std_threshold",
         "spread below which voxels become 0, 'auto' or 'none'",
         otherwise="auto if that would silence too many voxels",
@@ -67,6 +79,34 @@ def _add_slab_options(slab):
     )
 
 
+def _add_kind_options(network):
+    """Add what is decoded with, and the size of a network."""
+    network.add_argument(
+        "--decoder",
+        choices=(NETWORK, *LINEAR_MODELS),
+        default=NETWORK,
+        help="a network, logistic regression (linear) or ridge regression on several smoothness "
+        f"scales (multiscale) (default: {NETWORK})",
+    )
+    network.add_argument(
+        "--network",
+        choices=("2d", "3d"),
+        default="2d",
+        help="2d takes slices as channels, 3d convolves along all axes (default: 2d)",
+    )
+    network.add_argument(
+        "--size",
+        choices=(AUTO, SMALL, NOTEBOOK),
+        default=AUTO,
+        help="defaults of the network: small for few volumes, notebook for the 2.3 million weights "
+        "of the workshop notebook; auto takes small if a fold trains on fewer than "
+        f"{SMALL_SAMPLE_LIMIT} volumes (default: {AUTO})",
+    )
+    network.add_argument(
+        "--small-sample", dest="size", action="store_const", const=SMALL, help="--size small"
+    )
+
+
 def _add_network_options(network, epochs):
     def add(name, text, **options):
         slab, volume = vars(SLAB_CNN)[name], vars(VOLUME_CNN)[name]
@@ -74,20 +114,10 @@ def _add_network_options(network, epochs):
         shown = f"{text} (default: {typed(default)}"
         if volume != slab:
             shown += f"; {typed(volume)} with --network 3d"
+        if name in SMALL_SAMPLE:
+            shown += f"; {typed(SMALL_SAMPLE[name])} with --size small"
         add_unless_given(network, name, f"{shown})", **options)
 
-    network.add_argument(
-        "--network",
-        choices=("2d", "3d"),
-        default="2d",
-        help="2d takes slices as channels, 3d convolves along all axes (default: 2d)",
-    )
-    small = (f"{option_text(name)} {typed(value)}" for name, value in SMALL_SAMPLE.items())
-    network.add_argument(
-        "--small-sample",
-        action="store_true",
-        help=f"other defaults for fewer than a few hundred volumes: {', '.join(small)}",
-    )
     add("filters", "number of filters in the first block", type=parse_number)
     add("n_blocks", "number of convolution blocks", type=parse_number)
     add("kernel_size", "voxels along each side of the convolution", type=parse_number)
@@ -96,8 +126,9 @@ def _add_network_options(network, epochs):
     add("batch_norm_momentum", "momentum of batch normalisation", type=float)
     add(
         "linear_path",
-        "C of a logistic regression of all voxels that the network starts from, or 'none'",
-        type=parse_threshold,
+        "C of a logistic regression of all voxels that the network starts from, 'multiscale' for a "
+        "ridge, or 'none'",
+        type=parse_linear_path,
         metavar="C",
     )
     add(
@@ -106,6 +137,7 @@ def _add_network_options(network, epochs):
         option="--members",
         type=parse_number,
     )
+    _add_balance_options(network)
     add("learning_rate", "step size of Adam", type=float)
     add("epochs", "passes over the training volumes", type=parse_number)
     add("batch_size", "volumes per training step", type=parse_number)
@@ -115,6 +147,22 @@ def _add_network_options(network, epochs):
         "stop after N epochs without improvement on groups held out of training (default: train "
         "for all epochs)",
         type=parse_number,
+    )
+
+
+def _add_balance_options(network):
+    """Add what is done about classes of different frequency."""
+    add_unless_given(
+        network,
+        "class_weight",
+        "weight classes by how rare they are in training (default: all alike)",
+        choices=("balanced",),
+    )
+    network.add_argument(
+        "--undersample",
+        action="store_true",
+        help="fit on equally many volumes of each class, leaving out others of the training "
+        "volumes at random",
     )
 
 
@@ -143,7 +191,7 @@ def _add_run_options(run):
         "--no-baseline",
         dest="has_baseline",
         action="store_false",
-        help="do not compare with logistic regression on the same slab",
+        help="do not compare with logistic regression and ridge on the same slab",
     )
     run.add_argument(
         "--permutations",
@@ -159,14 +207,5 @@ def _add_run_options(run):
         "--ignore-leaks", action="store_true", help="continue although a leak was found"
     )
     run.add_argument(
-        "--no-maps",
-        dest="maps",
-        action="store_false",
-        help="do not map which voxels drive the predictions",
-    )
-    run.add_argument(
         "--jobs", type=parse_jobs, default=1, metavar="N", help="folds at a time (default: 1)"
     )
-    add_anatomy_option(run)
-    add_cache_option(run)
-    add_output_options(run)

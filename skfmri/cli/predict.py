@@ -2,25 +2,29 @@
 
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from skfmri._files import write_text
 from skfmri._validation import check_same_grid, printable
+from skfmri.cli.centering import center_as_trained, image_groups
 from skfmri.cli.commands import OK
+from skfmri.cli.disk import describe_disk
 from skfmri.cli.nonfinite import find_damaged, name_volumes, ranges
 from skfmri.cli.places import cache_at, check_file
+from skfmri.cli.preparation import prepare_samples
+from skfmri.cli.terminal import make_console, show_phase, watched
 from skfmri.persistence import find_training_volumes, load, training_record
-from skfmri.persistence.card import describe_cleaning
-from skfmri.preprocessing import clean_runs
 from skfmri.report.directory import as_csv
 from skfmri.report.words import counted
 from skfmri.samples import NiftiSamples
+from skfmri.samples.nifti import trace
 
 
 def run_predict(args):
-    """Predict the class of every volume of the user's images."""
+    """Predict the class of every volume of the user's images, or of every trial in them."""
     with cache_at(args.cache):
         return _predict(args)
 
@@ -38,13 +42,27 @@ def _predict(args):
             np.array(record["affine"]),
             f"the training data of {args.model}",
         )
-    _warn_of_damaged(samples, is_cleaned=args.clean)
-    samples = _clean(args, samples, record)
-    decoder = load(args.model)
+    # The table may go to the standard output.
+    console = make_console(args.quiet, is_stderr=True)
+    originals, is_cleaned = samples, args.clean or args.events is not None
+    if not is_cleaned:
+        _say_disk(console, args, originals, is_cleaned=False)
+    _warn_of_damaged(console, samples, is_cleaned=is_cleaned)
+    names = image_groups(args, samples)
+    samples, events = prepare_samples(args, samples, record)
+    if events is not None:
+        names = _groups_of_estimates(args, samples)
+    samples = center_as_trained(args, samples, names, record)
+    with show_phase(console, "loading the model"):
+        decoder = load(args.model)
     if not hasattr(decoder, "predict"):
         raise ValueError(f"{args.model} holds a {type(decoder).__name__}, which does not predict.")
+    if is_cleaned:
+        n_made = None if events is None else len(samples)
+        _say_disk(console, args, originals, is_cleaned=True, n_made=n_made, decoder=decoder)
     try:
-        table = prediction_table(decoder, samples, args.images)
+        with show_phase(console, "predicting", samples):
+            table = prediction_table(decoder, samples, args.images, events)
     except ValueError as error:
         raise ValueError(f"{args.model} cannot predict these volumes: {error}") from error
     is_bad = ~np.isfinite(table.filter(regex="^p_")).all(axis=1)
@@ -61,11 +79,18 @@ def _predict(args):
         sys.stdout.write(text)
     else:
         write_text(args.out, text)
-        print(f"Written: {args.out}")
+        make_console(args.quiet).print(f"Written: {args.out}")
     return OK
 
 
-def prediction_table(decoder, samples, names):
+def _say_disk(console, args, samples, **options):
+    """Print how much disk the command will take, if that is much."""
+    disk = None if args.quiet else describe_disk(args, samples, **options)
+    if disk is not None:
+        console.print(disk)
+
+
+def prediction_table(decoder, samples, names, events=None):
     """Return predictions as a table.
 
     Parameters
@@ -76,16 +101,21 @@ def prediction_table(decoder, samples, names):
         Volumes of some images.
     names : sequence of str
         Names of the images.
+    events : pandas.DataFrame, default=None
+        What is known of each sample, if they are estimates from events.
 
     Returns
     -------
     table : pandas.DataFrame
-        One row per volume: ``image``, ``volume``, its position there, ``predicted`` and, if
-        the decoder gives probabilities, ``p_<class>`` for each class.
+        One row per sample: ``image``; ``volume``, its position there, or the columns of the events;
+        ``predicted`` and, if the decoder gives probabilities, ``p_<class>`` for each class.
     """
-    images, volumes = samples.acquisition_order()
+    originals, parents, _ = trace(samples)
+    first = [rows[0] for rows in parents]
+    images, volumes = (places[first] for places in originals.acquisition_order())
     # Names that are not in UTF-8 could not be written to a table.
-    columns = {"image": np.array([printable(name) for name in names])[images], "volume": volumes}
+    columns = {"image": np.array([printable(name) for name in names])[images]}
+    columns |= {"volume": volumes} if events is None else dict(events)
     if not hasattr(decoder, "predict_proba"):
         return pd.DataFrame({**columns, "predicted": decoder.predict(samples)})
     probabilities = decoder.predict_proba(samples)
@@ -95,47 +125,19 @@ def prediction_table(decoder, samples, names):
     return pd.DataFrame(columns)
 
 
-def _clean(args, samples, record):
-    """Return samples cleaned as the training samples were, or raise ValueError."""
-    cleaning = None if record is None else record["cleaning"]
-    if cleaning is None:
-        if args.clean or args.already_clean or args.t_r is not None:
-            known = "does not say how its training volumes were cleaned"
-            if record is not None:
-                known = f"was trained on {describe_cleaning(None)}"
-            raise ValueError(f"{args.model} {known}. Leave out --clean, --already-clean and --t-r.")
-        return samples
-    if args.already_clean:
-        return samples
-    how = describe_cleaning(cleaning)
-    if not args.clean:
+def _groups_of_estimates(args, samples):
+    """Return the image that each estimate comes from."""
+    if args.group_table is not None:
         raise ValueError(
-            f"{args.model} was trained on cleaned volumes: {how}. Add --clean, which cleans each "
-            "image as one run in the same way, or --already-clean if that was done."
+            "--group-table names the group of each volume, but with --events samples are estimates "
+            "of trials, which are centred within each image. Leave it out."
         )
-    if cleaning["confounds"] or cleaning["sample_masks"]:
-        raise ValueError(
-            f"{args.model} was trained on cleaned volumes: {how}. The command line has none for "
-            "these images. Use skfmri.clean_runs with them and skfmri.load in Python, or clean the "
-            "images before and pass --already-clean."
-        )
-    times = cleaning["t_r"] if args.t_r is None else [args.t_r]
-    if cleaning["high_pass"] is not None and len(times) != 1:
-        raise ValueError(
-            f"{args.model} was trained on runs with several times between volumes: "
-            f"{', '.join(f'{time:g}' for time in times)} s. Pass that of the images with --t-r."
-        )
-    return clean_runs(
-        samples,
-        detrend=cleaning["detrend"],
-        standardize=cleaning["standardize"],
-        high_pass=cleaning["high_pass"],
-        t_r=times[0] if cleaning["high_pass"] is not None else None,
-    )
+    return samples.runs.astype(str)
 
 
-def _warn_of_damaged(samples, *, is_cleaned):
-    is_damaged, is_empty, _ = find_damaged(samples, is_kept=not is_cleaned)
+def _warn_of_damaged(console, samples, *, is_cleaned):
+    watch = partial(watched, console, "looking at the volumes")
+    is_damaged, is_empty, _ = find_damaged(samples, is_kept=not is_cleaned, watch=watch)
     is_damaged |= is_empty
     if is_damaged.any():
         warnings.warn(
@@ -154,11 +156,15 @@ def _warn_of_training_volumes(args, samples, table, record):
         )
         return
     known = table[find_training_volumes(args.model, samples)]
-    if len(known):
-        places = known.groupby("image", sort=False)["volume"]
-        warnings.warn(
-            f"{args.model} was trained on {len(known)} of these {len(table)} volumes: "
-            + "; ".join(f"{image}: {ranges(numbers.to_numpy())}" for image, numbers in places)
-            + ". Predictions for them say nothing about how well it generalises.",
-            stacklevel=2,
-        )
+    if not len(known):
+        return
+    unit = "volume" if "volume" in table else "trial"
+    places = [
+        f"{image}: {ranges(rows[unit].to_numpy())}" if unit in rows else image
+        for image, rows in known.groupby("image", sort=False)
+    ]
+    warnings.warn(
+        f"{args.model} was trained on {len(known)} of these {counted(len(table), unit)}: "
+        f"{'; '.join(places)}. Predictions for them say nothing about how well it generalises.",
+        stacklevel=2,
+    )

@@ -1,7 +1,5 @@
 """The report of an earlier run, built again."""
 
-from pathlib import Path
-
 from skfmri.cli.commands import OK
 from skfmri.cli.places import check_file
 from skfmri.cli.terminal import make_console
@@ -15,8 +13,6 @@ def run_report(args):
     if args.out is not None:
         check_file(args.out, overwrite=args.overwrite)
         path = build_report(args.results, path=args.out, anatomy=args.anatomy)
-    elif not Path(args.results).is_dir():
-        path = build_report(args.results)  # which says so
     else:
         with ResultDirectory(args.results) as directory:
             claim_file(directory.path / REPORT, args.overwrite or REPORT in directory.listed)

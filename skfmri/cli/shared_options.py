@@ -34,6 +34,14 @@ def add_output_options(parser):
     parser.add_argument("--traceback", action="store_true", help="show where an error arose")
 
 
+class StoreMask(argparse.Action):
+    """Takes a mask apart from the labels that are typed behind it."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Set two arguments, as the rotator has two parameters."""
+        namespace.mask, namespace.label = values
+
+
 def add_unless_given(parser, name, text, option=None, **options):
     """Add an option that is absent unless it is given."""
     if "choices" not in options:

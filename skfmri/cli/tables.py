@@ -12,6 +12,8 @@ from skfmri.report.words import counted
 
 # What an empty field is written as. "none" and "null" may be labels.
 MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
+# Roles whose option is called otherwise.
+OPTIONS = {"centring": "--center-groups"}
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -22,7 +24,7 @@ MARKS = {
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
-def read_labels(path, columns, n_volumes):
+def read_labels(path, columns, n_volumes, option="--labels"):
     """Return some columns of a table with one row per volume, as text.
 
     Fields are separated by commas, tabs or semicolons, whichever the header has. Blanks around a
@@ -36,6 +38,8 @@ def read_labels(path, columns, n_volumes):
         For each role, such as ``"label"``, the column that the user chose.
     n_volumes : int
         Number of rows expected.
+    option : str, default="--labels"
+        Option that names the file, for error messages.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def read_labels(path, columns, n_volumes):
         number of rows.
     """
     path = Path(path)
-    lines = _read_text(path).splitlines(keepends=True)
+    lines = _read_text(path, option).splitlines(keepends=True)
     while lines and lines[0].startswith("#"):
         del lines[0]
     if not "".join(lines).strip():
@@ -78,10 +82,10 @@ def read_labels(path, columns, n_volumes):
     )
 
 
-def _read_text(path):
+def _read_text(path, option):
     """Return the content of a text file, or raise ValueError that says what else it is."""
     if not path.is_file():
-        raise ValueError(f"There is no file {path}. Check the path given to --labels.")
+        raise ValueError(f"There is no file {path}. Check the path given to {option}.")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -122,7 +126,7 @@ def _check_header(path, header, columns, separator):
             raise ValueError(
                 f"{path} has no column {column!r}. Its columns, separated by "
                 f"{SEPARATORS[separator]}, are {', '.join(map(repr, header))}; choose one with "
-                f"--{role}-column."
+                f"{OPTIONS.get(role, f'--{role}-column')}."
             )
         if counts[column] > 1:
             raise ValueError(

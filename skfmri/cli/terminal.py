@@ -1,18 +1,27 @@
 """What a run shows on the terminal."""
 
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from skfmri._validation import describe_grid, printable
 from skfmri.cli.nonfinite import name_volumes
 from skfmri.cli.values import typed
 from skfmri.cli.wording import option_of
 from skfmri.evaluation.result import DECODER, DUMMY
-from skfmri.report.words import counted
+from skfmri.report.words import counted, ranged
 from skfmri.samples.cleaned import watched_runs
 
 
@@ -23,22 +32,35 @@ class _Terminal(Console):
         return super().render_str(printable(text), **options)
 
 
-def make_console(is_quiet):
-    """Return the terminal, which shows names as they are, brackets included."""
-    return _Terminal(quiet=is_quiet, markup=False, highlight=False)
+def make_console(is_quiet, *, is_stderr=False):
+    """Return the terminal, which shows names as they are, brackets included.
+
+    Parameters
+    ----------
+    is_quiet : bool
+        Whether to show nothing.
+    is_stderr : bool, default=False
+        Whether to write to the standard error, since the standard output is for a table.
+    """
+    return _Terminal(quiet=is_quiet, stderr=is_stderr, markup=False, highlight=False)
 
 
 def print_inputs(console, inputs):
     """Print how many volumes of each class there are, and how many are left out."""
-    samples = inputs.samples
+    samples, unit = inputs.samples, inputs.unit
     classes, counts = np.unique(samples.y, return_counts=True)
     named = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
     console.print(
-        f"{len(samples)} volumes of {describe_grid(samples.grid_shape)}: {named}; "
+        f"{len(samples)} {unit}s of {describe_grid(samples.grid_shape)}: {named}; "
         f"{len(np.unique(samples.groups))} groups"
     )
+    if inputs.centring is not None:
+        n_groups, n_maps = inputs.centring["n_groups"], ranged(inputs.centring["maps_per_group"])
+        column = inputs.centring["column"]
+        by = f", by {column}" if column else ""
+        console.print(f"{counted(n_groups, 'group')} of {n_maps} volumes are centred{by}")
     if inputs.n_unlabelled:
-        console.print(f"{inputs.n_unlabelled} volumes without a label are left out")
+        console.print(f"{inputs.n_unlabelled} {unit}s without a label are left out")
     if inputs.not_finite is not None:
         n_lost = len(inputs.not_finite)
         verb = "is" if n_lost == 1 else "are"
@@ -46,6 +68,35 @@ def print_inputs(console, inputs):
             f"{counted(n_lost, 'volume')} with NaN or infinite values {verb} left out: "
             f"{name_volumes(inputs.not_finite)}"
         )
+
+
+def print_region(console, rotator):
+    """Print how large the region in the slab of a fitted rotator is, if it is restricted to one."""
+    mask = rotator.slab_mask_
+    if mask is not None:
+        console.print(
+            f"region: {counted(int(mask.sum()), 'voxel')} in a slab of {describe_grid(mask.shape)}"
+        )
+
+
+def print_size(console, size):
+    """Print which size of the network was chosen for the number of volumes, and why.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+        The terminal.
+    size : dict or None
+        From `choose_size`; None if the decoder is not a network.
+    """
+    if size is None or size["asked"] == size["name"]:
+        return
+    n_train = counted(size["n_train"], "volume")
+    reason = f"a fold trains on {n_train}, fewer than {size['limit']}"
+    other = "notebook"
+    if size["name"] == other:
+        reason, other = f"each fold trains on at least {n_train}", "small"
+    console.print(f"--size {size['name']} is used, since {reason}; --size {other} overrides this")
 
 
 def print_thresholds(console, choices):
@@ -94,10 +145,43 @@ def print_result(console, result):
         console.print(sentence)
 
 
+class TimeLeftColumn(ProgressColumn):
+    """About how long the rest of a task takes.
+
+    rich knows the pace of the last seconds, in which no fold may end. This is the pace from the
+    beginning to the end of the last step, so that the time counts down while a step lasts. Steps
+    that an earlier run has finished, the field ``kept`` of the task, took no time.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._last_steps = {}
+
+    def render(self, task):
+        """Return the time that is left, or nothing as long as there is no telling."""
+        if task.total is None or task.elapsed is None:
+            return Text("")
+        n_done, seconds = self._last_steps.get(task.id, (0, 0.0))
+        if n_done != task.completed:
+            n_done, seconds = task.completed, task.elapsed
+            self._last_steps[task.id] = n_done, seconds
+        n_kept = task.fields.get("kept", 0)
+        if n_done <= n_kept or task.finished:
+            return Text("")
+        left = seconds / (n_done - n_kept) * (task.total - n_kept) - task.elapsed
+        return Text(f"{timedelta(seconds=max(0, round(left)))} left", style="progress.remaining")
+
+
 def _progress(console, *counts):
-    """Return bars that vanish when they are done."""
+    """Return bars that vanish when they are done, and that a file or a pipe does not show."""
     columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
+    return Progress(
+        *columns,
+        TimeLeftColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_interactive,
+    )
 
 
 def watched(console, text, batches, n_volumes):
@@ -209,9 +293,11 @@ def show_folds(console, n_folds, network=None, n_permutations=0):
     """
     with _progress(console, MofNCompleteColumn()) as progress:
         task = progress.add_task("folds", total=n_folds)
-        permutations = progress.add_task("permutations", total=n_permutations, visible=False)
+        permutations = progress.add_task(
+            "permutations", total=n_permutations, visible=False, start=False
+        )
 
-        n_trained = 0
+        n_trained = n_kept = 0
 
         def on_network():
             nonlocal n_trained
@@ -221,12 +307,20 @@ def show_folds(console, n_folds, network=None, n_permutations=0):
                 progress.update(permutations, completed=n_trained / n_folds, visible=True)
 
         def on_fold(row):
-            if row["model"] == DECODER:
-                progress.advance(task)
-                progress.console.print(
-                    f"fold {row['fold'] + 1} of {n_folds}: accuracy {row['accuracy']:.3f}, "
-                    f"{row['seconds_fit'] + row['seconds_predict']:.1f} s"
-                )
+            nonlocal n_kept
+            if row["model"] != DECODER:
+                return
+            seconds = row["seconds_fit"] + row["seconds_predict"]
+            # A fold that took longer than this run so far was finished by an earlier one.
+            n_kept += seconds > progress.tasks[0].elapsed
+            progress.update(task, advance=1, kept=n_kept)
+            if progress.tasks[0].finished:
+                progress.start_task(permutations)
+            subject = f"subject {row['subject']}, " if "subject" in row else ""
+            progress.console.print(
+                f"{subject}fold {row['fold'] + 1} of {n_folds}: accuracy {row['accuracy']:.3f}, "
+                f"{seconds:.1f} s"
+            )
 
         if network is None:
             yield on_fold

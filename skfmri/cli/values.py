@@ -6,12 +6,16 @@ import csv
 import math
 import os
 
+from skfmri.estimators.defaults import MULTISCALE
+
 
 def typed(value, name=None):
     """Return a value as it would be typed for an option, which is called as a parameter."""
     if value is None:
         return "all" if name == "slab" else "none"
-    if isinstance(value, tuple):
+    if isinstance(value, dict):
+        value = [f"{key}-{part}" for key, part in value.items()]
+    if isinstance(value, (tuple, list)):
         return (":" if name == "slab" else ",").join(map(str, value))
     return str(value).replace(" ", "") if name == "angle" else str(value)
 
@@ -121,6 +125,22 @@ def parse_entities(text):
     return {key: value for key, _, value in pairs}
 
 
+def parse_mask(text):
+    """Return the path of a mask, and an int or several after a colon; a file of that name wins."""
+    path = parse_path(text)
+    stem, separator, tail = path.rpartition(":")
+    if os.path.exists(path) or not stem or not separator:
+        return path, None
+    parts = [part.strip() for part in tail.split(",")]
+    if not all(part.lstrip("-").isdecimal() and len(part) < 20 for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{_shortened(tail)!r} after the colon is not a label such as 17, or several such as "
+            f"17,53, and there is no file {_shortened(text)}"
+        )
+    labels = tuple(map(int, parts))
+    return stem, labels if len(labels) > 1 else labels[0]
+
+
 def parse_slab(text):
     """Return first slice and end, or None for all slices."""
     if text == "all":
@@ -151,6 +171,11 @@ def parse_spread(text):
     if number is not None and number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is below 0; 'none' turns it off")
     return number
+
+
+def parse_linear_path(text):
+    """Return a number, "multiscale", or None for 'none'."""
+    return text if text == MULTISCALE else parse_threshold(text)
 
 
 def parse_threshold(text):

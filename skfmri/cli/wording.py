@@ -19,22 +19,23 @@ OPTIONS = {
 }
 NAMES = {
     *OPTIONS,
-    *("angle", "axis", "slab", "slab_reference", "crop", "interpolation"),
-    *("std_threshold", "mean_threshold", "clean", "high_pass", "t_r"),
+    *("angle", "axis", "slab", "slab_reference", "crop", "interpolation", "mask"),
+    *("std_threshold", "mean_threshold", "clean", "detrend", "high_pass", "t_r"),
     *("filters", "n_blocks", "kernel_size", "dense_units", "dropout", "batch_norm_momentum"),
     *("linear_path", "learning_rate", "epochs", "batch_size", "patience"),
     *("task", "space", "derivatives", "subjects", "entities", "groups", "classes"),
+    *("samples", "exclude", "overlap_tolerance", "rest", "class_weight", "undersample"),
     *("shift", "keep_transitions", "max_gap", "confounds"),
 }
 # These are what data have, too: "groups must be ..." need not speak of the option.
-WORDS = {"groups", "runs", "classes", "label"}
+WORDS = {"groups", "runs", "classes", "label", "samples", "rest"}
 
 
 def _any_of(names):
     return "|".join(sorted(names, key=len, reverse=True))
 
 
-VALUE = r"""(?:"[^"]*"|'[^']*'|\([^()]*\)|\[[^\]]*\]|-?\w+(?:[.+-]\w+)*)"""
+VALUE = r"""(?:"[^"]*"|'[^']*'|\([^()]*\)|\[[^\]]*\]|\{[^{}]*\}|-?\w+(?:[.+-]\w+)*)"""
 # What follows a slash or a dot is part of a path.
 SET = re.compile(rf"(?<![-\w./\\])({_any_of(NAMES)})=({VALUE})?")
 # A word such as "slab" is a parameter only if it is what must be something, and none is in quotes.
@@ -46,12 +47,28 @@ NAMED = re.compile(
 PHRASES = {
     "repeat the same call: it continues": "repeat the command with --resume: it continues",
     "classes contains": "--classes names",
+    "exclude contains": "--exclude names",
+    "exclude leaves": "--exclude leaves",
+    '"" means that the name must not have the entity': "res- means that the name has no res",
     "as runs=": "with --run-column",
     "out with sample_masks=": "out of skfmri decode with --drop-nonfinite",
+    "out before, with samples[samples.finite]": "out of skfmri decode with --drop-nonfinite",
     "Leave such samples out of the training data": "Leave such volumes out with --drop-nonfinite",
     "need no cleaning: leave it out": "need no --clean",
-    "detrend=False if": "no --clean if",
-    ', a larger slab, or padding="same"': " or a larger slab",
+    # Of one decoder per subject.
+    "Leave them out, for example with samples[~np.isin(samples.subjects, names)].": "Leave them "
+    "out: name the others with --subjects, or leave the labels of their volumes empty.",
+    "Pass their runs as groups=.": "Make groups of their runs: --groups run, or --group-column.",
+    "Pass samples of two subjects or more, or use evaluate_decoder.": "Give volumes of two "
+    "subjects or more, or leave --per-subject out.",
+    # Times that a command finds by itself.
+    " (t_r=, start=)": "",
+    # Of centring.
+    "group each as by=": "group each with --center-groups COLUMN",
+    "subject of each volume, as by=": "subject of each volume, with --center-groups COLUMN",
+    "with by= of center_groups": "with --center-groups COLUMN",
+    "a region with label=": "a region with --mask FILE:",
+    ', a larger slab or region, or padding="same"': ", or a larger slab or region",
     "or None to turn it off": "or 'none' to turn it off",
     "or None for none": "or 'none' for no threshold",
     "Choose smaller filters, dense_units": "Choose smaller --filters, --dense-units",
