@@ -19,8 +19,10 @@ from .estimators import (
 )
 from .evaluation import (
     DecodingResult as DecodingResult,
+    SubjectsResult as SubjectsResult,
     audit_leakage as audit_leakage,
     evaluate_decoder as evaluate_decoder,
+    evaluate_subjects as evaluate_subjects,
 )
 from .model_selection import (
     RepeatedGroupKFold as RepeatedGroupKFold,
@@ -31,7 +33,11 @@ from .pipeline import DecodingPipeline as DecodingPipeline
 from .preprocessing import (
     NiftiSlabRotator as NiftiSlabRotator,
     VoxelZScorer as VoxelZScorer,
+    average_blocks as average_blocks,
+    center_groups as center_groups,
     clean_runs as clean_runs,
+    estimate_conditions as estimate_conditions,
+    estimate_trials as estimate_trials,
 )
 from .samples import NiftiSamples as NiftiSamples
 
