@@ -683,3 +683,9 @@ class TestContract:
         growth = np.subtract(peaks[250], peaks[50])
         file_growth = 4 * 200 * 24 * 25 * 26
         assert growth[0] < growth[1] + 0.1 * file_growth
+
+    def test_slabs_as_a_table_are_refused_with_the_way_out(self):
+        pipe = make_pipeline(NiftiSlabRotator(slab=(1, 2)), StandardScaler())
+        with pytest.raises(ValueError, match=r"which a table cannot hold.*pipe\[-1\]\.set_output"):
+            pipe.set_output(transform="pandas")
+        assert isinstance(pipe.set_output(transform="default")[0], NiftiSlabRotator)

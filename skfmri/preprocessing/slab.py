@@ -419,6 +419,32 @@ class NiftiSlabRotator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         mask = plain_image(self.mask) if is_image(self.mask) else self.mask
         return {**super().__getstate__(), "mask": mask, "_mask_stamp": file_stamp(self.mask)}
 
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Leave the output as it is, or say why slabs cannot become a table.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            Kind of output.
+
+        Returns
+        -------
+        self : NiftiSlabRotator
+
+        Raises
+        ------
+        ValueError
+            For "pandas" and "polars", whose tables have two dimensions.
+        """
+        if transform not in (None, "default"):
+            raise ValueError(
+                "NiftiSlabRotator gives slabs of shape (n_samples, x, y, n_slices), which a table "
+                f"cannot hold, so transform={transform!r} is not possible. Set the output of the "
+                "steps behind the one that flattens them, such as pipe[-1].set_output, or leave it "
+                "out."
+            )
+        return self
+
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_operator")
 
