@@ -128,7 +128,7 @@ def print_result(console, result):
     shown += [(result.metrics[0], name) for name in baselines if name != DUMMY]
     table = Table(show_footer=False)
     table.add_column("fold", justify="right")
-    table.add_column("groups held out")
+    table.add_column("groups held out", min_width=len("standard deviation"))
     for metric, model in shown:
         title = metric.replace("_", " ")
         table.add_column(title if model == DECODER else f"{model} {title}", justify="right")
