@@ -802,7 +802,9 @@ class TestNetworks:
         assert stopped_early.confusion().index.tolist() == ["cat", "face", "house"]
         normalized = stopped_early.confusion("linear", normalize="true")
         np.testing.assert_allclose(normalized.sum(axis=1), 1)
-        with pytest.raises(ValueError, match="no model 'svm', only 'decoder', 'linear', 'dummy'"):
+        with pytest.raises(
+            ValueError, match="no model 'svm', only 'decoder', 'linear', 'multiscale', 'dummy'"
+        ):
             stopped_early.confusion("svm")
 
 
@@ -830,6 +832,7 @@ class TestDivergence:
             assert result.folds.groupby("model")["diverged"].sum().to_dict() == {
                 "decoder": 2,
                 "linear": 0,
+                "multiscale": 0,
                 "dummy": 0,
             }
             assert result.sentences()[0] == (

@@ -128,7 +128,7 @@ class TestRegion:
         cut = whole.transform(samples)[:, *place]
         expected = np.where(rotator.slab_mask_, cut, 0)
         np.testing.assert_allclose(rotator.transform(samples), expected, atol=1e-6)
-        # The box is no larger than the region.
+        # The box is as large as the region.
         for axis in range(3):
             others = tuple(other for other in range(3) if other != axis)
             assert rotator.slab_mask_.any(axis=others)[[0, -1]].all()

@@ -147,5 +147,5 @@ class TestInputs:
         labels[3] = "b"
         table = pd.DataFrame({"label": labels, "group": np.repeat([1, 2], 10)})
         table.to_csv(study / "labels.csv", index=False)
-        with pytest.raises(ValueError, match="18 volumes of 1 class are left without those that"):
+        with pytest.raises(ValueError, match="18 volumes of 1 class are left without volumes that"):
             self.read(study, "--drop-nonfinite")

@@ -85,6 +85,7 @@ def test_an_impossible_model_or_file_is_found_before_the_work(study, path, probl
 
 def test_a_file_for_predictions_or_a_report_is_tried_first(study, monkeypatch, capsys):
     monkeypatch.setattr(skfmri.cli.predict, "training_record", lambda path: {"samples": None})
+    open("model", "w").close()
     for argv in (["predict", "model", "x.nii"], ["report", "."]):
         line = complaint([*argv, "--out", LONG], capsys)
         assert line.startswith("skfmri: error: --out: ")
@@ -124,6 +125,7 @@ def test_an_impossible_cache_is_found_before_the_work(study, command, path, monk
         "demo": ["demo", "--out", "out"],
         "predict": ["predict", "model", "x.nii"],
     }[command]
+    open("model", "w").close()
     line = complaint([*argv, "--cache", path], capsys)
     assert f"The cache directory {path}, which --cache or SKFMRI_CACHE names, " in line
     assert "Set --cache or SKFMRI_CACHE to a directory" in line

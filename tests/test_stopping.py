@@ -33,7 +33,10 @@ def test_a_signal_ends_a_command_with_one_line(number, monkeypatch, capsys):
     assert signal.getsignal(number) is before
 
 
-def test_a_command_that_keeps_nothing_promises_nothing(monkeypatch, capsys):
+def test_a_command_that_keeps_nothing_promises_nothing(tmp_path, monkeypatch, capsys):
+    for name in ("model", "image"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         skfmri.cli.predict, "run_predict", lambda args: signal.raise_signal(signal.SIGTERM)
     )
@@ -104,7 +107,12 @@ class TestErrors:
     FULL = OSError(errno.ENOSPC, "results/folds.csv cannot be written: no space")
 
     @pytest.mark.parametrize("argv", [["demo"], ["report", "results"]])
-    def test_a_full_disk_says_how_to_go_on_if_there_is_a_way(self, argv, monkeypatch, capsys):
+    def test_a_full_disk_says_how_to_go_on_if_there_is_a_way(
+        self, argv, tmp_path, monkeypatch, capsys
+    ):
+        (tmp_path / "results").mkdir()
+        monkeypatch.chdir(tmp_path)
+
         def act(args):
             raise self.FULL
 

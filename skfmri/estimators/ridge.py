@@ -288,7 +288,8 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        return self.classes_[predictions_of(self.decision_function(X))]
+        predictions = predictions_of(self.decision_function(X))
+        return self.classes_[predictions]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

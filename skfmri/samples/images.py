@@ -226,9 +226,7 @@ def check_content(path):
     with explained_failures(path), open(path, "rb") as file:
         start = file.read(64)
     if start.startswith(b"/annex/objects/"):
-        raise ValueError(
-            f"{path} is a placeholder of git-annex without content. {GET_CONTENT}"
-        )
+        raise ValueError(f"{path} is a placeholder of git-annex without content. {GET_CONTENT}")
 
 
 def _without_content(path, error):

@@ -11,7 +11,7 @@ and nothing else.
 # An atlas is an image of integers, one for each region. This one is made of coordinates that come
 # with nilearn: 160 places of Dosenbach et al. (2010), grouped into six networks. A sphere around
 # each place gets the number of its network. The voxels of the atlas are half as large as those of
-# the volumes, and that is no obstacle: regions are compared in mm.
+# the volumes, which does not matter: regions are compared in mm.
 
 import numpy as np
 import pandas as pd
