@@ -111,14 +111,16 @@ def summary_bytes(n_volumes, grid_shape):
 
 def write_summary(path, volumes):
     """Write the summary of a run, whose computed volumes are given one at a time."""
-    lows, highs, magnitudes, strongest, largest = [], [], 0, None, -1
+    lows, highs, magnitudes, strongest, largest = [], [], None, None, -1
     for volume in volumes:
+        if magnitudes is None:
+            # Filled again and again, because new memory costs more than what is computed.
+            sizes, magnitudes = np.empty_like(volume), np.zeros_like(volume)
         lows.append(volume.min())
         highs.append(volume.max())
-        sizes = np.abs(volume)
-        magnitudes = np.maximum(magnitudes, sizes)
-        if sizes.max() > largest:
-            largest, strongest = sizes.max(), volume
+        np.maximum(magnitudes, np.abs(volume, out=sizes), out=magnitudes)
+        if max(-lows[-1], highs[-1]) > largest:
+            largest, strongest = max(-lows[-1], highs[-1]), volume
     maps = [each.ravel(order="F") for each in (magnitudes, strongest)]
     with open(path, "r+b") as file:
         file.write(np.concatenate([lows, highs, *maps]).astype(FLOAT).tobytes())
