@@ -35,7 +35,6 @@ HERE = Path(__file__).parent
 MEASURED = HERE / "measured.json"
 RESULTS = HERE.parent / "RESULTS.md"
 PACKAGES = (
-    "skfmri",
     "numpy",
     "scikit-learn",
     "tensorflow",
@@ -80,6 +79,7 @@ def measure(row, work, repeats):
             "targets": targets,
             "repeats": number,
             "date": date.today().isoformat(),
+            "version": version("skfmri"),
         }
 
 
@@ -117,11 +117,17 @@ def details(measured):
 
 
 def write_results(measured, described):
-    dates = sorted({row["date"] for row in measured.values()})
+    rows = {}
+    for letter, row in sorted(measured.items()):
+        rows.setdefault((row["date"], row["version"]), []).append(letter)
+    made = [
+        f"{', '.join(letters)} on {day} with skfmri {release}"
+        for (day, release), letters in sorted(rows.items())
+    ]
     RESULTS.write_text(
         f"""# Speed
 
-Made by `python benchmarks/speed`, which measures and writes this file; {" and ".join(dates)}.
+Made by `python benchmarks/speed`, which measures and writes this file: rows {"; ".join(made)}.
 
 {described}
 
