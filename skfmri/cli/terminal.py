@@ -128,7 +128,9 @@ def print_result(console, result):
     shown += [(result.metrics[0], name) for name in baselines if name != DUMMY]
     table = Table(show_footer=False)
     table.add_column("fold", justify="right")
-    table.add_column("groups held out", min_width=len("standard deviation"))
+    longest = about["groups_held_out"].astype(str).str.len().max()
+    # Other columns give way first, unless many groups are held out at a time.
+    table.add_column("groups held out", no_wrap=bool(longest <= len("standard deviation")))
     for metric, model in shown:
         title = metric.replace("_", " ")
         table.add_column(title if model == DECODER else f"{model} {title}", justify="right")
