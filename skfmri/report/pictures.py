@@ -144,10 +144,10 @@ def _point(place):
 
 
 def fold_picture(results):
-    """Return the scores of each fold, decoder and baselines."""
+    """Return the scores of each fold, decoder and baselines; None if there are none."""
     metric = results.metrics[0]
     rows = results.folds[results.folds["model"] != DUMMY]
-    if not rows[metric].notna().any():
+    if metric not in rows or not rows[metric].notna().any():
         return None
     chance = results.summary.loc[results.summary["metric"] == metric, "chance"].iloc[0]
     spans = [

@@ -98,7 +98,7 @@ def check_text(mutant, directories):
     """Write the report without what takes nearly all of the time: its pictures are not drawn."""
     with (
         mock.patch.object(pictures, "_drawn", _undrawn),
-        mock.patch.object(pictures, "interactive_map", lambda *_: None),
+        mock.patch.object(pictures, "interactive_map", return_value=None),
         mock.patch.object(page, "Environment", _once),
     ):
         check(mutant, directories)
