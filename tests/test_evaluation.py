@@ -22,6 +22,7 @@ from sklearn.model_selection import (
     GroupShuffleSplit,
     KFold,
     LeaveOneGroupOut,
+    PredefinedSplit,
     StratifiedGroupKFold,
     cross_val_predict,
     cross_val_score,
@@ -1003,3 +1004,24 @@ def assert_same(result, other):
     )
     if result.permutation_test is not None:
         assert result.permutation_test.scores.tolist() == other.permutation_test.scores.tolist()
+
+
+def test_one_split_trains_on_a_set_of_groups_and_tests_on_another(problem):
+    X, y, groups = problem
+    is_test = np.isin(groups, [7, 1])
+    split = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    options = {"groups": groups, "baseline": "linear", "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = [
+            evaluate_decoder(LogisticRegression(), X, y, cv=cv, **options)
+            for cv in ([split], PredefinedSplit(np.where(is_test, 0, -1)))
+        ]
+    assert results[0].sentences() == results[1].sentences()
+    for result in results:
+        expected = (
+            LogisticRegression().fit(X[split[0]], y[split[0]]).score(X[split[1]], y[split[1]])
+        )
+        assert of_decoder(result.folds)["accuracy"].tolist() == [expected]
+        assert set(of_decoder(result.predictions)["group"]) == {7, 1}
+        assert result.permutation_test is not None

@@ -1,6 +1,7 @@
 """Fits on splits that keep groups whole."""
 
 import time
+import warnings
 
 import numpy as np
 from sklearn import get_config
@@ -34,7 +35,10 @@ def grouped_splits(X, y, groups, cv, name="cv"):
         Training and test indices of each split.
     """
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
-    splits = [tuple(map(np.asarray, split)) for split in cv.split(X, y, groups)]
+    with warnings.catch_warnings():
+        # Whether groups are kept whole is looked at below.
+        warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
+        splits = [tuple(map(np.asarray, split)) for split in cv.split(X, y, groups)]
     for number, (train, test) in enumerate(splits):
         shared = np.intersect1d(groups[train], groups[test])
         if len(shared):
