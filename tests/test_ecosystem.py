@@ -240,7 +240,9 @@ class TestVoxels:
         assert pipe[-1].feature_names_in_.tolist() == table.columns.tolist()
 
     def test_slabs_are_no_table_and_say_so(self):
-        with pytest.raises(ValueError, match=r"NiftiSlabRotator gives slabs .* a table cannot hold"):
+        with pytest.raises(
+            ValueError, match=r"NiftiSlabRotator gives slabs .* a table cannot hold"
+        ):
             make_pipeline(NiftiSlabRotator()).set_output(transform="pandas")
 
 
