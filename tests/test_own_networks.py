@@ -133,6 +133,10 @@ class SecretlyRandom(layers.Layer):
     def call(self, inputs):
         return inputs * self.secret
 
+    # Keras would otherwise trace a graph to find out.
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
 
 def secretly_random_network(input_shape, n_classes):
     inputs = keras.Input(input_shape)
