@@ -56,7 +56,7 @@ class RidgeFit(NamedTuple):
         Weights of the training samples, for kernels that are neither centred nor normalised: the
         scores of other samples are the sum of ``kernel @ dual`` over the scales, plus `offset`.
     offset : ndarray of shape (n_classes,)
-        Scores of the mean training sample.
+        Scores of the mean training sample: logarithms of the shares of the classes.
     alpha : ndarray of shape (n_scales,)
         Strength of each scale, in units of the mean diagonal of its kernel.
     mixture : ndarray of shape (n_scales,)
@@ -287,11 +287,16 @@ def fit_ridge(spectra, labels, groups, alphas, n_classes):
     predictions = np.array([left_out for _, left_out in chosen])
     alpha = np.array([strengths for strengths, _ in chosen]).T
     mixture, temperature = np.empty_like(alpha), np.empty(len(labelings))
+    means = targets.mean(axis=0)
+    # Only what a sample says is rescaled. A strong penalty leaves little of that beside the shares
+    # of the classes, which would decide alone if they were rescaled along with it.
+    predictions -= means
+    offset = np.log(means)
     for i, (each, is_known) in enumerate(zip(labelings, known, strict=True)):
         usable = predictions[:, is_known, i]
-        mixture[i] = _mix(usable, targets[is_known, i])
+        mixture[i] = _mix(usable, targets[is_known, i] - means[i])
         mixed = np.tensordot(mixture[i], usable, axes=1)
-        temperature[i] = _choose_temperature(mixed, each[is_known])
+        temperature[i] = _choose_temperature(mixed, offset[i], each[is_known])
     weights = mixture / temperature[:, None]
     duals = [
         weights[:, i, None, None] * _dual_coefficients(spectrum, targets, alpha[:, i])
@@ -299,11 +304,11 @@ def fit_ridge(spectra, labels, groups, alphas, n_classes):
     ]
     fit = RidgeFit(
         duals=np.stack(duals, axis=1),
-        offset=targets.mean(axis=0) / temperature[:, None],
+        offset=offset,
         alpha=alpha,
         mixture=mixture,
         temperature=temperature,
-        left_out=np.einsum("ls,snlc->lnc", weights, predictions),
+        left_out=np.einsum("ls,snlc->lnc", weights, predictions) + offset[:, None],
     )
     return fit if np.ndim(labels) > 1 else RidgeFit(*(array[0] for array in fit))
 
@@ -458,8 +463,8 @@ def _mix(predictions, targets):
     return weights / weights.sum()
 
 
-def _choose_temperature(predictions, labels):
-    """Return what predictions have to be divided by for the softmax of least log loss."""
+def _choose_temperature(predictions, offset, labels):
+    """Return what predictions have to be divided by so that the softmax has the least log loss."""
     n_classes = predictions.shape[1]
     counts = np.bincount(labels, minlength=n_classes)
     others = 1 / (counts + n_classes)
@@ -467,7 +472,7 @@ def _choose_temperature(predictions, labels):
     targets[np.arange(len(labels)), labels] += 1 - n_classes * others[labels]
 
     def log_loss(log_temperature):
-        scores = predictions / np.exp(log_temperature)
+        scores = predictions / np.exp(log_temperature) + offset
         return (logsumexp(scores, axis=1) - (targets * scores).sum(axis=1)).mean()
 
     bounds = np.log([LEAST_TEMPERATURE, LARGEST_TEMPERATURE])
