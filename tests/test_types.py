@@ -132,6 +132,7 @@ def test_every_mistake_is_found_where_it_is(reported):
     assert reported["mistakes.py"] == expected
 
 
+# An installed package is tested from an archive that need not hold the documentation.
 @pytest.mark.skipif(not GALLERY, reason="the documentation is not beside the tests")
 def test_programs_of_the_documentation_pass(reported):
     # A page shows parts of programs, whose data come from the reader, and functions of the

@@ -160,7 +160,7 @@ class TimeLeftColumn(ProgressColumn):
         self._last_steps = {}
 
     def render(self, task):
-        """Return the time that is left, or nothing as long as there is no telling."""
+        """Return the time that is left, or nothing before that can be said."""
         if task.total is None or task.elapsed is None:
             return Text("")
         n_done, seconds = self._last_steps.get(task.id, (0, 0.0))
