@@ -313,6 +313,32 @@ def fit_ridge(spectra, labels, groups, alphas, n_classes):
     return fit if np.ndim(labels) > 1 else RidgeFit(*(array[0] for array in fit))
 
 
+def fit_samples(X, labels, groups, scales, alphas, n_classes):
+    """Fit a ridge model to samples.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...), float32 or float64
+        Samples.
+    labels, groups, alphas, n_classes
+        As in `fit_ridge`.
+    scales : sequence of float
+        Smoothing in voxels.
+
+    Returns
+    -------
+    mean : ndarray of shape (...), float64
+        Mean sample.
+    fit : RidgeFit
+    weights : ndarray of shape (n_classes, ...), float64
+        Weights of the voxels.
+    """
+    mean = mean_sample(X)
+    spectra = [decompose(smoothed_kernel(X, mean, sigma)) for sigma in scales]
+    fit = fit_ridge(spectra, labels, groups, alphas, n_classes)
+    return mean, fit, voxel_weights(X, mean, scales, fit.duals)
+
+
 def scores_of_labelings(X, X_test, labelings, groups, scales, alphas):
     """Return scores of test samples after a fit to each of many label vectors.
 

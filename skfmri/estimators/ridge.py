@@ -19,11 +19,7 @@ from skfmri.kernel_ridge import (
     activation_patterns,
     can_be_left_out,
     centred_batches,
-    decompose,
-    fit_ridge,
-    mean_sample,
-    smoothed_kernel,
-    voxel_weights,
+    fit_samples,
 )
 
 if TYPE_CHECKING:
@@ -216,10 +212,8 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
         for message in messages:
             warnings.warn(message, UserWarning, stacklevel=2)
         scales = scales if X.ndim > 2 else [0.0]
-        mean = mean_sample(X)
-        spectra = [decompose(smoothed_kernel(X, mean, sigma)) for sigma in scales]
-        found = fit_ridge(spectra, labels, groups, alphas, len(classes))
-        weights, offset = voxel_weights(X, mean, scales, found.duals), found.offset
+        mean, found, weights = fit_samples(X, labels, groups, scales, alphas, len(classes))
+        offset = found.offset
         if len(classes) == 2:
             weights, offset = weights[[1]] - weights[[0]], offset[[1]] - offset[[0]]
         self.classes_ = classes

@@ -152,12 +152,16 @@ class DecodingResult:
             text += f"; chance {row['chance']:.3f}"
         sentences = [*divergence_sentences(self.folds), text + "."]
         sentences += self._claims()
-        comparisons = self.comparisons[
-            (self.comparisons["metric"] == metric) & (self.comparisons["baseline"] != DUMMY)
-        ]
+        return sentences + self._comparisons()
+
+    def _comparisons(self):
+        """Return how the first metric compares with that of other models but the dummy."""
+        is_compared = (self.comparisons["metric"] == self.metrics[0]) & (
+            self.comparisons["baseline"] != DUMMY
+        )
+        rows = self.comparisons[is_compared].to_dict("records")
         is_network = not self.learning_curves.empty
-        rows = comparisons.to_dict("records")
-        return sentences + comparison_sentences(rows, self.confidence, is_network)
+        return comparison_sentences(rows, self.confidence, is_network)
 
     def _claims(self):
         """Return whether the score is better than chance, or why that was not tested."""

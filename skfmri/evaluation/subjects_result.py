@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfmri.evaluation.comparison import comparison_sentences
 from skfmri.evaluation.result import (
     DECODER,
-    DUMMY,
     DecodingResult,
     divergence_sentences,
 )
@@ -105,12 +103,7 @@ class SubjectsResult(DecodingResult):
                 f"Better than chance when tested alone: {n_better} of {len(tested)} subjects "
                 f"(p at most {level:.2g}, not corrected for their number)."
             )
-        is_compared = (self.comparisons["metric"] == metric) & (
-            self.comparisons["baseline"] != DUMMY
-        )
-        rows = self.comparisons[is_compared].to_dict("records")
-        is_network = not self.learning_curves.empty
-        return sentences + comparison_sentences(rows, self.confidence, is_network)
+        return sentences + self._comparisons()
 
 
 def combine_results(results, rows_of_subjects, *, permutation_test, untested, bootstrap):

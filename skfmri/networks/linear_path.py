@@ -7,14 +7,7 @@ from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from skfmri.kernel_ridge import (
-    can_be_left_out,
-    decompose,
-    fit_ridge,
-    mean_sample,
-    smoothed_kernel,
-    voxel_weights,
-)
+from skfmri.kernel_ridge import can_be_left_out, fit_samples
 from skfmri.networks.backend import keras
 from skfmri.networks.recipe import NETWORK_PATH, scale_network, train_member
 from skfmri.networks.training import predict
@@ -89,10 +82,8 @@ def ridge_weights(X, y, groups, n_classes, scales, alphas):
     if not can_be_left_out(y, groups).any():
         return np.zeros((X[0].size, n_classes), np.float32), np.zeros(n_classes, np.float32)
     scales = scales if X.ndim > 2 else [0.0]
-    mean = mean_sample(X)
-    spectra = [decompose(smoothed_kernel(X, mean, sigma)) for sigma in scales]
-    fit = fit_ridge(spectra, y, groups, alphas, n_classes)
-    weights = voxel_weights(X, mean, scales, fit.duals).reshape(n_classes, -1)
+    mean, fit, weights = fit_samples(X, y, groups, scales, alphas, n_classes)
+    weights = weights.reshape(n_classes, -1)
     bias = fit.offset - weights @ mean.ravel()
     return weights.T.astype(np.float32), bias.astype(np.float32)
 

@@ -17,6 +17,7 @@ from skfmri.samples.cleaned_files import (
 )
 from skfmri.samples.nifti import (
     BATCH_BYTES,
+    ancestry,
     check_unchanged,
     list_spaces,
     origin_of,
@@ -300,15 +301,11 @@ def centered_groups(samples):
         One for each time that they were centred, the last one first: the numbers of the groups
         whose volumes each sample shows.
     """
-    centrings, parents = [], [[row] for row in range(len(samples))]
-    while (source := origin_of(samples)).derivation is not None:
-        volumes = samples.acquisition_order()[1]
+    centrings = []
+    for source, below, rows in ancestry(samples):
         if isinstance(source, CenteredSource):
-            shown = source.group_of[volumes].tolist()
-            centrings.append((source, [{shown[row] for row in rows} for rows in parents]))
-        shown = source.parents(volumes)
-        parents = [[row for parent in rows for row in shown[parent]] for rows in parents]
-        samples = source.samples
+            groups = source.group_of[below.acquisition_order()[1]].tolist()
+            centrings.append((source, [{groups[row] for row in shown} for shown in rows]))
     return centrings
 
 

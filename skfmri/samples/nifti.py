@@ -464,6 +464,33 @@ def volumes_key(samples):
     return sources, state["_source_index"], state["_volume_index"]
 
 
+def ancestry(samples):
+    """Yield what samples were derived from, step by step, the last step first.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        Samples.
+
+    Yields
+    ------
+    source : object or None
+        What derives the samples that follow; None for the volumes of files, or of an array, which
+        come last.
+    below : NiftiSamples
+        Samples of that source.
+    rows : list of list of int
+        For each of the given samples the positions of those that it shows.
+    """
+    rows = [[row] for row in range(len(samples))]
+    while (source := samples._sources[0]).derivation is not None:
+        yield source, samples, rows
+        shown = source.parents(samples._volume_index)
+        rows = [[row for parent in parents for row in shown[parent]] for parents in rows]
+        samples = source.samples
+    yield None, samples, rows
+
+
 def trace(samples):
     """Return the volumes of files, or of an array, that samples were computed from, and how.
 
@@ -483,16 +510,12 @@ def trace(samples):
         JSON-serialisable values: for `clean_runs`, ``t_r`` lists the different ones, ``confounds``
         and ``sample_masks`` only say whether there were any.
     """
-    parents, derivations = [[row] for row in range(len(samples))], []
-    while (source := samples._sources[0]).derivation is not None:
-        derivations.insert(0, source.derivation)
-        shown = source.parents(samples._volume_index)
-        parents = [[row for parent in rows for row in shown[parent]] for rows in parents]
-        samples = source.samples
+    *steps, (_, originals, parents) = ancestry(samples)
+    derivations = [source.derivation for source, _, _ in reversed(steps)]
     used = list(dict.fromkeys(row for rows in parents for row in rows))
     number_of = {row: number for number, row in enumerate(used)}
     parents = [np.array([number_of[row] for row in rows]) for rows in parents]
-    return samples[used], parents, derivations
+    return originals[used], parents, derivations
 
 
 def _default_batch_size(grid_shape):
