@@ -1,6 +1,7 @@
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import nibabel
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 from filelock import FileLock
 
 from skfmri._cache import stored_file
-from skfmri.preprocessing import NiftiSlabRotator, clean_runs
+from skfmri.preprocessing import NiftiSlabRotator, average_blocks, clean_runs
 from skfmri.resampling import apply_operator, needed_voxels, resampling_operator
 from skfmri.samples import NiftiSamples
 from skfmri.samples.cleaned import batches_of_voxels, summary_of_runs
-from skfmri.samples.nifti import stream_batches
+from skfmri.samples.nifti import smallest_type, stream_batches
 from skfmri.spatial import rotated_grid, rotation_matrix
 
 # The number of voxels is not a multiple of the length of a block.
@@ -173,6 +174,67 @@ def test_the_summary_is_that_of_the_cleaned_volumes(samples):
         np.testing.assert_allclose(volume, expected, atol=1e-6)
 
 
+def damaged(samples):
+    volumes = np.array(samples)
+    volumes[4, 5, 6, 7], volumes[:, 9] = np.nan, np.inf
+    return NiftiSamples.from_array(volumes, samples.affine, runs=RUNS)
+
+
+DERIVED = {
+    "without scaling": partial(clean_runs, standardize=False),
+    "constants kept": partial(clean_runs, standardize=False, detrend=False),
+    "block means": partial(average_blocks, blocks=np.arange(27) // 4),
+    "means of cleaned blocks": lambda samples: average_blocks(
+        clean_runs(samples), np.arange(27) // 4
+    ),
+    "damaged": lambda samples: clean_runs(damaged(samples)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*are not finite")
+@pytest.mark.parametrize("name", DERIVED)
+@pytest.mark.parametrize("chunk", [2**20, 8 * 27 * 50])
+def test_a_summary_needs_no_volumes(samples, name, chunk, monkeypatch, cleaned_voxels):
+    monkeypatch.setattr("skfmri.samples.cleaned_files.CHUNK_BYTES", chunk)
+    derived = DERIVED[name](samples)
+    (low, high, magnitudes, strongest), _ = summary_of_runs(derived)
+    assert cleaned_voxels == []
+    volumes = np.asarray(derived)
+    np.testing.assert_allclose((low, high), (min(volumes.min(), 0), volumes.max()), rtol=1e-6)
+    sizes = np.abs(volumes)
+    np.testing.assert_allclose(magnitudes, sizes.max(axis=0), rtol=1e-6, atol=1e-6)
+    expected = volumes[sizes.max((1, 2, 3)).argmax()]
+    np.testing.assert_allclose(strongest, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "is_scaled", "expected"),
+    [
+        (["i2", "i2"], False, "i2"),
+        ([">i2", "u1"], False, "i2"),
+        (["i2", "u2"], False, "i4"),
+        (["i2", "i2"], True, "f4"),
+        (["i2", "f4"], False, "f4"),
+        (["i4", "i2"], False, "f4"),
+    ],
+)
+def test_copies_are_no_larger_than_the_values_need(tmp_path, dtypes, is_scaled, expected):
+    data, paths = np.random.default_rng(0).integers(0, 256, (6, 7, 8, 10)), []
+    for dtype in dtypes:
+        paths.append(tmp_path / f"{len(paths)}.nii.gz")
+        # nibabel scales values of another type than that of the file.
+        values = data / 2 if is_scaled else data.astype(dtype)
+        image = nibabel.Nifti1Image(values, np.eye(4))
+        image.set_data_dtype(dtype)
+        nibabel.save(image, paths[-1])
+    samples = NiftiSamples(paths, runs=np.repeat([0, 1], 10))
+    assert smallest_type(samples) == np.dtype(expected)
+    cleaned = clean_runs(samples, standardize=False)
+    (low, high, _, _), _ = summary_of_runs(cleaned)
+    volumes = np.asarray(cleaned)
+    np.testing.assert_allclose((low, high), (volumes.min(), volumes.max()), rtol=1e-6)
+
+
 class TestStreaming:
     """Whole volumes for somebody who reads them once, such as an audit."""
 
@@ -215,7 +277,7 @@ class TestStreaming:
         for path in (tmp_path / "store").iterdir():
             path.unlink()
         for found, expected in zip(streamed, summary_of_runs(cleaned)[0], strict=True):
-            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_samples_that_are_not_cleaned_have_no_summary(samples):

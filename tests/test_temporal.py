@@ -38,7 +38,8 @@ def by_matrix(series, kept, confounds, *, detrend, high_pass, standardize):
     drift = {"detrend": detrend, "high_pass": high_pass, "t_r": T_R}
     matrix = cleaning_matrix(kept, confounds, **drift, center=standardize)
     removes_mean = detrend or high_pass is not None
-    return apply_matrix(matrix, series[kept], removes_mean=removes_mean, standardize=standardize)
+    options = {"removes_mean": removes_mean, "standardize": standardize}
+    return apply_matrix(matrix, series[kept], **options)[0]
 
 
 class TestEqualityWithNilearn:

@@ -22,6 +22,7 @@ from skfmri._cache import (
 from skfmri.samples.cleaned_files import (
     BLOCK_VOXELS,
     blocks_of,
+    copy_voxels,
     count_blocks,
     part_bytes,
     read_blocks,
@@ -31,6 +32,7 @@ from skfmri.samples.cleaned_files import (
     voxels_of,
     write_part,
     write_summary,
+    write_summary_of_step,
 )
 from skfmri.samples.nifti import (
     BATCH_BYTES,
@@ -38,18 +40,19 @@ from skfmri.samples.nifti import (
     list_images,
     list_spaces,
     origin_of,
+    smallest_type,
     stream_batches,
     volumes_key,
 )
 from skfmri.samples.space import common_space
-from skfmri.temporal.cleaning import apply_matrix, cleaning_matrix
+from skfmri.temporal.cleaning import apply_matrix, cleaning_matrix, row_of_operator
 
 # Each run is kept in files of its own, whose names begin with a hash of all that decides on the
 # run. A reader that needs only some blocks of voxels, such as those of a slab, makes only these: a
 # part. A later one takes the parts that it finds, and makes one more of the missing blocks.
 
 # To be increased if the same key would name different bytes than before.
-FORMAT = 1
+FORMAT = 2
 # Of as many parts, the places of the voxels are kept in memory.
 REMEMBERED_PARTS = 8
 
@@ -98,19 +101,33 @@ class RunStep:
             }
         return cleaning, self.standardize, self.removes_mean, self.weights
 
-    def compute(self, series):
-        """Return the time series of shape (n_outputs, n) for measured ones of (n_rows, n)."""
-        matrix = None
-        if self.cleaning is not None:
-            matrix = cleaning_matrix(**self.cleaning, center=self.standardize)
+    def apply(self, series):
+        """Return results of shape (n_outputs, n) for measured series of (n_rows, n), and factors.
+
+        The factors of the voxels are those that the product of `weights_of` a result with the
+        series has to be multiplied by to give this result.
+        """
         return apply_matrix(
-            matrix,
+            self._matrix(),
             series,
             removes_mean=self.removes_mean,
             standardize=self.standardize,
             weights=self.weights,
             dtype=np.float32,
         )
+
+    def compute(self, series):
+        """Return results of shape (n_outputs, n) for measured series of (n_rows, n)."""
+        return self.apply(series)[0]
+
+    def weights_of(self, place):
+        """Return the weights of the measured volumes in one of the results, but for factors."""
+        return row_of_operator(self._matrix(), self.weights, place)
+
+    def _matrix(self):
+        if self.cleaning is None:
+            return None
+        return cleaning_matrix(**self.cleaning, center=self.standardize)
 
 
 class RunSource:
@@ -256,7 +273,7 @@ class RunSource:
     def _read_part(self, run, key, blocks, taken, places):
         """Return voxels of a part in the order of a NIfTI file, with their values."""
         path, voxels = self._part_file(run, key, blocks), self._voxels_of(key, blocks)
-        self._report(run, key, path, len(voxels))
+        self._report(run, key, read_blocks(path)[1], len(voxels))
         values = read_part(path, len(voxels), places)
         if len(taken) < len(blocks):
             columns = np.isin(voxels // BLOCK_VOXELS, taken)
@@ -274,41 +291,64 @@ class RunSource:
         return stored_file(key, n_bytes, write, self._described(run), wait=wait)
 
     def _write(self, path, run, blocks):
+        self._announce(run)
+        write_part(path, self._volumes(run), blocks, self.steps[run].compute)
+
+    def _announce(self, run):
         if self._on_run is not None:
             self._on_run(run, len(self.steps))
-        write_part(path, self._volumes(run), blocks, self.steps[run].compute)
 
     @contextlib.contextmanager
     def _whole_run(self, run):
         """Give a function that reads a volume computed of a run, whether or not these are kept."""
         check_unchanged(self._volumes(run))
-        blocks = np.arange(count_blocks(self.grid_shape))
-        key, voxels = f"{self._prefix(run)}{joblib.hash(blocks)}", math.prod(self.grid_shape)
-        n_bytes = part_bytes(self._count(run), voxels, len(blocks))
+        key, n_bytes = self._whole_name(run)
         if is_stored(key, n_bytes):
             yield lambda place: self._read_run(run, [place], None)
             return
+        n_voxels = math.prod(self.grid_shape)
         with passing_file(n_bytes, self._described(run)) as path:
-            self._write(path, run, blocks)
-            self._report(run, key, path, voxels)
+            self._write(path, run, np.arange(count_blocks(self.grid_shape)))
+            self._report(run, key, read_blocks(path)[1], n_voxels)
 
             def read(place):
                 # Copied, because the file will be deleted.
-                values = np.array(read_part(path, voxels, [place]))
+                values = np.array(read_part(path, n_voxels, [place]))
                 return values.reshape(-1, *self.grid_shape[::-1]).transpose(0, 3, 2, 1)
 
             yield read
+
+    def _whole_name(self, run):
+        """Return name and size of the file of all volumes computed of a run."""
+        blocks, n_voxels = np.arange(count_blocks(self.grid_shape)), math.prod(self.grid_shape)
+        n_bytes = part_bytes(self._count(run), n_voxels, len(blocks))
+        return f"{self._prefix(run)}{joblib.hash(blocks)}", n_bytes
 
     def _summary_file(self, run, read=None, *, wait=True):
         """Return the file of a run's summary, which is made from volumes that are read if given."""
 
         def write(path):
+            if read is None and not is_stored(*self._whole_name(run)):
+                self._summarise(path, run)
+                return
             with contextlib.ExitStack() as stack:
                 reader = read or stack.enter_context(self._whole_run(run))
                 write_summary(path, (reader(place)[0] for place in range(self._count(run))))
 
         name = f"a summary of {self._described(run)}"
         return stored_file(*self._summary_name(run), write, name, wait=wait)
+
+    def _summarise(self, path, run):
+        """Write the summary of a run without keeping the volumes computed of it."""
+        volumes, n_voxels = self._volumes(run), math.prod(self.grid_shape)
+        check_unchanged(volumes)
+        self._announce(run)
+        dtype = smallest_type(volumes)
+        n_bytes = dtype.itemsize * len(volumes) * n_voxels
+        with passing_file(n_bytes, self._described(run)) as copied:
+            copy_voxels(copied, volumes, dtype=dtype)
+            n_not_finite = write_summary_of_step(path, copied, volumes, self.steps[run])
+        self._report(run, self._whole_name(run)[0], n_not_finite, n_voxels)
 
     def _summary_name(self, run):
         """Return name and size of the file of a run's summary."""
@@ -373,12 +413,11 @@ class RunSource:
             self._keys[run] = joblib.hash(content)
         return self._keys[run]
 
-    def _report(self, run, key, path, n_voxels):
+    def _report(self, run, key, count, n_voxels):
         """Warn, once, of values of a run that were not finite, in any process that reads it."""
         if key in self._reported:
             return
         self._reported.add(key)
-        _, count = read_blocks(path)
         if not count:
             return
         volumes = self._volumes(run)

@@ -7,15 +7,17 @@ import numpy as np
 
 from skfmri._arrays import read_ahead
 from skfmri.samples.images import read_volumes
-from skfmri.samples.nifti import stream_batches
+from skfmri.samples.nifti import smallest_type, stream_batches
 
 # A run is computed in its file: the measured volumes are first copied there, as they are read, and
 # then replaced by the results, a chunk of voxels at a time, of which there may be fewer or more. So
-# memory holds a few volumes or one chunk, however
-# long the run is. Files are written, not mapped: a full disk then raises an error instead of
-# killing the process. What is kept are blocks of neighbouring voxels in the order of a NIfTI file.
+# memory holds a few volumes or one chunk, however long the run is. Its summary is made from such a
+# copy, too, without writing results. Files are written, not mapped: a full disk then raises an
+# error instead of killing the process. What is kept are blocks of neighbouring voxels in the order
+# of a NIfTI file.
 
-CHUNK_BYTES = 16 * 1024**2
+# Each chunk is read and written in one piece per volume, and many small pieces take long.
+CHUNK_BYTES = 32 * 1024**2
 BLOCK_VOXELS = 16
 FLOAT = np.dtype(np.float32)
 NUMBER = np.dtype(np.int64)
@@ -79,15 +81,33 @@ def write_part(path, volumes, blocks, compute):
         float32.
     """
     voxels = voxels_of(blocks, volumes.grid_shape)
+    copy_voxels(path, volumes, voxels)
     with open(path, "r+b") as file:
         n_not_finite = 0
-        for series, write_back in _copied(file, volumes, voxels):
-            n_not_finite += _zero_not_finite(series)
+        for first, series, n_bad in _chunks(file, len(volumes), len(voxels)):
+            n_not_finite += n_bad
             results = compute(series)
-            write_back(results)
+            # Results beyond the last volume lie behind all that is still to be read.
+            for volume, strip in enumerate(results):
+                file.seek(FLOAT.itemsize * (volume * len(voxels) + first))
+                file.write(strip)
         file.truncate(FLOAT.itemsize * len(results) * len(voxels))
         file.seek(0, 2)
         file.write(np.array([*blocks, len(blocks), n_not_finite], NUMBER).tobytes())
+
+
+def copy_voxels(path, volumes, voxels=None, dtype=FLOAT):
+    """Copy the measured values of some voxels to a file, or of all without a list of them."""
+
+    def read():
+        for batch in stream_batches(volumes):
+            stored = batch.transpose(0, 3, 2, 1).reshape(len(batch), -1)
+            yield np.ascontiguousarray(stored if is_whole else stored[:, voxels], dtype)
+
+    is_whole = voxels is None or len(voxels) == math.prod(volumes.grid_shape)
+    with open(path, "r+b") as file:
+        for values in read_ahead(read()):
+            file.write(values)
 
 
 def read_blocks(path):
@@ -121,9 +141,46 @@ def write_summary(path, volumes):
         np.maximum(magnitudes, np.abs(volume, out=sizes), out=magnitudes)
         if max(-lows[-1], highs[-1]) > largest:
             largest, strongest = max(-lows[-1], highs[-1]), volume
-    maps = [each.ravel(order="F") for each in (magnitudes, strongest)]
-    with open(path, "r+b") as file:
-        file.write(np.concatenate([lows, highs, *maps]).astype(FLOAT).tobytes())
+    _write_maps(path, lows, highs, *(each.ravel(order="F") for each in (magnitudes, strongest)))
+
+
+def write_summary_of_step(path, copied, volumes, step):
+    """Write the summary of a run whose volumes have not been computed yet.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    copied : path-like
+        File with all voxels of the measured volumes, of their `smallest_type`.
+    volumes : NiftiSamples
+        The measured volumes.
+    step : RunStep
+        Computes the others.
+
+    Returns
+    -------
+    n_not_finite : int
+        How many values were not finite, in voxels with finite ones.
+    """
+    n_voxels, n_not_finite, lows, highs = math.prod(volumes.grid_shape), 0, np.inf, -np.inf
+    factors, magnitudes, strongest = np.empty(n_voxels), *np.empty((2, n_voxels), FLOAT)
+    layout = len(volumes), n_voxels, smallest_type(volumes)
+    with open(copied, "rb") as file:
+        for first, series, n_bad in _chunks(file, *layout):
+            here = slice(first, first + series.shape[1])
+            n_not_finite += n_bad
+            results, factors[here] = step.apply(series)
+            lows = np.minimum(lows, results.min(axis=1))
+            highs = np.maximum(highs, results.max(axis=1))
+            magnitudes[here] = np.maximum(results.max(axis=0), -results.min(axis=0))
+        # Which volume is the strongest is known now, so this one is computed once more.
+        weights = step.weights_of(int(np.maximum(highs, -lows).argmax()))
+        for first, series, _ in _chunks(file, *layout):
+            here = slice(first, first + series.shape[1])
+            strongest[here] = factors[here] * (weights @ series)
+    _write_maps(path, lows, highs, magnitudes, strongest)
+    return n_not_finite
 
 
 def read_summary(path, n_volumes, grid_shape):
@@ -134,32 +191,24 @@ def read_summary(path, n_volumes, grid_shape):
     return RunSummary(lows, highs, *(each.reshape(grid_shape, order="F") for each in maps))
 
 
-def _copied(file, volumes, voxels):
-    """Copy voxels to a file; yield series of some, and a function that writes results over them."""
-    n_volumes, n_voxels = len(volumes), len(voxels)
-    is_whole = n_voxels == math.prod(volumes.grid_shape)
+def _write_maps(path, lows, highs, magnitudes, strongest):
+    with open(path, "r+b") as file:
+        file.write(np.concatenate([lows, highs, magnitudes, strongest]).astype(FLOAT).tobytes())
 
-    def read():
-        for batch in stream_batches(volumes):
-            stored = batch.transpose(0, 3, 2, 1).reshape(len(batch), -1)
-            yield np.ascontiguousarray(stored if is_whole else stored[:, voxels], FLOAT)
 
-    for values in read_ahead(read()):
-        file.write(values)
+def _chunks(file, n_volumes, n_voxels, dtype=FLOAT):
+    """Yield chunks of a file: first voxel, series of shape (n_volumes, n), how many are not finite.
+
+    Values that are not finite become 0; those of voxels without any other are not counted.
+    """
     step = max(1, CHUNK_BYTES // (8 * n_volumes))
     for first in range(0, n_voxels, step):
-        series = np.empty((n_volumes, min(step, n_voxels - first)), FLOAT)
+        series = np.empty((n_volumes, min(step, n_voxels - first)), dtype)
         for volume, strip in enumerate(series):
-            file.seek(FLOAT.itemsize * (volume * n_voxels + first))
+            file.seek(dtype.itemsize * (volume * n_voxels + first))
             file.readinto(strip)
-
-        def write_back(results, first=first):
-            # Results beyond the last volume lie behind all that is still to be read.
-            for volume, strip in enumerate(results):
-                file.seek(FLOAT.itemsize * (volume * n_voxels + first))
-                file.write(strip)
-
-        yield series, write_back
+        n_not_finite = _zero_not_finite(series) if dtype.kind == "f" else 0
+        yield first, series.astype(FLOAT, copy=False), n_not_finite
 
 
 def _zero_not_finite(series):

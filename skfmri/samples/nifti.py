@@ -436,6 +436,12 @@ def stream_batches(samples):
         yield from samples._sources[source[here[0]]].stream(volume[here])
 
 
+def smallest_type(samples):
+    """Return the smallest dtype, float32 at most, that holds all values of the images exactly."""
+    types = [getattr(samples._sources[i], "exact_type", None) for i in set(samples._source_index)]
+    return np.result_type(*types) if types and all(types) else np.dtype(np.float32)
+
+
 def finite_shares(samples):
     """Return the share of the values of each volume that are finite, shape (n_samples,).
 

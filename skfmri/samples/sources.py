@@ -36,7 +36,8 @@ from skfmri.samples.timing import header_t_r
 # `NiftiSamples` read from sources. A source has a name, an affine, a space, a grid_shape, n_volumes
 # and, if its volumes are the result of `clean_runs`, the settings of that as `cleaning`. It can
 # `read` the volumes at some positions, `stream` them without leaving anything in the cache, and
-# `check_unchanged`. A new kind of image is a new source.
+# `check_unchanged`. One whose values need fewer bytes than float32 says so by `exact_type`. A new
+# kind of image is a new source.
 CHUNK_BYTES = 4 * 1024**2
 
 
@@ -87,6 +88,13 @@ class FileSource:
             check_content(self.data_path)
         self.stamp = self._current_stamp()
         self._check_size()
+
+    @property
+    def exact_type(self):
+        """Type of as few bytes as in the file that holds all values, or None for float32."""
+        is_small = self.dtype.kind in "iu" and self.dtype.itemsize <= 2
+        is_plain = is_small and (self.slope, self.inter) == (1.0, 0.0)
+        return self.dtype.newbyteorder("=") if is_plain else None
 
     def read(self, volumes):
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32.

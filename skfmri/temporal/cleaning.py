@@ -113,19 +113,44 @@ def apply_matrix(matrix, series, *, removes_mean, standardize, weights=None, dty
     results : ndarray of shape (n_kept, n) or (n_sums, n)
         If a mean is removed or a spread divided by, voxels that do not vary, or only by rounding
         errors once they are cleaned, are exactly 0. If not, a constant stays what it is.
+    factors : ndarray of shape (n,), float64
+        What `row_of_operator` times the series has to be multiplied by to give a row of the
+        results: 0 for voxels that are 0, else 1 or the inverse of the standard deviation.
     """
     is_still = (series == series[0]).all(axis=0)
     moves = np.flatnonzero(~is_still)
-    moving = np.take(series, moves, axis=1).astype(np.float64, copy=False)
+    all_move = len(moves) == series.shape[1]
+    moving = series if all_move else np.take(series, moves, axis=1)
+    moving = moving.astype(np.float64, copy=False)
     # The spread has to be known before sums are made of what is divided by it.
     operator = matrix if weights is None or standardize else _product(weights, matrix)
     products = operator @ moving
-    results = np.zeros((len(series if weights is None else weights), series.shape[1]), dtype)
+    factors = np.ones(series.shape[1])
+    if removes_mean or standardize:
+        factors[is_still] = 0
+        factors[moves] = _factors(products, moving, operator, weights, standardize)
+        products *= factors if all_move else factors[moves]
+    if standardize and weights is not None:
+        products = weights @ products
+    if all_move:
+        return products.astype(dtype, copy=False), factors
+    results = np.zeros((len(products), series.shape[1]), dtype)
+    results[:, moves] = products
     if not (removes_mean or standardize):
         sums = 1 if weights is None else weights.sum(axis=1, keepdims=True)
         results[:, is_still] = sums * series[:1, is_still]
-        results[:, moves] = products
-        return results
+    return results, factors
+
+
+def row_of_operator(matrix, weights, row):
+    """Return the weights of the series' volumes in one row of what `apply_matrix` computes."""
+    if weights is None:
+        return matrix[row]
+    return weights[row] if matrix is None else weights[row] @ matrix
+
+
+def _factors(products, moving, operator, weights, standardize):
+    """Return what to multiply products by, which is 0 for those that are only rounding errors."""
     size = np.sqrt(_sums_of_squares(moving) / len(moving))
     if standardize:
         # The matrix is centred, so these products have no mean.
@@ -137,11 +162,9 @@ def apply_matrix(matrix, series, *, removes_mean, standardize, weights=None, dty
         lengths = np.linalg.norm(operator, axis=1, keepdims=True)
         spread = np.sqrt(_sums_of_squares(products / lengths) / len(products))
     is_rounding = spread < SMALLEST_SPREAD * size
-    if standardize:
-        products /= np.where(is_rounding, 1, spread)
-    products[:, is_rounding] = 0
-    results[:, moves] = weights @ products if standardize and weights is not None else products
-    return results
+    if not standardize:
+        return (~is_rounding).astype(float)
+    return np.divide(1, spread, out=np.zeros_like(spread), where=~is_rounding)
 
 
 def _product(weights, matrix):
