@@ -76,24 +76,27 @@ def look_at(samples):
         volumes.max()
 
 
+def inflate(path):
+    """Decompress a file as skfmri does."""
+    from skfmri.samples.compressed import open_data
+
+    with open_data(path) as file:
+        while file.read(4 * 2**20):
+            pass
+
+
 def profile_slabs(work):
     """Row A."""
     import skfmri.preprocessing.slab as module
     from skfmri import NiftiSamples, NiftiSlabRotator
-    from skfmri.samples.compressed import open_data
     from skfmri.samples.sources import FileSource
-
-    def inflate():
-        with open_data(work.volumes) as file:
-            while file.read(4 * 2**20):
-                pass
 
     def by_gzip():
         with gzip.open(work.volumes) as file:
             while file.read(4 * 2**20):
                 pass
 
-    limit, gzip_limit = seconds_of(inflate), seconds_of(by_gzip)
+    limit, gzip_limit = seconds_of(partial(inflate, work.volumes)), seconds_of(by_gzip)
     functions = (
         (FileSource, "_decode"),
         (module, "value_range"),
@@ -195,7 +198,9 @@ def profile_scores(work):
     from skfmri.networks.pool import POOL
 
     command = [sys.executable, "-c", "from skfmri import SlabCNNClassifier"]
-    imports = seconds_of(lambda: subprocess.run(command, check=True, capture_output=True), 3)
+    imports = seconds_of(
+        lambda: subprocess.run(command, check=True, capture_output=True), 1 if work.quick else 3
+    )
     functions = (
         (training, "train_epoch"),
         (SlabCNNClassifier, "fit"),
@@ -225,14 +230,17 @@ def profile_run(work):
     """Row J."""
     import runs
 
-    from skfmri.samples import cleaned
+    from skfmri.preprocessing import slab
+    from skfmri.samples import cleaned, cleaned_files
 
     runs.prepare_runs(work)
-    limit = runs.run_decompression(work)["seconds"]
+    limit = seconds_of(partial(inflate, runs.run_path(work)), 3)
     functions = (
-        (cleaned, "write_part"),
+        (cleaned, "copy_voxels"),
+        (cleaned_files, "copy_voxels"),
         (cleaned, "apply_matrix"),
-        (cleaned, "write_summary"),
+        (slab, "crop_box"),
+        (slab, "apply_operator"),
     )
     with (
         tempfile.TemporaryDirectory(dir=work.folder) as store,
@@ -241,9 +249,10 @@ def profile_run(work):
         os.environ["SKFMRI_CACHE"] = store
         whole = runs.run_skfmri(work)["seconds"]
     parts = [
-        ("decode, twice, and copy", seconds["write_part"] - seconds["apply_matrix"], 2 * limit),
+        ("decode, twice, and copy", seconds["copy_voxels"], 2 * limit),
         ("multiply by the matrix, all voxels", seconds["apply_matrix"], None),
-        ("look for crop and range", seconds["write_summary"], None),
+        ("look for the crop", seconds["crop_box"], None),
+        ("resample", seconds["apply_operator"], None),
     ]
     show("J. Run of real size, cleaned, file to slabs", whole, parts)
 
