@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.undrawn import undrawn_pictures
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Processes that tests start import the package that is installed, as the tests do, not the checkout
 # they are started from, where nothing was compiled.
@@ -46,6 +48,13 @@ def fitted_slab_decoder(slabs, tiny):
     from skfmri import SlabCNNClassifier
 
     return SlabCNNClassifier(random_state=0, **tiny).fit(*slabs)
+
+
+@pytest.fixture
+def undrawn():
+    """Leave the pictures of reports out, for tests of what else a run does."""
+    with undrawn_pictures():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -275,6 +275,7 @@ class TestRecord:
         assert "does not say how" in mistake([*argv, "--already-centered"], capsys)
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestForcedChoice:
     def test_it_is_named_where_scores_are_read(self, study, tmp_path):
         table = pd.read_csv(study / "labels.csv").assign(label=np.tile(list("abcd"), 6))
@@ -304,6 +305,7 @@ class TestForcedChoice:
         assert "Classes were not equally frequent in 3 of 6 groups, so that centring" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestCleaningOfMaps:
     def test_the_methods_and_the_bundle_say_that_trends_were_kept(self, study, tmp_path, capsys):
         model = ["--model", str(tmp_path / "cleaned.skfmri")]

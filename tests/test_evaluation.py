@@ -112,7 +112,14 @@ def test_one_group_at_a_time_is_held_out_by_default(problem):
 )
 def test_any_metric_that_needs_outputs_only_equals_that_of_scikit_learn(problem, scoring):
     X, y, groups = problem
-    result = evaluate_decoder(LogisticRegression(), X, y, groups=groups, scoring=scoring)
+    result = evaluate_decoder(
+        LogisticRegression(),
+        *(X, y),
+        groups=groups,
+        scoring=scoring,
+        baseline=None,
+        permutation=None,
+    )
     names = [scoring] if isinstance(scoring, str) else list(scoring)
     wanted = scoring if isinstance(scoring, dict) else names
     expected = cross_validate(

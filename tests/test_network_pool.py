@@ -1,5 +1,6 @@
 """Compiled networks that several fits share."""
 
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -110,9 +111,12 @@ def test_equal_losses_share_a_network_and_others_do_not(slabs, tiny):
     assert len(POOL) == 2
 
 
-# Takes a sequence of steps, such as "fit" or "fork fit". A child that hangs is killed.
+# Takes sequences of steps, such as "fit" or "fork fit". Each is done in a process that has imported
+# TensorFlow but not used it. A child that hangs is killed.
 FORKS = """
+import json
 import multiprocessing
+import os
 import sys
 
 import keras
@@ -161,22 +165,32 @@ def do_in_child(step):
     return answers.get() if child.exitcode == 0 else f"exit code {child.exitcode}"
 
 
-for step in sys.argv[1:]:
-    print(do(step))
+for steps in json.loads(sys.argv[1]):
+    process = os.fork()
+    if process == 0:
+        print(json.dumps([do(step) for step in steps]), flush=True)
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
 """
+SEQUENCES = {
+    "after a fit": ["fit", "fork fit", "fork predict", "fork look at the model", "fit"],
+    "after Keras was used": ["use Keras", "fork fit"],
+    "before a fit": ["fork fit", "search for GPUs", "fork fit", "fork fit, then fork fit"],
+}
 
 
-def outcomes(*steps):
-    """Return what each step gave, all in one new process."""
+@pytest.fixture(scope="module")
+def outcomes():
+    """What each step of each sequence gave."""
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system cannot fork")
-    command = [sys.executable, "-W", "ignore", "-c", FORKS, *steps]
-    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180)
-    return run.stdout.splitlines()
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, json.dumps([*SEQUENCES.values()])]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    return dict(zip(SEQUENCES, map(json.loads, run.stdout.splitlines()), strict=True))
 
 
-def test_a_child_forked_after_a_fit_raises_instead_of_hanging():
-    found = outcomes("fit", "fork fit", "fork predict", "fork look at the model", "fit")
+def test_a_child_forked_after_a_fit_raises_instead_of_hanging(outcomes):
+    found = outcomes["after a fit"]
     assert [found[0], found[-1]] == ["done", "done"]
     for message in found[1:-1]:
         assert message.startswith("This process was forked after TensorFlow had been used")
@@ -184,13 +198,13 @@ def test_a_child_forked_after_a_fit_raises_instead_of_hanging():
         assert message.endswith('joblib with its default backend, "loky".')
 
 
-def test_a_child_forked_after_keras_was_used_raises_instead_of_hanging():
-    done, message = outcomes("use Keras", "fork fit")
+def test_a_child_forked_after_keras_was_used_raises_instead_of_hanging(outcomes):
+    done, message = outcomes["after Keras was used"]
     assert done == "done"
     assert message.startswith("This process was forked after")
 
 
-def test_children_forked_before_tensorflow_was_used_train_but_theirs_do_not():
-    *done, message = outcomes("fork fit", "search for GPUs", "fork fit", "fork fit, then fork fit")
+def test_children_forked_before_tensorflow_was_used_train_but_theirs_do_not(outcomes):
+    *done, message = outcomes["before a fit"]
     assert done == ["done"] * 3
     assert message.startswith("This process was forked after")

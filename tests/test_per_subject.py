@@ -153,6 +153,7 @@ class TestReport:
         assert "Subjects 3" not in page_of(tmp_path / "out")
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestResume:
     def test_the_same_command_goes_on(self, study, run, tmp_path, monkeypatch):
         from skfmri.report import directory

@@ -176,6 +176,7 @@ def test_folds_that_took_longer_than_the_run_so_far_are_those_of_an_earlier_one(
     assert re.search(r"2/4 0:00:00 0:00:00 left$", lines[-1])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_shows_its_phases_in_order(study, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(skfmri.cli.disk, "WORTH_SAYING", 1000)
     options = ["--clean", "--slab", "2:5", "--angle", "0.1", *TINY, "--no-baseline"]

@@ -87,7 +87,7 @@ def memory_stays_flat(make, X, y):
     # Two fits can find room in what earlier tests of this process have freed.
     for _ in range(8):
         make().fit(X, y).predict(X)
-    assert resident() - before < 20
+        assert resident() - before < 20
 
 
 CONTRACTS = [

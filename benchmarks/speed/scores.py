@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from training import flat_network, torch_network
-from work import ANGLE, N_GROUPS, SLAB, rotation
+from work import ANGLE, SLAB, rotation
 
 N_EPOCHS = 30
 SEARCHED = {"filters": [16, 32, 64], "dropout": [0.3, 0.5, 0.7]}
@@ -21,7 +21,7 @@ def _pipeline(**options):
 
 
 def _scores(work, estimator, X, **options):
-    options |= {"groups": work.groups, "cv": GroupKFold(N_GROUPS)}
+    options |= {"groups": work.groups, "cv": GroupKFold(work.n_groups)}
     return cross_val_score(estimator, X, work.labels, error_score="raise", **options)
 
 
@@ -108,7 +108,8 @@ def scores_skorch(work):
 
 def _search(work, network, X):
     grid = {name: values[:1] if work.quick else values for name, values in SEARCHED.items()}
-    search = GridSearchCV(network, grid, cv=GroupKFold(N_GROUPS), error_score="raise", refit=False)
+    folds = GroupKFold(work.n_groups)
+    search = GridSearchCV(network, grid, cv=folds, error_score="raise", refit=False)
     start = time.perf_counter()
     search.fit(X, work.labels, groups=work.groups)
     return {"seconds": time.perf_counter() - start, "score": float(search.best_score_)}

@@ -90,7 +90,7 @@ def _epoch(times):
 def epoch_keras(work):
     stamp, times = _stamps()
     trained, validated = _samples(work)
-    options = {"epochs": 16, "batch_size": 32, "verbose": 0, "callbacks": [stamp]}
+    options = {"epochs": work.epochs(16), "batch_size": 32, "verbose": 0, "callbacks": [stamp]}
     _network().fit(*trained, validation_data=validated, **options)
     return _epoch(times)
 
@@ -108,7 +108,7 @@ def epoch_torch(work):
     y, y_validated = torch.tensor(y).long(), torch.tensor(y_validated).long()
     model, times = torch_network(), []
     optimizer = torch.optim.Adam(model.parameters(), foreach=True)
-    for _ in range(16):
+    for _ in range(work.epochs(16)):
         model.train()
         shuffled = torch.randperm(len(X))
         for start in range(0, len(X), 32):
@@ -128,15 +128,15 @@ def epoch_skfmri(work):
 
     stamp, times = _stamps()
     trained, validated = _samples(work)
-    network = SlabCNNClassifier(epochs=16, callbacks=[stamp], random_state=0)
+    network = SlabCNNClassifier(epochs=work.epochs(16), callbacks=[stamp], random_state=0)
     network.fit(*trained, validation_data=validated)
     return _epoch(times)
 
 
-def _later_fits(fit):
+def _later_fits(work, fit):
     """Return the time of later fits up to the end of their first epoch, minus one epoch."""
     found = []
-    for number in range(4):
+    for number in range(2 if work.quick else 4):
         stamp, times = _stamps()
         start = time.perf_counter()
         fit(stamp)
@@ -147,18 +147,17 @@ def _later_fits(fit):
 
 def fits_keras(work):
     (X, y), _ = _samples(work)
-    return _later_fits(
-        lambda stamp: _network().fit(X, y, epochs=5, batch_size=32, verbose=0, callbacks=[stamp])
-    )
+    options = {"epochs": work.epochs(5), "batch_size": 32, "verbose": 0}
+    return _later_fits(work, lambda stamp: _network().fit(X, y, callbacks=[stamp], **options))
 
 
 def fits_scikeras(work):
     from scikeras.wrappers import KerasClassifier
 
     (X, y), _ = _samples(work)
-    options = {"epochs": 5, "batch_size": 32, "verbose": 0}
+    options = {"epochs": work.epochs(5), "batch_size": 32, "verbose": 0}
     return _later_fits(
-        lambda stamp: KerasClassifier(_network, callbacks=[stamp], **options).fit(X, y)
+        work, lambda stamp: KerasClassifier(_network, callbacks=[stamp], **options).fit(X, y)
     )
 
 
@@ -166,7 +165,10 @@ def fits_skfmri(work):
     from skfmri import SlabCNNClassifier
 
     (X, y), _ = _samples(work)
-    return _later_fits(lambda stamp: SlabCNNClassifier(epochs=5, callbacks=[stamp]).fit(X, y))
+    options = {"epochs": work.epochs(5)}
+    return _later_fits(
+        work, lambda stamp: SlabCNNClassifier(callbacks=[stamp], **options).fit(X, y)
+    )
 
 
 def memory_skfmri(work):
@@ -197,7 +199,7 @@ LARGE_LIMIT = 1.5e9
 def prepare_large(work):
     """Write slabs ten times as large as the memory allowed to `large_mapped`."""
     n_bytes = 4 * int(np.prod(LARGE_SHAPE))
-    n_samples = 512 if work.quick else int(10 * LARGE_LIMIT / n_bytes)
+    n_samples = 128 if work.quick else int(10 * LARGE_LIMIT / n_bytes)
     path = work.folder / "large.npy"
     slabs = np.lib.format.open_memmap(path, "w+", np.float32, (n_samples, *LARGE_SHAPE))
     rng = np.random.default_rng(0)

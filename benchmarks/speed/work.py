@@ -15,7 +15,6 @@ import numpy as np
 SHAPE = (40, 51, 41)
 AFFINE = np.array([[4.0, 0, 0, -78], [0, 4, 0, -112], [0, 0, 4, -70], [0, 0, 0, 1]])
 ANGLE, SLAB = 0.35, (12, 15)
-N_GROUPS = 6
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,22 @@ class Work:
         return np.arange(self.n_volumes) // 4 % 2
 
     @property
+    def n_groups(self):
+        """Number of groups, each of which is a fold."""
+        return 2 if self.quick else 6
+
+    @property
     def groups(self):
-        """One group for each sixth of the run."""
-        return np.arange(self.n_volumes) * N_GROUPS // self.n_volumes
+        """One group for each equal part of the run."""
+        return np.arange(self.n_volumes) * self.n_groups // self.n_volumes
 
     def slabs(self):
         """Return z-scored slabs, float32 of shape (n_volumes, 40, 56, 3)."""
         return np.load(self.folder / "slabs.npy")
 
     def epochs(self, number):
-        """Return the number of epochs, or very few for a smoke run."""
-        return 2 if self.quick else number
+        """Return the number of epochs, or for a smoke run the fewest that can be timed."""
+        return 4 if self.quick else number
 
 
 def prepare(work, many):

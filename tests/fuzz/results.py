@@ -9,8 +9,9 @@ from unittest import mock
 
 from jinja2 import Environment
 
-from skfmri.report import page, pictures
+from skfmri.report import page
 from skfmri.report.version_0_1 import upgrade_record
+from tests.undrawn import undrawn_pictures
 
 from .commands import run_command
 from .mutations import Mutant, altered_bytes, altered_value
@@ -96,16 +97,8 @@ def check(mutant, directories):
 
 def check_text(mutant, directories):
     """Write the report without what takes nearly all of the time: its pictures are not drawn."""
-    with (
-        mock.patch.object(pictures, "_drawn", _undrawn),
-        mock.patch.object(pictures, "interactive_map", return_value=None),
-        mock.patch.object(page, "Environment", _once),
-    ):
+    with undrawn_pictures(), mock.patch.object(page, "Environment", _once):
         check(mutant, directories)
-
-
-def _undrawn(draw, alt, *_, **options):
-    return pictures.Picture("data:,", alt)
 
 
 def _once(**options):
