@@ -174,7 +174,7 @@ def write_summary_of_step(path, copied, volumes, step):
             lows = np.minimum(lows, results.min(axis=1))
             highs = np.maximum(highs, results.max(axis=1))
             magnitudes[here] = np.maximum(results.max(axis=0), -results.min(axis=0))
-        # Which volume is the strongest is known now, so this one is computed once more.
+        # Which volume is the strongest is known now, so this one is computed again.
         weights = step.weights_of(int(np.maximum(highs, -lows).argmax()))
         for first, series, _ in _chunks(file, *layout):
             here = slice(first, first + series.shape[1])
