@@ -44,6 +44,7 @@ from skfmri.cli.terminal import (
     show_phase,
     watched,
 )
+from skfmri.estimators.origin import SOURCE
 from skfmri.evaluation import audit_leakage, evaluate_decoder, evaluate_subjects
 from skfmri.evaluation.audit import CHEAP_CHECKS
 from skfmri.evaluation.result import describe_result
@@ -216,6 +217,10 @@ def _look_for_leaks(pipeline, samples, splitter, are_accepted):
     """Return leaks and notes as text; raise ValueError for a leak that the user does not accept."""
     report = audit_leakage(pipeline, samples, cv=splitter, checks=CHEAP_CHECKS)
     found = [finding.message for finding in report.findings]
+    # No evaluation accepts these.
+    seen = [finding.message for finding in report.findings if finding.check == SOURCE]
+    if seen:
+        raise ValueError(f"The scores could not be trusted. {' '.join(seen)}")
     if found and not are_accepted:
         raise ValueError(
             f"The scores could not be trusted. {' '.join(found)} Fix the data, groups or runs, or "

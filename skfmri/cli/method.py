@@ -9,10 +9,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
 from skfmri.cli.arguments import DEMO_EPOCHS
+from skfmri.cli.initial_weights import read_source
 from skfmri.cli.method_options import AUTO, NETWORK, NOTEBOOK, SMALL
 from skfmri.cli.shared_options import given
 from skfmri.cli.wording import option_of
 from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE_LIMIT
+from skfmri.estimators.origin import SOURCE
 from skfmri.evaluation.baseline import BASELINES
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.pipeline import DecodingPipeline
@@ -100,9 +102,9 @@ def choose_size(args, n_train):
     -------
     size : dict or None
         ``name``, "small" or "notebook", ``asked``, which may be "auto", ``n_train`` and ``limit``,
-        JSON-serialisable. None if the decoder is not a network.
+        JSON-serialisable. None if the decoder is not a network, or has the size of a saved one.
     """
-    if args.decoder != NETWORK:
+    if args.decoder != NETWORK or hasattr(args, SOURCE):
         return None
     name = args.size
     if name == AUTO:
@@ -143,6 +145,9 @@ def build_pipeline(args, size=None):
         network = {"epochs": DEMO_EPOCHS, **network}
     cls = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}[args.network]
     make = cls.for_small_samples if is_small else cls
+    if SOURCE in network:
+        make, saved = read_source(args)
+        network = {**saved, **network, SOURCE: saved[SOURCE]}
     validation = None
     if "patience" in network:
         validation = GroupShuffleSplit(1, test_size=VALIDATION_SHARE, random_state=args.seed)

@@ -12,8 +12,10 @@ from skfmri.cli.values import (
     parse_jobs,
     parse_linear_path,
     parse_mask,
+    parse_names,
     parse_natural,
     parse_number,
+    parse_path,
     parse_repeats,
     parse_slab,
     parse_spread,
@@ -107,6 +109,24 @@ def _add_kind_options(network):
     )
 
 
+def _add_initial_options(network):
+    add_unless_given(
+        network,
+        "initial_weights",
+        "start from the weights of a saved model, with its architecture (default: random weights)",
+        type=parse_path,
+        metavar="MODEL",
+    )
+    add_unless_given(
+        network,
+        "frozen",
+        "layers that keep the weights of --initial-weights, such as block1_convolution,block1_norm "
+        "(default: none)",
+        type=parse_names,
+        metavar="LAYER,LAYER",
+    )
+
+
 def _add_network_options(network, epochs):
     def add(name, text, **options):
         slab, volume = vars(SLAB_CNN)[name], vars(VOLUME_CNN)[name]
@@ -137,6 +157,7 @@ def _add_network_options(network, epochs):
         option="--members",
         type=parse_number,
     )
+    _add_initial_options(network)
     _add_balance_options(network)
     add("learning_rate", "step size of Adam", type=float)
     add("epochs", "passes over the training volumes", type=parse_number)

@@ -30,7 +30,8 @@ def run_predict(args):
 
 
 def _predict(args):
-    record = training_record(args.model)["samples"]
+    training = training_record(args.model)
+    record = training["samples"]
     check_file(args.out, overwrite=args.overwrite)
     samples = NiftiSamples(args.images)
     if record is not None:
@@ -71,7 +72,7 @@ def _predict(args):
             f"{args.model} gives probabilities that are not finite for {is_bad.sum()} of "
             f"{counted(len(table), 'volume')}. Its weights or the volumes are damaged."
         )
-    _warn_of_training_volumes(args, samples, table, record)
+    _warn_of_training_volumes(args, samples, table, training)
     text = as_csv(table)
     if args.out is None:
         if sys.stdout.isatty():  # a file or another program gets the table as it is
@@ -147,8 +148,9 @@ def _warn_of_damaged(console, samples, *, is_cleaned):
         )
 
 
-def _warn_of_training_volumes(args, samples, table, record):
-    if record is None:
+def _warn_of_training_volumes(args, samples, table, training):
+    fits = [training, *training["initial_weights"]]
+    if all(fit["samples"] is None for fit in fits):
         warnings.warn(
             f"{args.model} does not say what it was trained on. Predictions for its training "
             "volumes look better than they are.",

@@ -3,7 +3,10 @@
 import glob
 import os
 
+from skfmri.cli.arguments import DEMO_DIRECTORY
+from skfmri.cli.method_options import AUTO
 from skfmri.cli.wording import option_of
+from skfmri.report.manifest import read_manifest, refuse_results
 
 # Options that make sense for one way of naming data only.
 OF_BIDS = (
@@ -29,8 +32,8 @@ CENTERED = ("run", "subject", "session")
 SUFFIXES = (".nii", ".nii.gz", ".img", ".hdr")
 # What each command reads: arguments, then options.
 FILES = {
-    "decode": (("images",), ("labels", "anatomy")),
-    "demo": ((), ("anatomy",)),
+    "decode": (("images",), ("labels", "anatomy", "initial_weights", "mask")),
+    "demo": ((), ("anatomy", "initial_weights", "mask")),
     "report": ((), ("anatomy",)),
     "predict": (("model", "images"), ()),
 }
@@ -49,6 +52,9 @@ def check_usage(args):
     if args.command == "decode":
         _check_centering(args)
         _check_sources(args)
+    if args.command in ("decode", "demo"):
+        _check_initial_weights(args)
+        _check_results(args)
     if args.command == "report" and not os.path.isdir(args.results):
         raise ValueError(
             f"There is no directory {args.results}. Pass the one that skfmri decode or demo wrote, "
@@ -62,13 +68,40 @@ def check_usage(args):
             if _is_missing(path) and not glob.has_magic(path):
                 raise ValueError(f"There is no file {path}. Check the path and its spelling.")
     for name in options:
-        if _is_missing(path := getattr(args, name)):
+        if _is_missing(path := getattr(args, name, None)):
             raise ValueError(f"There is no file {path}. Check the path given to {option_of(name)}.")
+
+
+def _check_results(args):
+    """Raise ValueError if results of an earlier run would be replaced without leave."""
+    if args.overwrite or args.resume:
+        return
+    command, names = read_manifest(args.out)
+    if args.command == command == "demo" and args.out == DEMO_DIRECTORY:
+        return
+    there = [name for name in names if os.path.lexists(os.path.join(args.out, str(name)))]
+    if there:
+        refuse_results(args.out, dict.fromkeys(str(name).split("/")[0] for name in there))
 
 
 def _is_missing(path):
     # Of a link without a target, whatever reads it has more to say.
     return path is not None and not os.path.lexists(path)
+
+
+def _check_initial_weights(args):
+    """Raise ValueError unless options of a network fit one that starts from a saved model."""
+    if not hasattr(args, "initial_weights"):
+        if hasattr(args, "frozen"):
+            raise ValueError(
+                "--frozen does nothing without --initial-weights MODEL. Add it, or leave --frozen "
+                "out."
+            )
+    elif args.size != AUTO:
+        raise ValueError(
+            f"The network has the size of --initial-weights, so --size {args.size} means nothing. "
+            "Leave it out."
+        )
 
 
 def _check_centering(args):
@@ -108,6 +141,8 @@ def _check_sources(args):
             )
         if args.task is None:
             raise ValueError(f"--bids {args.bids} needs the task: add --task NAME.")
+        if not os.path.isdir(args.bids):
+            raise ValueError(f"There is no folder {args.bids}. Pass the root of a BIDS dataset.")
     elif not args.images or args.labels is None:
         missing = "--labels CSV" if args.images else "IMAGE"
         raise ValueError(

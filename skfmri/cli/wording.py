@@ -25,7 +25,7 @@ NAMES = {
     *("linear_path", "learning_rate", "epochs", "batch_size", "patience"),
     *("task", "space", "derivatives", "subjects", "entities", "groups", "classes"),
     *("samples", "exclude", "overlap_tolerance", "rest", "class_weight", "undersample"),
-    *("shift", "keep_transitions", "max_gap", "confounds"),
+    *("shift", "keep_transitions", "max_gap", "confounds", "initial_weights", "frozen"),
 }
 # These are what data have, too: "groups must be ..." need not speak of the option.
 WORDS = {"groups", "runs", "classes", "label", "samples", "rest"}
@@ -55,6 +55,13 @@ PHRASES = {
     "out before, with samples[samples.finite]": "out of skfmri decode with --drop-nonfinite",
     "Leave such samples out of the training data": "Leave such volumes out with --drop-nonfinite",
     "need no cleaning: leave it out": "need no --clean",
+    # Of a network that starts from a saved one.
+    "frozen names": "--frozen names",
+    "out of frozen": "out of --frozen",
+    "Leave them out of the samples, samples[~find_training_volumes(path, samples)], or": "Leave "
+    "their labels empty, or",
+    "Save that decoder with save(..., samples=), and start from what load returns": "Save that "
+    "decoder with skfmri decode --model",
     # Of one decoder per subject.
     "Leave them out, for example with samples[~np.isin(samples.subjects, names)].": "Leave them "
     "out: name the others with --subjects, or leave the labels of their volumes empty.",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from contextlib import nullcontext
+from copy import copy
 from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
@@ -40,6 +40,7 @@ from skfmri._validation import (
 from skfmri.docstrings import fill_docstring
 from skfmri.estimators.callbacks import begin_fit, epoch_tasks
 from skfmri.estimators.defaults import MULTISCALE, MULTISCALE_RIDGE, SMALL_SAMPLE
+from skfmri.estimators.origin import SOURCE, fitted_network, trained_further
 from skfmri.estimators.parameter_docs import CLASSIFIERS
 from skfmri.estimators.ridge import groups_to_leave_out
 from skfmri.estimators.scikit_learn import parameter_names
@@ -55,6 +56,7 @@ from skfmri.networks.training_data import (
     total_weight,
     warn_if_diverged,
 )
+from skfmri.networks.transfer import transferred_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,8 +130,8 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         Raises
         ------
         ValueError
-            If a parameter is out of range, the network has more blocks than the grid allows, or its
-            weights would not fit into memory.
+            If a parameter is out of range, the network has more blocks than the grid allows, its
+            weights would not fit into memory, or `initial_weights` do not fit.
 
         Examples
         --------
@@ -140,7 +142,33 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         check_number(n_classes, "n_classes", Integral, least=2)
         recipe = self._recipe(tuple(sample_shape), n_classes, self._check_parameters()[0])
         recipe.check_size()
+        self._initial_weights(recipe)
         return recipe.model()
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether parameters of estimators inside are returned, too. Those of `initial_weights`
+            never are: it is a value, which no seed and no search may change.
+
+        Returns
+        -------
+        parameters : dict
+        """
+        parameters = super().get_params(deep)
+        inside = f"{SOURCE}__"
+        return {name: value for name, value in parameters.items() if not name.startswith(inside)}
+
+    def __sklearn_clone__(self):
+        # A clone starts from the same fitted source, which would lose its weights as a clone.
+        without = copy(self)
+        without.initial_weights = None
+        cloned = super(BaseCNNClassifier, without).__sklearn_clone__()
+        cloned.initial_weights = self.initial_weights
+        return cloned
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -151,8 +179,11 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
 
     @property
     def partial_fit(self) -> NoReturn:
-        """Not offered: every fit starts from newly drawn weights."""
-        raise AttributeError(f"{type(self).__name__} has no partial_fit; call fit.")
+        """Not offered: pass a fitted decoder as `initial_weights` to train it further."""
+        raise AttributeError(
+            f"{type(self).__name__} has no partial_fit; call fit. To train further, pass a fitted "
+            "decoder as initial_weights."
+        )
 
     @property
     def initialize(self) -> NoReturn:
@@ -172,8 +203,8 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
     ) -> Self:
         """Train a network on samples and their classes.
 
-        Every fit starts from newly drawn weights. If an idle compiled network has the same
-        architecture, it is reused, which saves seconds and changes no result.
+        Every fit starts from newly drawn weights, or from `initial_weights`. If an idle compiled
+        network has the same architecture, it is reused, which saves seconds and changes no result.
 
         Parameters
         ----------
@@ -204,7 +235,8 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         ------
         ValueError
             If a parameter is out of range, X holds values that are not finite, y holds fewer than
-            two classes, the network has more blocks than the grid allows, `patience` is set without
+            two classes, the network has more blocks than the grid allows, `initial_weights` do not
+            fit it or are not fitted, `frozen` names no layer of it, `patience` is set without
             validation data, or these do not fit X, y and groups.
         TypeError
             If a parameter has a wrong type.
@@ -229,15 +261,18 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         if validation_data is not None:
             name = type(self).__name__
             validation_data = check_validation(validation_data, X.shape[1:], classes, groups, name)
-        for name in ("_model", "_members", *_LEARNT):
+        for name in ("_model", "_members", "_trained_on", *_LEARNT):
             vars(self).pop(name, None)
         recipe = self._recipe(X.shape[1:], len(classes), settings)
+        initial = self._initial_weights(recipe, classes)
         learnt = {
             "_fitted_recipe": recipe,
             "classes_": classes,
             "n_classes_": len(classes),
             "X_shape_": X.shape,
         }
+        if self.initial_weights is not None:
+            learnt["_trained_on"] = trained_further(self)
         options = {
             "epochs": epochs,
             "batch_size": self.batch_size,
@@ -246,7 +281,9 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             "verbose": self.verbose,
         }
         of_members = [callbacks + tasks for tasks in epoch_tasks(self, task, epochs, given, learnt)]
-        members, shared = self._train(recipe, learning_rate, data, left_out, options, of_members)
+        members, shared = self._train(
+            recipe, learning_rate, initial, data, left_out, options, of_members
+        )
         self._members, histories, n_epochs = zip(*members, strict=True)
         history = mean_history(histories)
         warn_if_diverged(history["loss"])
@@ -338,13 +375,14 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         # Every attribute, also those that a user's class adds: any may be needed to predict.
         is_unchanged = self._current_recipe() == self._fitted_recipe
         check_unchanged_since_fit(is_unchanged, type(self).__name__)
-        without = {*self.get_params(deep=False), "_fitted_recipe", "_model"}
+        without = {*self.get_params(deep=False), "_fitted_recipe", "_model", "_trained_on"}
         return {name: value for name, value in vars(self).items() if name not in without}
 
     def __skfmri_setstate__(self, state):
         vars(self).update(state)
-        # Made anew when it is asked for.
-        vars(self).pop("_model", None)
+        # Made anew when it is asked for, or by what reads the file.
+        for name in ("_model", "_trained_on"):
+            vars(self).pop(name, None)
         _check_classes(self.classes_, self.n_classes_)
         self._fitted_recipe = self._current_recipe()
         _check_weights(self._fitted_recipe, self._members, type(self).__name__)
@@ -381,6 +419,27 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         samples = X if kept.all() else X[kept]
         return classes, (samples, positions[kept].astype(np.int32), weight[kept]), kept
 
+    def _initial_weights(self, recipe, classes=None):
+        """Return what each member starts from in place of drawn weights, or None for each.
+
+        Without classes, those of the source are taken if their number fits.
+        """
+        if self.initial_weights is None:
+            return [None] * self.n_members
+        source = fitted_network(self.initial_weights)
+        is_linear = self.linear_path is not None or source.linear_path is not None
+        if classes is None:
+            is_same = source.n_classes_ == recipe.n_classes
+        else:
+            is_same = np.array_equal(source.classes_, classes)
+        return transferred_weights(
+            recipe,
+            source._fitted_recipe,
+            source._members,
+            n_members=self.n_members,
+            keeps_output=is_same and not is_linear,
+        )
+
     def _groups_to_leave_out(self, data, groups, kept):
         """Return the groups of the samples that are trained on, after warnings of the ridge."""
         _, labels, weight = data
@@ -398,17 +457,17 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             warnings.warn(message, UserWarning, stacklevel=4)
         return groups
 
-    def _train(self, recipe, learning_rate, data, groups, options, callbacks):
+    def _train(self, recipe, learning_rate, initial, data, groups, options, callbacks):
         """Return the weights, history and epochs of each member, and what a ridge has decided."""
         sequence = seed_sequence(self.random_state)
         seeds = sequence.spawn(2 * self.n_members)
-        pairs = list(zip(seeds[::2], seeds[1::2], strict=True))
+        starts = list(zip(seeds[::2], seeds[1::2], initial, strict=True))
         linear, share, shared = None, 1.0, {}
         if self.linear_path == MULTISCALE:
             fit_path = partial(ridge_weights, n_classes=recipe.n_classes, **vars(MULTISCALE_RIDGE))
             split_seed = int(sequence.spawn(1)[0].generate_state(1)[0])
             share, gain = network_share(
-                *(recipe, learning_rate, pairs, split_seed, data, groups, fit_path),
+                *(recipe, learning_rate, starts, split_seed, data, groups, fit_path),
                 options | {"verbose": 0},
             )
             shared = {"network_weight_": share, "network_gain_": gain}
@@ -418,9 +477,11 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         # A single network never pays for a worker process.
         members = Parallel(1 if self.n_members == 1 else None)(
             delayed(train_member)(
-                recipe, learning_rate, linear, pair, data, options | {"callbacks": of_member}, share
+                *(recipe, learning_rate, linear, start, data),
+                options | {"callbacks": of_member},
+                share,
             )
-            for pair, of_member in zip(pairs, callbacks, strict=True)
+            for start, of_member in zip(starts, callbacks, strict=True)
         )
         return members, shared
 
@@ -428,7 +489,8 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         input_shape = sample_shape if len(sample_shape) == 1 else self._input_shape(sample_shape)
         keywords = tuple((name, freeze(value)) for name, value in self._keywords().items())
         function = self.network_function
-        return Recipe(function, tuple(input_shape), n_classes, keywords, *settings)
+        frozen = tuple(sorted(set(self.frozen)))
+        return Recipe(function, tuple(input_shape), n_classes, keywords, *settings, frozen)
 
     def _keywords(self):
         """Return the settings that the network function takes."""
@@ -465,9 +527,25 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             check_number(self.linear_path, "linear_path", Real, above=0, below=math.inf)
         if self.patience is not None:
             check_number(self.patience, "patience", Integral, least=1)
+        self._check_frozen()
         check_number(self.verbose, "verbose", Integral, least=0)
         optimizer, learning_rate = optimizer_settings(self.optimizer, self.learning_rate)
         return (*optimizer, loss_settings(self.loss)), learning_rate
+
+    def _check_frozen(self):
+        names = self.frozen
+        is_sequence = isinstance(names, list | tuple)
+        if not is_sequence or not all(isinstance(name, str) for name in names):
+            raise TypeError(
+                "frozen must be a sequence of names of layers, such as ('block1_convolution', "
+                f"'block1_norm'), but is {names!r}."
+            )
+        if names and self.initial_weights is None:
+            raise ValueError(
+                f"frozen={names!r} would keep weights as they were drawn at random. Pass "
+                "initial_weights, a fitted decoder whose weights are worth keeping, or leave "
+                "frozen out."
+            )
 
 
 def _check_classes(classes, n_classes):
@@ -486,10 +564,7 @@ def _check_weights(recipe, members, class_name):
     if is_ours:
         # First, since a network of a thousand million blocks would be built for ever.
         _check_depth(recipe, members, class_name)
-    # Our network is built without memory for its weights, only for their shapes; a network of the
-    # user's may compute with its weights while it is being built.
-    with keras.StatelessScope(initialize_variables=False) if is_ours else nullcontext():
-        expected = [tuple(weight.shape) for weight in recipe.model().weights]
+    expected = [tuple(weight.shape) for weight in recipe.outline().weights]
     for weights in members:
         found = [weight.shape for weight in weights]
         if found != expected:

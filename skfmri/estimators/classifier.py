@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import keras
 
-    from skfmri._types import Padding, PerBlock, RandomState
+    from skfmri._types import Estimator, Padding, PerBlock, RandomState
 
 __all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]
 
@@ -48,6 +48,8 @@ class SlabCNNClassifier(BaseCNNClassifier):
     {batch_norm_momentum}
     {linear_path}
     {n_members}
+    {initial_weights}
+    {frozen}
     {optimizer}
     {learning_rate}
     {loss}
@@ -92,6 +94,8 @@ class SlabCNNClassifier(BaseCNNClassifier):
         batch_norm_momentum: float = SLAB_CNN.batch_norm_momentum,
         linear_path: float | None = SLAB_CNN.linear_path,
         n_members: int = SLAB_CNN.n_members,
+        initial_weights: Estimator | None = SLAB_CNN.initial_weights,
+        frozen: Sequence[str] = SLAB_CNN.frozen,
         optimizer: str | keras.optimizers.Optimizer = SLAB_CNN.optimizer,
         learning_rate: float = SLAB_CNN.learning_rate,
         loss: str | keras.losses.Loss | Callable[..., Any] = SLAB_CNN.loss,
@@ -114,6 +118,8 @@ class SlabCNNClassifier(BaseCNNClassifier):
         self.batch_norm_momentum = batch_norm_momentum
         self.linear_path = linear_path
         self.n_members = n_members
+        self.initial_weights = initial_weights
+        self.frozen = frozen
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.loss = loss
@@ -159,6 +165,8 @@ class VolumeCNNClassifier(BaseCNNClassifier):
     {batch_norm_momentum}
     {linear_path}
     {n_members}
+    {initial_weights}
+    {frozen}
     {optimizer}
     {learning_rate}
     {loss}
@@ -206,6 +214,8 @@ class VolumeCNNClassifier(BaseCNNClassifier):
         batch_norm_momentum: float = VOLUME_CNN.batch_norm_momentum,
         linear_path: float | None = VOLUME_CNN.linear_path,
         n_members: int = VOLUME_CNN.n_members,
+        initial_weights: Estimator | None = VOLUME_CNN.initial_weights,
+        frozen: Sequence[str] = VOLUME_CNN.frozen,
         optimizer: str | keras.optimizers.Optimizer = VOLUME_CNN.optimizer,
         learning_rate: float = VOLUME_CNN.learning_rate,
         loss: str | keras.losses.Loss | Callable[..., Any] = VOLUME_CNN.loss,
@@ -231,6 +241,8 @@ class VolumeCNNClassifier(BaseCNNClassifier):
         self.batch_norm_momentum = batch_norm_momentum
         self.linear_path = linear_path
         self.n_members = n_members
+        self.initial_weights = initial_weights
+        self.frozen = frozen
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.loss = loss

@@ -9,6 +9,8 @@ _BOTH = {
     "batch_norm_momentum": 0.99,
     "linear_path": None,
     "n_members": 1,
+    "initial_weights": None,
+    "frozen": (),
     "optimizer": "adam",
     "learning_rate": 0.001,
     "loss": "sparse_categorical_crossentropy",

@@ -33,6 +33,23 @@ CLASSIFIERS = {
             Number of networks to train, each from its own seed; their probabilities are averaged.
             ``joblib.parallel_config(n_jobs=2)`` trains two at a time.
         """,
+    "initial_weights": """
+        initial_weights : estimator or None, default=None
+            Fitted decoder whose weights training starts from: a classifier of this kind or a
+            pipeline that ends in one, such as :func:`skfmri.load` returns, never a path. Its
+            network must have the same layers with weights of the same shapes. The output layer is
+            taken over if the classes are the same and neither network has a linear path; otherwise
+            it starts anew, as does the linear path. Of `n_members` each starts from its
+            counterpart, or all from a single network. Clones share the decoder. Test volumes that
+            it was trained on are refused by :func:`~skfmri.evaluate_decoder`; see the page
+            "Fine-tuning" of the documentation.
+        """,
+    "frozen": """
+        frozen : sequence of str, default=()
+            Names of layers whose weights stay those of `initial_weights`, such as
+            ``("block1_convolution", "block1_norm")``; ``build_network`` shows the names. A frozen
+            batch normalisation also uses the mean and variance of `initial_weights`.
+        """,
     "optimizer": """
         optimizer : str or keras.optimizers.Optimizer, default="adam"
             Name of a Keras optimizer, or an instance, of which a copy made from its configuration

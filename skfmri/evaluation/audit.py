@@ -172,6 +172,11 @@ def audit_leakage(
         The same test samples in two splits, so that one score counts twice.
     inner
         Early stopping, or the cross-validation of a search, on groups that are also fitted.
+    initial_weights
+        Test volumes that a decoder was trained on before, from whose weights a network starts, or
+        one before that. They are known of decoders that :func:`skfmri.load` has read from a file
+        saved with ``samples=``, and of pipelines fitted to other volumes of the same `NiftiSamples`
+        in this process.
     transformers
         Fits the steps before the last on the first split, with and without altered test samples:
         the transformed training samples must not change, neither alone nor in one batch with test

@@ -19,6 +19,7 @@ from skfmri.evaluation.ledger import Ledger
 from skfmri.evaluation.permutation import plan_chance_test
 from skfmri.evaluation.result import DECODER, DUMMY, DecodingResult
 from skfmri.evaluation.scoring import make_scorer_of
+from skfmri.evaluation.seen import refuse_seen
 from skfmri.evaluation.tables import (
     comparison_table,
     fold_row,
@@ -135,8 +136,14 @@ def evaluate_decoder(
     Raises
     ------
     ValueError
-        If there are no labels or groups, if a group is on both sides of a split, if labels are to
-        be permuted but are all equal, or if the ledger belongs to another computation.
+        If there are no labels or groups, if a group is on both sides of a split, if test volumes
+        are among those that `initial_weights` of a network were trained on, if labels are to be
+        permuted but are all equal, or if the ledger belongs to another computation.
+
+    Warns
+    -----
+    UserWarning
+        If it is not known which volumes `initial_weights` were trained on.
 
     See Also
     --------
@@ -245,6 +252,7 @@ def evaluated(
     # An iterator of splits becomes a list, since permutations may ask again.
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
     splits = grouped_splits(X, y, groups, cv)
+    refuse_seen(estimator, X, splits)
     score, metrics = make_scorer_of(scoring)
     n_train = max((len(train) for train, _ in splits), default=0)
     baselines = baselines_by_name(baseline, estimator, n_train)

@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 from nibabel.spatialimages import SpatialImage
 
+from skfmri.estimators.origin import SOURCE, last_network, weights_digest
 from skfmri.preprocessing.mask import file_stamp
 
 PACKAGES = ("skfmri", "scikit-learn", "tensorflow", "keras", "scikeras")
@@ -55,11 +56,21 @@ def versions():
 
 
 def _named_text(name, value):
-    """Return a parameter as text; one that names a file, with the state of the file."""
-    if str(name).split("__")[-1] != FILE:
+    """Return a parameter as text; with the state of a file that it names, or with its weights."""
+    last = str(name).split("__")[-1]
+    if last == SOURCE:
+        return _texts_of_sources(value)
+    if last != FILE:
         return _text(value)
     masks = value if isinstance(value, list | tuple) else [value]
     return f"{_text(value)} {[file_stamp(mask) for mask in masks]}"
+
+
+def _texts_of_sources(value):
+    """Return decoders whose weights others start from as text; a search has several."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_texts_of_sources, value))}]"
+    return _text(value) if last_network(value) is None else f"weights {weights_digest(value)}"
 
 
 def _text(value):

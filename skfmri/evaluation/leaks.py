@@ -12,7 +12,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
+from skfmri.estimators.origin import SOURCE
 from skfmri.evaluation.folds import is_search
+from skfmri.evaluation.seen import describe_seen, find_seen
 from skfmri.samples import NiftiSamples
 from skfmri.samples.centered import centered_groups
 from skfmri.samples.cleaned import batches_read_once
@@ -66,7 +68,9 @@ class Context:
         """Return the estimator and all estimators inside it."""
         if self.estimator is None:
             return []
-        inside = self.estimator.get_params(deep=True).values()
+        inside = self.estimator.get_params(deep=True)
+        # What a network starts from is fitted already, and splits nothing any more.
+        inside = [value for name, value in inside.items() if name.split("__")[-1] != SOURCE]
         return [self.estimator, *(value for value in inside if hasattr(value, "get_params"))]
 
     @cached_property
@@ -290,6 +294,17 @@ def find_inner_leaks(context):
                     break
 
 
+def find_seen_volumes(context):
+    """Find test volumes that the initial weights of a network were trained on."""
+    is_seen, unknown = find_seen(context.estimator, context.X)
+    for number, (_, test) in enumerate(context.splits):
+        seen = test[is_seen[test]]
+        if len(seen):
+            yield Finding("initial_weights", describe_seen(number, seen, test), number, test=seen)
+    if unknown and not is_seen.any():
+        raise Skip(unknown)
+
+
 def find_leaky_transformers(context):
     """Find transformers that look at test samples, by altering the test samples."""
     transformers = context.transformers
@@ -344,6 +359,7 @@ CHECKS = {
     "centred": find_cut_centring,
     "repeats": find_repeats,
     "inner": find_inner_leaks,
+    "initial_weights": find_seen_volumes,
     "transformers": find_leaky_transformers,
 }
 CHEAP_CHECKS = tuple(name for name in CHECKS if name != "transformers")

@@ -88,7 +88,7 @@ def ridge_weights(X, y, groups, n_classes, scales, alphas):
     return weights.T.astype(np.float32), bias.astype(np.float32)
 
 
-def network_share(recipe, learning_rate, seeds, split_seed, data, groups, fit_path, options):
+def network_share(recipe, learning_rate, starts, split_seed, data, groups, fit_path, options):
     """Return how much of a network's output lowers the loss of samples that are left out.
 
     Whole groups are left out of both the linear model and the network. The share is the one of
@@ -100,8 +100,8 @@ def network_share(recipe, learning_rate, seeds, split_seed, data, groups, fit_pa
         The network, with a linear path.
     learning_rate : float or None
         Step size of the optimizer.
-    seeds : list of (SeedSequence, SeedSequence)
-        For each member, as `train_member` takes them.
+    starts : list of tuple
+        Where each member starts, as `train_member` takes it.
     split_seed : int
         Divides the groups.
     data : tuple of ndarray
@@ -126,9 +126,9 @@ def network_share(recipe, learning_rate, seeds, split_seed, data, groups, fit_pa
     for train, test in _parts(y, groups, split_seed):
         linear = fit_path(X[train], y[train], groups[train])
         part = X[train], y[train], sample_weight[train]
-        members = Parallel(1 if len(seeds) == 1 else None)(
-            delayed(train_member)(recipe, learning_rate, linear, pair, part, options)
-            for pair in seeds
+        members = Parallel(1 if len(starts) == 1 else None)(
+            delayed(train_member)(recipe, learning_rate, linear, start, part, options)
+            for start in starts
         )
         weights = [member[0] for member in members]
         losses[:, test] = _losses(recipe, weights, X[test], y[test], options["batch_size"])

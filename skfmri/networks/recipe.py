@@ -54,6 +54,8 @@ class Recipe:
         Its configuration as JSON.
     loss : str, callable or tuple
         Name, function, or the parts of a `functools.partial`.
+    frozen : tuple of str, default=()
+        Names of layers that are not trained.
     """
 
     function: object
@@ -63,6 +65,7 @@ class Recipe:
     optimizer: type
     optimizer_config: str
     loss: object
+    frozen: tuple = ()
 
     def lease(self):
         """Borrow a compiled network; recipes that differ only in a dropout rate share it."""
@@ -88,7 +91,16 @@ class Recipe:
                 f"(None, {self.n_classes}), one probability per class, but returned {found}. "
                 "End it in a Dense layer of n_classes units with softmax."
             )
+        freeze_layers(model, self.frozen)
         return model
+
+    def outline(self):
+        """Return the network for its names and shapes, if it is ours without memory for weights."""
+        if self.function is not convolutional_network:
+            # A network of the user's may compute with its weights while it is being built.
+            return self.model()
+        with keras.StatelessScope(initialize_variables=False):
+            return self.model()
 
     def check_size(self):
         """Raise ValueError if the weights of our network cannot fit into memory.
@@ -99,9 +111,7 @@ class Recipe:
         if self.function is not convolutional_network or not _may_be_large(**settings):
             return
         check_number(settings["n_blocks"], "n_blocks", least=0, below=MOST_BLOCKS)
-        # Only shapes, which need no memory.
-        with keras.StatelessScope(initialize_variables=False):
-            n_weights = self.model().count_params()
+        n_weights = self.outline().count_params()
         if BYTES_OF_WEIGHT * n_weights > MEMORY:
             raise ValueError(
                 f"The network would have {n_weights:.3g} weights, which take "
@@ -266,6 +276,31 @@ def freeze(value):
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
+def freeze_layers(model, names):
+    """Keep layers from being trained, or raise ValueError unless others are left to train.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Not compiled.
+    names : sequence of str
+        Names of its layers.
+    """
+    known = [layer.name for layer in model.layers if layer.weights]
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"frozen names {name!r}, but the layers of the network that have weights are "
+                f"{', '.join(known)}."
+            )
+        model.get_layer(name).trainable = False
+    if names and not model.trainable_weights:
+        raise ValueError(
+            "frozen names all layers that have weights, so there is nothing to train. Leave out "
+            "at least one of them."
+        )
+
+
 def scale_network(model, share):
     """Multiply the output of a network, beside its linear path, by a share."""
     layer = model.get_layer(NETWORK_PATH)
@@ -273,16 +308,41 @@ def scale_network(model, share):
     layer.set_weights([share * w if share else np.zeros_like(w) for w in layer.get_weights()])
 
 
-def train_member(recipe, learning_rate, linear, seeds, data, options, share=1.0):
+def train_member(recipe, learning_rate, linear, start, data, options, share=1.0):
     """Train one network; return its weights, its history and the number of epochs these saw.
 
-    With a linear path, the output of the network beside it is then multiplied by `share`.
+    Parameters
+    ----------
+    recipe : Recipe
+        The network.
+    learning_rate : float or None
+        Step size of the optimizer.
+    linear : list of ndarray or None
+        Weights of the linear path.
+    start : tuple
+        Seeds of the random parts and of the order of samples, then the weights to start from: None
+        draws all, a None in the list draws that one.
+    data, options : tuple, dict
+        As `train` takes them.
+    share : float, default=1.0
+        By which the output of the network beside a linear path is multiplied afterwards.
+
+    Returns
+    -------
+    weights : list of ndarray
+    history : dict of str to list of float
+    n_epochs : int
     """
     lease = recipe.lease()
-    initial, order = map(np.random.default_rng, seeds)
-    lease.network.reset(initial, learning_rate, recipe.dropout)
+    drawn, order, given = start
+    lease.network.reset(np.random.default_rng(drawn), learning_rate, recipe.dropout)
+    if given is not None:
+        for variable, value in zip(lease.network.model.weights, given, strict=True):
+            if value is not None:
+                variable.assign(value)
     if linear is not None:
         lease.network.model.get_layer("linear_path").set_weights(linear)
+    order = np.random.default_rng(order)
     history, n_epochs = train(lease.network, *data, order=order, **options)
     if share != 1:
         scale_network(lease.network.model, share)

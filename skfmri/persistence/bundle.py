@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skfmri._validation import shortened
+from skfmri.estimators.origin import describe_fit, last_network, note_training, trained_on
 from skfmri.evaluation.encoding import array_from_bytes, array_to_bytes
 from skfmri.evaluation.fingerprints import versions
 from skfmri.evaluation.result import describe_result
@@ -18,7 +19,6 @@ from skfmri.persistence.card import write_card
 from skfmri.persistence.estimators import classes_by_name, custom_classes, from_plain, to_plain
 from skfmri.persistence.parameters import ALTERED
 from skfmri.persistence.provenance import (
-    all_digests,
     check_grid,
     check_record,
     check_samples,
@@ -26,6 +26,7 @@ from skfmri.persistence.provenance import (
 )
 from skfmri.persistence.trial import try_out
 from skfmri.samples import as_samples
+from skfmri.samples.digests import all_digests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
 # A file may hold a value of any length, which an error would repeat.
 MOST_WORDS = 1000
-MODEL, TRAINING, CARD, VOLUMES = "model.json", "training.json", "README.md", "volumes.npy"
+MODEL, TRAINING, CARD = "model.json", "training.json", "README.md"
+# Digests of the volumes of the fit, and of fits that the weights come from.
+VOLUMES, EARLIER_VOLUMES = "volumes.npy", "initial_volumes.npy"
 
 
 def save(
@@ -70,7 +73,8 @@ def save(
         The samples that it was fitted on. The file then records the numbers of volumes, the
         classes, the groups, the names of the files without their folders, how runs were cleaned,
         and a digest of each volume, by which :func:`find_training_volumes` recognises it. It does
-        not hold the volumes.
+        not hold the volumes. None keeps what is known of a network that was loaded. What is known
+        of its `initial_weights` is always recorded.
     result : DecodingResult, default=None
         From :func:`~skfmri.evaluate_decoder`, for the scores in the model card.
 
@@ -110,18 +114,12 @@ def save(
     content, arrays, left_out = to_plain(estimator)
     members = _model_members(content, arrays)
     _check_round_trip(members, estimator)
-    training = {"samples": None, "result": None if result is None else describe_result(result)}
-    if samples is not None:
-        samples = as_samples(samples, "save")
-        check_samples(samples, estimator)
-        training["samples"] = describe_samples(samples)
-        digests = sorted(set().union(*all_digests(samples)))
-        members[VOLUMES] = array_to_bytes(
-            np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
-        )
+    training, digests = _training(estimator, samples)
+    training["result"] = None if result is None else describe_result(result)
+    members |= {name: _digests_to_bytes(found) for name, found in digests.items()}
     members[TRAINING] = to_json(training)
     found = {**versions(), "python": platform.python_version()}
-    members[CARD] = write_card(estimator, *training.values(), found).encode()
+    members[CARD] = write_card(estimator, training, found).encode()
     write_archive(path, members, {"skfmri": found["skfmri"], "versions": found})
     if left_out:
         warnings.warn(
@@ -186,7 +184,9 @@ def load(path: FilePath, *, classes: Sequence[type] = ()) -> Any:
     """
     by_name = classes_by_name(classes)
     members = read_archive(path)[1]
-    samples = _record(path, members)["samples"]
+    record = _record(path, members)
+    samples = record["samples"]
+    volumes = [_digests(path, members, name) for name in (VOLUMES, EARLIER_VOLUMES)]
     try:
         estimator = _rebuild(members, by_name)
         if samples is not None:
@@ -194,6 +194,10 @@ def load(path: FilePath, *, classes: Sequence[type] = ()) -> Any:
             check_grid(estimator, *grid, f"the training data in {TRAINING}")
     except ValueError as error:
         raise ValueError(f"{path} cannot be loaded. {shortened(error, MOST_WORDS)}") from error
+    network = last_network(estimator)
+    if network is not None:
+        fits = [describe_fit(network, samples), *record["initial_weights"]]
+        note_training(network, *volumes, fits)
     return estimator
 
 
@@ -237,7 +241,8 @@ def training_record(path: FilePath) -> dict[str, Any]:
         ``samples`` with numbers of volumes, runs and groups, ``grid_shape``, ``affine``,
         ``volumes_per_group``, ``files``, ``cleaning`` and ``derivations``; ``result`` with the
         table ``summary``, ``sentences`` and the numbers of folds and groups. Each is None if it was
-        not passed to `save`.
+        not passed to `save`. ``initial_weights`` lists the fits that the network started from, the
+        last one first, each with ``class``, ``frozen`` layers and ``samples``.
 
     Raises
     ------
@@ -265,27 +270,73 @@ def find_training_volumes(path: FilePath, X: ImageSamples) -> NDArray[np.bool_]:
     Returns
     -------
     known : ndarray of bool, shape (n_samples,)
-        True if the model was trained on the volume.
+        True if the model, or one that its initial weights come from, was trained on the volume.
 
     Raises
     ------
     FileNotFoundError, ValueError
         As in :func:`load`; and if the model was saved without `samples`.
+
+    Warns
+    -----
+    UserWarning
+        If only the volumes of some of the fits that led to its weights are recorded.
     """
     members = read_archive(path)[1]
-    if VOLUMES not in members:
+    if not {VOLUMES, EARLIER_VOLUMES} & members.keys():
         raise ValueError(
             f"{path} does not record which volumes it was trained on. Save the model again with "
             "save(..., samples=)."
         )
+    record = _record(path, members)
+    fits = [record, *record["initial_weights"]]
+    n_unknown = sum(fit["samples"] is None for fit in fits)
+    if n_unknown:
+        warnings.warn(
+            f"{path} does not record the training volumes of {n_unknown} of {len(fits)} fits that "
+            "led to its weights, so volumes may be missed. Save each model with samples, before "
+            "another one starts from it.",
+            stacklevel=2,
+        )
+    known = set().union(*(_digests(path, members, n) for n in (VOLUMES, EARLIER_VOLUMES)))
+    return np.array([not known.isdisjoint(d) for d in all_digests(as_samples(X, "the model"))])
+
+
+def _training(estimator, samples):
+    """Return what is known of the training of an estimator, and digests by the part they go to."""
+    network = last_network(estimator)
+    known = None if network is None else trained_on(network)
+    training = {
+        "samples": None if known is None else known.fits[0]["samples"],
+        "result": None,
+        "initial_weights": [] if known is None else list(known.fits[1:]),
+    }
+    digests = {} if known is None else {VOLUMES: known.volumes, EARLIER_VOLUMES: known.earlier}
+    digests = {name: found for name, found in digests.items() if found}
+    if samples is not None:
+        samples = as_samples(samples, "save")
+        check_samples(samples, estimator)
+        training["samples"] = describe_samples(samples)
+        digests[VOLUMES] = set().union(*all_digests(samples))
+    return training, digests
+
+
+def _digests_to_bytes(digests):
+    rows = np.frombuffer(b"".join(sorted(digests)), np.uint8).reshape(-1, 32)
+    return array_to_bytes(rows)
+
+
+def _digests(path, members, name):
+    """Return the digests in a part of a file; none if the file lacks it."""
+    if name not in members:
+        return frozenset()
     try:
-        rows = array_from_bytes(members[VOLUMES])
+        rows = array_from_bytes(members[name])
         if rows.dtype != np.uint8 or rows.shape[1:] != (32,):
             raise ValueError(f"it holds values of {rows.dtype} in the shape {rows.shape}")
     except ValueError as error:
-        raise _unreadable(path, VOLUMES, error) from error
-    known = {row.tobytes() for row in rows}
-    return np.array([not known.isdisjoint(d) for d in all_digests(as_samples(X, "the model"))])
+        raise _unreadable(path, name, error) from error
+    return frozenset(row.tobytes() for row in rows)
 
 
 def _model_members(content, arrays):

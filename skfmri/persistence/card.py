@@ -6,6 +6,7 @@ from pathlib import PurePath
 import numpy as np
 
 from skfmri._validation import describe_grid, printable
+from skfmri.estimators.origin import SOURCE, fitted_network, last_network, trained_on
 
 MOST_LISTED = 12
 LIMITS = """\
@@ -17,17 +18,16 @@ LIMITS = """\
 """
 
 
-def write_card(estimator, description, result, versions):
+def write_card(estimator, training, versions):
     """Return the model card of a fitted estimator as Markdown.
 
     Parameters
     ----------
     estimator : estimator
         Fitted pipeline or classifier.
-    description : dict or None
-        From `describe_samples`.
-    result : dict or None
-        From `describe_result`.
+    training : dict
+        ``samples`` from `describe_samples` or None, ``result`` from `describe_result` or None, and
+        ``initial_weights``, a list of fits.
     versions : dict of str to str
         Version of each package.
 
@@ -42,8 +42,9 @@ def write_card(estimator, description, result, versions):
     sections = [
         f"# {title}\n\nA fitted `{type(estimator).__name__}` of skfmri {versions['skfmri']}.\n",
         _usage(),
-        _training(description, estimator),
-        _scores(result),
+        _training(training["samples"], estimator),
+        *_initial_weights(training["initial_weights"], estimator),
+        _scores(training["result"]),
         _settings(estimator),
         f"## Limits\n\n{LIMITS}",
         "## Versions\n\n" + ", ".join(f"{name} {v}" for name, v in versions.items()) + "\n",
@@ -87,6 +88,33 @@ def _training(description, estimator):
         *_centring_lines(description["derivations"]),
     ]
     return "## Trained on\n\n" + "\n".join(lines) + "\n"
+
+
+def _initial_weights(fits, estimator):
+    """Return a section on the fits that the weights of a network come from, if there are any."""
+    if not fits:
+        return []
+    frozen = trained_on(last_network(estimator)).fits[0]["frozen"]
+    lines = [f"- the weights of a {describe_origin(fit)}" for fit in fits]
+    if frozen:
+        lines.append(f"- layers that were not trained further: {_some(frozen)}")
+    return [
+        "## Started from\n\nTraining did not begin with random weights but with these, the last "
+        "ones first. Scores for volumes that they were trained on look better than they are.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    ]
+
+
+def describe_origin(fit):
+    """Describe in words a fit that the weights of a network come from."""
+    samples = fit["samples"]
+    if samples is None:
+        return f"{_plain(fit['class'])}, trained on unknown volumes"
+    return (
+        f"{_plain(fit['class'])}, trained on {samples['n_volumes']} volumes in "
+        f"{samples['n_groups']} groups; files: {_some([file['name'] for file in samples['files']])}"
+    )
 
 
 def _class_lines(counts):
@@ -211,7 +239,11 @@ def _call(estimator, leave_out=()):
     # A path reveals more about a machine than a model should.
     if isinstance(parameters.get("mask"), str | os.PathLike):
         parameters["mask"] = PurePath(parameters["mask"]).name
-    given = [f"{k}={_short(v)}" for k, v in parameters.items() if k not in (*leave_out, "memory")]
+    texts = {name: _short(value) for name, value in parameters.items()}
+    if parameters.get(SOURCE) is not None:
+        # Another section describes it, without the paths that its parameters may hold.
+        texts[SOURCE] = f"{type(fitted_network(parameters[SOURCE])).__name__}(...)"
+    given = [f"{k}={text}" for k, text in texts.items() if k not in (*leave_out, "memory")]
     return f"{type(estimator).__name__}({', '.join(given)})"
 
 

@@ -21,6 +21,7 @@ from functools import partial
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skfmri.estimators.origin import SOURCE, bare_network, last_network, sources_of
 from skfmri.estimators.scikit_learn import BOOKKEEPING, OUTPUT_CONFIG
 from skfmri.evaluation.encoding import decode, encode
 from skfmri.persistence.objects import (
@@ -157,7 +158,11 @@ def custom_classes(estimator):
     -------
     custom : list of type
     """
-    inside = [estimator, *estimator.get_params().values()]
+    inside = [
+        estimator,
+        *estimator.get_params().values(),
+        *map(last_network, sources_of(estimator)),
+    ]
     found = {type(value) for value in inside if isinstance(value, BaseEstimator)}
     return [cls for cls in found if _is_network(cls) and not _is_known(cls)]
 
@@ -224,6 +229,9 @@ def _parameters(estimator):
     if parameters.get("mask") is not None and hasattr(estimator, "region_"):
         # What was read of the mask, and not its path: the file exists on this machine alone.
         parameters["mask"] = estimator.region_
+    if parameters.get(SOURCE) is not None:
+        # What it started from itself is a matter of the training record.
+        parameters[SOURCE] = bare_network(parameters[SOURCE])
     if type(estimator).__module__.startswith("sklearn."):
         # scikit-learn drops parameters over time, so only those that were set are written.
         defaults = inspect.signature(type(estimator)).parameters

@@ -13,10 +13,12 @@ import nibabel
 import numpy as np
 
 from skfmri._validation import check_affine, describe_grid
+from skfmri.estimators.origin import SOURCE, last_network
 
 # Kinds of objects by the parameters that may hold them.
 OBJECTS = {
     "func": ("function",),
+    "initial_weights": ("estimator",),
     "inverse_func": ("function",),
     "loss": ("loss",),
     "mask": ("image",),
@@ -66,6 +68,11 @@ def check_parameter(cls, name, value):
         raise ValueError(
             f"It sets mask={value!r} of {cls.__name__}. No path in a file is ever used, and "
             f"skfmri.save writes the region itself. {ALTERED}"
+        )
+    if name == SOURCE and value is not None and last_network(value) is not value:
+        raise ValueError(
+            f"It sets {SOURCE} of {cls.__name__} to a {type(value).__name__}, which is not a "
+            f"network. {ALTERED}"
         )
     if cls.__module__.startswith("sklearn.") and name not in SCIKIT_LEARN:
         raise ValueError(

@@ -1,6 +1,5 @@
 """Provenance of a saved model."""
 
-import hashlib
 from numbers import Real
 from pathlib import Path
 
@@ -9,13 +8,15 @@ import pandas as pd
 from nibabel.affines import voxel_sizes
 
 from skfmri._validation import check_same_grid
-from skfmri.samples.cleaned import batches_read_once
 from skfmri.samples.nifti import list_images, trace
 
 # Entries that are read again, with their kinds.
 SAMPLES = {"grid_shape": list, "affine": list, "cleaning": dict | None}
 CLEANING = dict.fromkeys(("detrend", "standardize", "confounds", "sample_masks"), bool)
 CLEANING |= {"high_pass": Real | None, "t_r": list}
+# Of the fits that the weights of a network come from.
+FIT = {"class": str, "frozen": list, "samples": dict | None}
+SAMPLES_OF_FIT = {"n_volumes": int, "n_groups": int, "files": list}
 # Settings of functions that may have been applied besides; a file names only those that were.
 OF_MODELS = {"hrf_model": str, "t_r": list, "start": list}
 DERIVATIONS = {
@@ -72,13 +73,15 @@ def check_record(record):
     Parameters
     ----------
     record : object
-        What `save` has written: ``samples`` from `describe_samples` or None, and ``result``.
+        What `save` has written: ``samples`` from `describe_samples` or None, ``result``, and
+        ``initial_weights``, the fits before this one, which older files lack.
 
     Returns
     -------
     record : dict
     """
     _check_entries(record, "", {"samples": dict | None, "result": dict | None})
+    _check_earlier_fits(record)
     samples = record["samples"]
     if samples is None:
         return record
@@ -91,6 +94,20 @@ def check_record(record):
         _check_numbers(cleaning, "samples.cleaning.", "t_r", (len(cleaning["t_r"]),))
     _check_derivations(samples)
     return record
+
+
+def _check_earlier_fits(record):
+    """Raise ValueError unless fits that the weights come from are what is written."""
+    fits = record.setdefault("initial_weights", [])
+    if not isinstance(fits, list):
+        raise ValueError(f"initial_weights is {fits!r}")
+    for number, fit in enumerate(fits):
+        place = f"initial_weights.{number}."
+        _check_entries(fit, place, FIT)
+        if fit["samples"] is not None:
+            _check_entries(fit["samples"], f"{place}samples.", SAMPLES_OF_FIT)
+            for file in fit["samples"]["files"]:
+                _check_entries(file, f"{place}samples.files.", {"name": str})
 
 
 def _check_derivations(samples):
@@ -128,48 +145,6 @@ def _check_entries(content, place, kinds):
             raise ValueError(f"there is no {place}{key}")
         if not isinstance(content[key], kind):
             raise ValueError(f"{place}{key} is {content[key]!r}")
-
-
-def volume_digests(samples):
-    """Return the SHA-256 of each volume's values, whatever the file that holds them.
-
-    Parameters
-    ----------
-    samples : NiftiSamples
-        Samples.
-
-    Returns
-    -------
-    digests : list of bytes
-    """
-    # Adding 0 turns -0.0 into 0.0, which is the same value in different bytes.
-    return [
-        hashlib.sha256(np.ascontiguousarray(volume + np.float32(0), "<f4").data).digest()
-        for batch in batches_read_once(samples)
-        for volume in batch
-    ]
-
-
-def all_digests(samples):
-    """Return the digests of samples, and of the volumes of files that they show.
-
-    Parameters
-    ----------
-    samples : NiftiSamples
-        Samples.
-
-    Returns
-    -------
-    digests : list of set of bytes
-        One set per sample.
-    """
-    originals, parents, derivations = trace(samples)
-    of_originals = volume_digests(originals)
-    digests = [{of_originals[row] for row in rows} for rows in parents]
-    if derivations:
-        for found, digest in zip(digests, volume_digests(samples), strict=True):
-            found.add(digest)
-    return digests
 
 
 def check_samples(samples, estimator):

@@ -31,6 +31,24 @@ class FittedGroups:
         self.volumes = set(_volume_numbers(samples).tolist())
         self.groups = set(samples.groups.tolist())
 
+    def is_of(self, samples):
+        """Return whether samples are subsets of the same samples as those fitted on."""
+        return self.origin() is origin_of(samples)
+
+    def holds(self, samples):
+        """Return which volumes of such samples were fitted on.
+
+        Parameters
+        ----------
+        samples : NiftiSamples
+            Samples for which `is_of` is true.
+
+        Returns
+        -------
+        is_fitted : ndarray of bool, shape (n_samples,)
+        """
+        return np.isin(_volume_numbers(samples), list(self.volumes))
+
     def __reduce__(self):
         return _nothing, ()
 
@@ -51,7 +69,7 @@ def warn_of_cut_groups(fitted, samples):
         With the share of the volumes, and the way out.
     """
     origin = origin_of(samples)
-    if fitted is None or fitted.origin() is not origin or origin in _warned_of:
+    if fitted is None or not fitted.is_of(samples) or origin in _warned_of:
         return
     cut = [
         group
@@ -99,7 +117,7 @@ def count_as_fitted(steps, samples):
     """
     for step in steps:
         fitted = getattr(step, "_fitted_on", None)
-        if fitted is not None and fitted.origin() is origin_of(samples):
+        if fitted is not None and fitted.is_of(samples):
             fitted.volumes.update(_volume_numbers(samples).tolist())
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import importlib.metadata
-import json
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from filelock import Timeout
 from skfmri._files import sole_lock, whole_file, write_json, write_text
 from skfmri.evaluation import SubjectsResult
 from skfmri.persistence import training_record
+from skfmri.report.manifest import FORMAT, MANIFEST, VERSION, read_manifest, refuse_results
 from skfmri.samples.nifti import stream_batches
 
 LEDGER = "ledger.jsonl"
@@ -39,8 +39,7 @@ TEXT_COLUMNS = {"model", "baseline", "metric", "groups_held_out", "group", "labe
 TEXT_COLUMNS |= {"best_params", "subject"}
 SETTINGS = "settings.json"
 REPORT = "report.html"
-MANIFEST, LOCK = "manifest.json", ".skfmri.lock"
-FORMAT, VERSION = "skfmri results", 1
+LOCK = ".skfmri.lock"
 FOLD_MAP = re.compile(rf"{MAPS}/fold\d{{3,}}\.nii\.gz")
 SUBJECT_LEDGER = re.compile(rf"{LEDGERS}/[A-Za-z0-9][\w.-]*\.jsonl", re.ASCII)
 NAMES = (
@@ -101,7 +100,9 @@ class ResultDirectory:
                 f"Results cannot be written to {self.path}: {error.strerror}."
             ) from error
         with held:
-            self.command, self.listed = _read_manifest(self.path)
+            self.command, names = read_manifest(self.path)
+            # A manifest that was altered must not lead to files elsewhere.
+            self.listed = [name for name in names if _is_result(name)]
             self._delete_parts()
             self._held = held.pop_all()
         return self
@@ -128,10 +129,7 @@ class ResultDirectory:
                 "lists as its own. Move that away, or choose another directory."
             )
         if there and not replace:
-            raise ValueError(
-                f"{self.path} already holds {', '.join(there)}. Choose another directory, or pass "
-                "--overwrite, or --resume to go on with the run that left them."
-            )
+            refuse_results(self.path, there)
 
     def clear(self):
         """Delete the files that the manifest lists, and nothing else."""
@@ -156,27 +154,6 @@ class ResultDirectory:
             path = self.path / name
             for part in path.parent.glob(f".{'[0-9a-f]' * 8}.{path.name}"):
                 part.unlink(missing_ok=True)
-
-
-def _read_manifest(directory):
-    """Return the command that wrote to a directory, and the files that it listed."""
-    path = directory / MANIFEST
-    if not os.path.lexists(path):
-        return None, []
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"its format is {manifest['format']!r}")
-        command, names = manifest["command"], manifest["files"]
-        if not isinstance(names, list):
-            raise TypeError("files is not a list")
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(
-            f"{path} is not the manifest of results of skfmri: {type(error).__name__}: {error}. "
-            "Move it away, or choose another directory."
-        ) from error
-    # A manifest that was altered must not lead to files elsewhere.
-    return command, [name for name in names if _is_result(name)]
 
 
 def _is_result(name):

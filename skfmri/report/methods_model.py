@@ -121,13 +121,38 @@ def _layers(network, rank):
         )
 
 
+def _start(network):
+    """Return what weights training began with; results of version 0.1 name none."""
+    fits = network.get("initial_weights")
+    if not fits:
+        return "Glorot uniform weights"
+    return " and before that ".join(map(_fit, fits))
+
+
+def _fit(fit):
+    """Return one of the fits that initial weights come from."""
+    samples = fit["samples"]
+    if samples is None:
+        return "the weights of a network trained on volumes that are not known"
+    return (
+        f"the weights of a network trained on {counted(samples['n_volumes'], 'volume')} in "
+        f"{counted(samples['n_groups'], 'group')} ({joined(f['name'] for f in samples['files'])})"
+    )
+
+
+def _frozen(network):
+    """Return which layers were not trained."""
+    names = network.get("frozen")
+    return [f"Not trained further: the layers {joined(names)}."] if names else []
+
+
 def training_sentences(results):
     """Return how the network was trained."""
     _, network = results.step(-1)
     patience, n_members = network["patience"], network["n_members"]
     upper_limit = "at most " if patience is not None else ""
     sentences = [
-        "From Glorot uniform weights, cross-entropy was minimised by Adam (Kingma and Ba 2015; "
+        f"From {_start(network)}, cross-entropy was minimised by Adam (Kingma and Ba 2015; "
         f"learning rate {exact(network['learning_rate'])}) on batches of {network['batch_size']} "
         f"volumes for {upper_limit}{counted(network['epochs'], 'epoch')}."
     ]
@@ -144,6 +169,7 @@ def training_sentences(results):
             f"loss on them, and the weights of the epoch with the lowest loss{found} were kept "
             "(Prechelt 2012)."
         )
+    sentences += _frozen(network)
     if n_members > 1:
         sentences.append(
             f"{n_members} such networks were trained from different random weights, and their "

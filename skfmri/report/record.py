@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
 
+from skfmri.estimators.origin import SOURCE, fitted_network, trained_on
 from skfmri.evaluation.fingerprints import versions
 from skfmri.report.methods_trials import UNITS
 from skfmri.samples.nifti import trace
@@ -52,12 +53,15 @@ def describe_estimator(estimator):
     -------
     description : dict
         ``class``, ``parameters`` and, of a pipeline, ``steps``, each described in the same way.
+        For `initial_weights` it has the fits that they come from, the last one first.
     """
     if hasattr(estimator, "get_params"):
         parameters = estimator.get_params(deep=False)
     else:
         names = inspect.signature(type(estimator)).parameters
         parameters = {name: getattr(estimator, name) for name in names}
+    if parameters.get(SOURCE) is not None:
+        parameters[SOURCE] = _describe_source(parameters[SOURCE])
     steps = parameters.pop("steps", None)
     described = {
         "class": type(estimator).__name__,
@@ -75,6 +79,16 @@ def describe_software():
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+def _describe_source(source):
+    """Return what initial weights were trained on, instead of all settings of another decoder."""
+    fits = trained_on(fitted_network(source)).fits
+    kept = "n_volumes", "n_groups", "files"
+    return [
+        {**fit, "samples": fit["samples"] and {name: fit["samples"][name] for name in kept}}
+        for fit in fits
+    ]
 
 
 def _plain(value):

@@ -23,6 +23,7 @@ from skfmri.preprocessing import NiftiSlabRotator
 OURS = {
     *("alphas", "angle", "axis", "batch_norm_momentum", "batch_size", "callbacks"),
     *("class_weight", "crop", "dense_batch_norm", "dense_units", "dropout", "epochs", "filters"),
+    *("frozen", "initial_weights"),
     *("interpolation", "kernel_size", "label", "learning_rate", "linear_path", "loss", "mask"),
     "mean_threshold",
     *("memory", "n_blocks", "n_jobs", "n_members", "n_repeats", "n_splits", "optimizer"),

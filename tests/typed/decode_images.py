@@ -10,6 +10,7 @@ from skfmri import (
     NiftiSlabRotator,
     RepeatedGroupKFold,
     SlabCNNClassifier,
+    VolumeCNNClassifier,
     VoxelZScorer,
     audit_leakage,
     clean_runs,
@@ -58,6 +59,8 @@ if result.permutation_test is not None:
 save(pipe.fit(samples, samples.y), "model.skfmri", samples=samples, result=result)
 
 decoder = load("model.skfmri")
+fine_tuned = SlabCNNClassifier(initial_weights=pipe, frozen=("block1_convolution", "block1_norm"))
+VolumeCNNClassifier(initial_weights=fine_tuned, frozen=["dense1"])
 print(decoder.predict(NiftiSamples("new.nii.gz")))
 plot_slab(decoder["slab"], samples, cut_coords=(30, 50, -35))
 axes = plot_map(saliency_image(decoder, samples), samples, title="saliency")

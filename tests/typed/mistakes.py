@@ -52,6 +52,8 @@ def make_mistakes(samples: NiftiSamples, network: SlabCNNClassifier) -> None:
     VoxelZScorer().transform("bold.nii.gz")  # error: arg-type
     SlabCNNClassifier(filters="many")  # error: arg-type
     SlabCNNClassifier(pool_size=2)  # error: call-arg
+    SlabCNNClassifier(initial_weights="model.skfmri")  # error: arg-type
+    SlabCNNClassifier(frozen=3)  # error: arg-type
     network.fit(samples)  # error: call-arg
     network.predict(Path("bold.nii.gz"))  # error: arg-type
     MultiscaleRidgeClassifier(scales=2)  # error: arg-type
