@@ -95,7 +95,8 @@ class TestTrainingRecord:
 
     def test_a_model_without_samples_does_not_know_them(self, models, study, tmp_path):
         save(models["linear"], tmp_path / "model.skfmri")
-        assert training_record(tmp_path / "model.skfmri") == {"samples": None, "result": None}
+        record = training_record(tmp_path / "model.skfmri")
+        assert record == {"samples": None, "result": None, "initial_weights": []}
         with pytest.raises(ValueError, match=r"Save the model again with save\(..., samples=\)"):
             find_training_volumes(tmp_path / "model.skfmri", study / "bold.nii.gz")
         assert "Unknown: the model was saved without `samples`" in model_card(
