@@ -100,6 +100,11 @@ class TestStart:
         for a, b in zip(found.model_.get_weights(), start.model_.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
+    def test_a_network_for_one_number_of_classes_only_is_taken_over(self, slabs):
+        start = PooledForThree(epochs=1, random_state=0).fit(*slabs)
+        found = PooledForThree(**STILL, random_state=1, initial_weights=start).fit(*slabs)
+        np.testing.assert_array_equal(found._members[0][0], start._members[0][0])
+
     def test_a_network_that_pools_takes_another_grid(self, slabs):
         X, y = slabs
         start = Pooled(epochs=1, random_state=0).fit(X, y)
@@ -192,6 +197,12 @@ class TestScikitLearn:
         assert with_seed(decoder, 7)[-1].random_state == 7
         assert source.random_state == 0
 
+    def test_parameters_of_the_source_cannot_be_set(self, tiny, source):
+        decoder = make_pipeline(tuned(source, tiny))
+        with pytest.raises(ValueError, match=r"initial_weights__epochs would change nothing"):
+            decoder.set_params(slabcnnclassifier__initial_weights__epochs=9)
+        assert source.epochs == tiny["epochs"]
+
     def test_frozen_layers_can_be_searched_and_scores_are_of_all_folds(self, slabs, tiny, source):
         search = GridSearchCV(tuned(source, tiny), {"frozen": [(), BLOCK]}, cv=KFold(2))
         assert search.fit(*slabs).cv_results_["param_frozen"].tolist() == [(), BLOCK]
@@ -269,6 +280,27 @@ class TestRefusals:
         with pytest.raises(TypeError, match="Of a search, pass best_estimator_"):
             tuned(search, tiny).fit(*slabs)
 
+    def test_a_decoder_is_not_its_own_source_and_keeps_its_weights(self, slabs, tiny):
+        decoder = SlabCNNClassifier(**tiny, random_state=0).fit(*slabs)
+        expected = decoder.predict_proba(slabs[0])
+        for wrap in (make_pipeline, lambda x: x):
+            decoder.initial_weights = wrap(decoder)
+            with pytest.raises(ValueError, match=r"this decoder itself.*copy\.deepcopy"):
+                decoder.fit(*slabs)
+        np.testing.assert_array_equal(decoder.predict_proba(slabs[0]), expected)
+
+    def test_a_network_of_the_other_kind_is_refused_with_the_class(self, slabs, tiny, source):
+        decoder = VolumeCNNClassifier(**tiny, initial_weights=source)
+        with pytest.raises(ValueError, match=r"3-D here and 2-D there\. Start a SlabCNN") as caught:
+            decoder.fit(*slabs)
+        assert "None" not in str(caught.value)
+
+    def test_a_numbered_layer_is_refused_with_the_way_out(self, slabs):
+        start = Pooled(epochs=1, random_state=0).fit(*slabs)
+        name = start.model_.layers[1].name
+        with pytest.raises(ValueError, match=r"numbers layers.*Name those to be frozen"):
+            Pooled(initial_weights=start, frozen=(name,)).fit(*slabs)
+
     def test_weights_that_are_not_finite_are_refused(self, slabs, tiny, source):
         broken = pickle.loads(pickle.dumps(source))
         broken._members[0][0][0] = np.nan
@@ -307,3 +339,15 @@ class Pooled(SlabCNNClassifier):
             initial_weights=initial_weights,
             frozen=frozen,
         )
+
+
+def pooled_network_for_three(input_shape, n_classes):
+    if n_classes != 3:
+        raise ValueError("This network is for three classes.")
+    return pooled_network(input_shape, n_classes)
+
+
+class PooledForThree(Pooled):
+    """A network that cannot be built for another number of classes."""
+
+    network_function = staticmethod(pooled_network_for_three)

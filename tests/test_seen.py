@@ -1,5 +1,6 @@
 """Test volumes that initial weights were trained on, in audits and evaluations."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -13,6 +14,7 @@ from skfmri import (
     NiftiSlabRotator,
     SlabCNNClassifier,
     audit_leakage,
+    center_groups,
     evaluate_decoder,
     evaluate_subjects,
     load,
@@ -94,10 +96,58 @@ class TestAudit:
         (finding,) = audit_leakage(decoder, old, **ONLY).findings
         assert finding.test.tolist() == [0, 1, 2, 3]
 
+    def test_volumes_are_recognised_in_samples_computed_from_them(self, old, tiny, source):
+        decoder = pipeline(tiny, initial_weights=source)
+        centred = center_groups(make_samples(1, 3, old))
+        (first, *_) = audit_leakage(decoder, centred, **ONLY).findings
+        assert first.test.tolist() == [0, 1, 2]
+
+    def test_a_source_that_is_fitted_again_forgets_what_its_file_said(self, old, tiny, path):
+        source, other = load(path), make_samples(2)
+        source.fit(other, other.y)
+        report = audit_leakage(pipeline(tiny, initial_weights=source), old, **ONLY)
+        assert report.findings == ()
+        assert "do not say which volumes" in report.skipped["initial_weights"]
+
     def test_candidates_of_a_search_count(self, old, tiny, source):
         grid = {"cnn__initial_weights": [None, FrozenEstimator(source)], "cnn__epochs": [1]}
         search = GridSearchCV(pipeline(tiny), grid, cv=GroupKFold(2))
         assert len(audit_leakage(search, old, **ONLY).findings) == 3
+
+    def test_sources_count_wherever_a_decoder_holds_them(self, old, tiny, source):
+        candidates = np.empty(1, object)
+        candidates[0] = FrozenEstimator(source)
+        network = SlabCNNClassifier(**tiny, initial_weights=source)
+        for grid in ({"cnn__initial_weights": candidates}, [{"cnn": [network]}]):
+            search = GridSearchCV(pipeline(tiny), grid, cv=GroupKFold(2))
+            assert len(audit_leakage(search, old, **ONLY).findings) == 3
+
+        class Pretrained(SlabCNNClassifier):
+            def __init__(self, random_state=None):
+                super().__init__(**tiny, random_state=random_state, initial_weights=source)
+
+        assert len(audit_leakage(Pretrained(), old, **ONLY).findings) == 3
+
+    def test_fits_before_the_last_one_in_this_process_are_remembered(self, old, tiny):
+        first = pipeline(tiny).fit(old[:4], old.y[:4])
+        second = pipeline(tiny, initial_weights=first).fit(old[4:8], old.y[4:8])
+        # What the first one is fitted to later does not matter.
+        first.fit(old[8:], old.y[8:])
+        is_seen, _ = find_seen(pipeline(tiny, initial_weights=second), old)
+        assert is_seen.tolist() == [True] * 8 + [False] * 4
+        copied = pickle.loads(pickle.dumps(second))
+        is_seen, unknown = find_seen(pipeline(tiny, initial_weights=copied), old)
+        assert not is_seen.any()
+        assert "do not say which volumes" in unknown
+
+    def test_known_volumes_in_training_folds_do_not_hide_what_is_unknown(self, old, tiny, source):
+        unknown = SlabCNNClassifier(**tiny).fit(np.asarray(old), old.y)
+        grid = {"cnn__initial_weights": [FrozenEstimator(each) for each in (source, unknown)]}
+        search = GridSearchCV(pipeline(tiny), grid, cv=GroupKFold(2))
+        cv = PredefinedSplit([-1] * 4 + [0] * 4 + [1] * 4)
+        report = audit_leakage(search, make_samples(1, 3, old), cv=cv, **ONLY)
+        assert (report.findings, report.passed) == ((), ())
+        assert "do not say which volumes" in report.skipped["initial_weights"]
 
     def test_it_says_if_nothing_can_be_checked(self, old, tiny):
         decoder = SlabCNNClassifier(**tiny).fit(np.asarray(old), old.y)
@@ -134,6 +184,11 @@ class TestEvaluation:
         subjects = np.repeat(["x", "y"], 6)
         with pytest.raises(ValueError, match="Subject x: The scores of 2 of 2 splits could not"):
             evaluate_subjects(decoder, old, subjects=subjects, **FEW)
+
+    def test_those_of_a_baseline_are_refused_too(self, old, tiny, source):
+        tuned = pipeline(tiny, initial_weights=source)
+        with pytest.raises(ValueError, match=r"of 3 of 3 splits could not be trusted"):
+            evaluate_decoder(pipeline(tiny), old, **FEW | {"baseline": tuned})
 
     def test_it_warns_at_the_caller_if_nothing_can_be_checked(self, old, tiny):
         decoder = SlabCNNClassifier(**tiny).fit(np.asarray(old), old.y)

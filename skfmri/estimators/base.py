@@ -40,7 +40,7 @@ from skfmri._validation import (
 from skfmri.docstrings import fill_docstring
 from skfmri.estimators.callbacks import begin_fit, epoch_tasks
 from skfmri.estimators.defaults import MULTISCALE, MULTISCALE_RIDGE, SMALL_SAMPLE
-from skfmri.estimators.origin import SOURCE, fitted_network, trained_further
+from skfmri.estimators.origin import SOURCE, fitted_network, last_network, trained_further
 from skfmri.estimators.parameter_docs import CLASSIFIERS
 from skfmri.estimators.ridge import groups_to_leave_out
 from skfmri.estimators.scikit_learn import parameter_names
@@ -88,7 +88,6 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
     network_function: ClassVar[Callable[..., keras.Model]] = staticmethod(convolutional_network)
 
     _get_param_names = parameter_names
-    set_params = BaseEstimator.set_params
     __repr__ = BaseEstimator.__repr__
 
     @classmethod
@@ -161,6 +160,31 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         parameters = super().get_params(deep)
         inside = f"{SOURCE}__"
         return {name: value for name, value in parameters.items() if not name.startswith(inside)}
+
+    def set_params(self, **parameters: Any) -> Self:
+        """Set parameters by name.
+
+        Parameters
+        ----------
+        **parameters : dict
+            Parameters of the constructor, and of estimators inside except `initial_weights`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or it is one of `initial_weights`.
+        """
+        inside = [name for name in parameters if name.startswith(f"{SOURCE}__")]
+        if inside:
+            raise ValueError(
+                f"{inside[0]} would change nothing, for {SOURCE} is fitted already. Fit another "
+                f"decoder with it, and pass that as {SOURCE}."
+            )
+        return BaseEstimator.set_params(self, **parameters)
 
     def __sklearn_clone__(self):
         # A clone starts from the same fitted source, which would lose its weights as a clone.
@@ -527,12 +551,17 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
             check_number(self.linear_path, "linear_path", Real, above=0, below=math.inf)
         if self.patience is not None:
             check_number(self.patience, "patience", Integral, least=1)
-        self._check_frozen()
+        self._check_start()
         check_number(self.verbose, "verbose", Integral, least=0)
         optimizer, learning_rate = optimizer_settings(self.optimizer, self.learning_rate)
         return (*optimizer, loss_settings(self.loss)), learning_rate
 
-    def _check_frozen(self):
+    def _check_start(self):
+        if last_network(self.initial_weights) is self:
+            raise ValueError(
+                f"{SOURCE} is this decoder itself, whose weights are forgotten at the start of a "
+                "fit. Pass a copy, copy.deepcopy(decoder)."
+            )
         names = self.frozen
         is_sequence = isinstance(names, list | tuple)
         if not is_sequence or not all(isinstance(name, str) for name in names):

@@ -35,11 +35,14 @@ class TrainedOn:
         Fits that led to the weights, the last one first: ``class`` of the network, ``frozen``
         layers, and ``samples``, a description of its training samples as a file records it, or
         None if they are not known.
+    remembered : tuple of FittedGroups
+        What pipelines before the last one remember of fits in this process.
     """
 
     volumes: frozenset
     earlier: frozenset
     fits: tuple
+    remembered: tuple = ()
 
     @property
     def digests(self):
@@ -117,20 +120,35 @@ def sources_of(estimator):
     if estimator is None:
         return []
     found = []
-    for name, value in estimator.get_params(deep=True).items():
+    for name, value in {"": estimator, **estimator.get_params(deep=True)}.items():
         last = name.split("__")[-1]
-        if last == SOURCE:
-            found.append(value)
-        elif last in GRIDS:
+        if last in GRIDS:
             found += _candidates(value)
+        elif last != SOURCE and last_network(value) is value:
+            # An attribute, for the constructor of a subclass may set what it does not name.
+            found.append(getattr(value, SOURCE, None))
     return [source for source in found if last_network(source) is not None]
 
 
 def _candidates(grids):
     """Return the sources that a search tries, as far as they are listed."""
-    grids = [grids] if isinstance(grids, dict) else grids
-    choices = [grid[name] for grid in grids for name in grid if name.split("__")[-1] == SOURCE]
-    return [source for listed in choices if isinstance(listed, list | tuple) for source in listed]
+    found = []
+    for grid in [grids] if isinstance(grids, dict) else grids:
+        for name, listed in grid.items():
+            values = listed if isinstance(listed, list | tuple | np.ndarray) else []
+            if name.split("__")[-1] == SOURCE:
+                found += list(values)
+            else:
+                # A search may replace whole steps.
+                for value in values:
+                    found += sources_of(value) if isinstance(value, BaseEstimator) else []
+    return found
+
+
+def remembered_fits(source):
+    """Return what the steps of a source remember of a fit in this process."""
+    found = [getattr(step, "_fitted_on", None) for step in steps_of(source)]
+    return [fitted for fitted in found if fitted is not None]
 
 
 def trained_on(network):
@@ -166,7 +184,27 @@ def trained_further(network):
     """
     earlier = trained_on(fitted_network(network.initial_weights))
     fits = describe_fit(network, None), *earlier.fits
-    return TrainedOn(frozenset(), earlier.digests, fits)
+    remembered = *remembered_fits(network.initial_weights), *earlier.remembered
+    return TrainedOn(frozenset(), earlier.digests, fits, remembered)
+
+
+def check_same_start(network):
+    """Raise ValueError if a network holds initial weights other than those that it started from.
+
+    Parameters
+    ----------
+    network : SlabCNNClassifier or VolumeCNNClassifier
+        Fitted.
+    """
+    if network.initial_weights is None:
+        return
+    known, now = trained_on(network), trained_further(network)
+    if (known.earlier, known.fits[1:]) != (now.earlier, now.fits[1:]):
+        raise ValueError(
+            f"{type(network).__name__} cannot be saved: its {SOURCE} were replaced or fitted again "
+            "after it had started from them, so the file would not say what they were trained on. "
+            "Fit it again first."
+        )
 
 
 def note_training(network, volumes, earlier, fits):
@@ -230,5 +268,5 @@ def weights_digest(source):
     for weights in network._members:
         for weight in weights:
             found.update(f"{weight.dtype.str}{weight.shape}".encode())
-            found.update(np.ascontiguousarray(weight).data)
+            found.update(weight.tobytes())
     return found.hexdigest()[:32]

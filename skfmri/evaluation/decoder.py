@@ -137,8 +137,9 @@ def evaluate_decoder(
     ------
     ValueError
         If there are no labels or groups, if a group is on both sides of a split, if test volumes
-        are among those that `initial_weights` of a network were trained on, if labels are to be
-        permuted but are all equal, or if the ledger belongs to another computation.
+        are among those that `initial_weights` of a network were trained on, in the decoder or a
+        baseline, if labels are to be permuted but are all equal, or if the ledger belongs to
+        another computation.
 
     Warns
     -----
@@ -252,10 +253,10 @@ def evaluated(
     # An iterator of splits becomes a list, since permutations may ask again.
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
     splits = grouped_splits(X, y, groups, cv)
-    refuse_seen(estimator, X, splits)
     score, metrics = make_scorer_of(scoring)
     n_train = max((len(train) for train, _ in splits), default=0)
     baselines = baselines_by_name(baseline, estimator, n_train)
+    refuse_seen([estimator, *baselines.values()], X, splits)
     models = {DECODER: estimator, **baselines, DUMMY: DummyClassifier()}
     free = ("random_state",) if random_state is None else ()
     if random_state is None:

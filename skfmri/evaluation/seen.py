@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from skfmri.estimators.origin import fitted_network, sources_of, steps_of, trained_on
+from skfmri.estimators.origin import fitted_network, remembered_fits, sources_of, trained_on
 from skfmri.samples import NiftiSamples
 from skfmri.samples.digests import all_digests, volume_digests
 
@@ -36,9 +36,10 @@ def find_seen(estimator, X):
         return is_seen, None
     digests, are_known, is_image = set(), True, isinstance(X, NiftiSamples)
     for source in sources:
-        known, fitted = trained_on(fitted_network(source)), _fitted_here(source, X)
+        known = trained_on(fitted_network(source))
+        fitted, before = (_of(X, each) for each in (remembered_fits(source), known.remembered))
         digests |= known.digests
-        for each in fitted:
+        for each in fitted + before:
             is_seen |= each.holds(X)
         # What a pipeline was fitted to in this process is known without a file.
         are_known &= known.is_complete if not fitted else known.knows_earlier
@@ -59,11 +60,11 @@ def find_seen(estimator, X):
     return is_seen, None
 
 
-def _fitted_here(source, X):
-    """Return what steps of a source remember of a fit to other volumes of the same samples."""
-    found = [getattr(step, "_fitted_on", None) for step in steps_of(source)]
+def _of(X, fits):
+    """Return those of some fits that were to other volumes of the same samples."""
+    # What a fit remembers is None in a copy that was pickled.
     is_image = isinstance(X, NiftiSamples)
-    return [each for each in found if each is not None and is_image and each.is_of(X)]
+    return [each for each in fits if each is not None and is_image and each.is_of(X)]
 
 
 def describe_seen(number, seen, test):
@@ -74,21 +75,23 @@ def describe_seen(number, seen, test):
     )
 
 
-def refuse_seen(estimator, X, splits):
+def refuse_seen(estimators, X, splits):
     """Raise ValueError if initial weights of a network were trained on test samples.
 
     Warns if that is not known.
 
     Parameters
     ----------
-    estimator : estimator
-        The decoder.
+    estimators : list of estimator
+        The decoder and its baselines.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples.
     splits : list of (ndarray, ndarray)
         Training and test indices.
     """
-    is_seen, unknown = find_seen(estimator, X)
+    answers = [find_seen(estimator, X) for estimator in estimators]
+    is_seen = np.any([seen for seen, _ in answers], axis=0)
+    unknown = next((reason for _, reason in answers if reason is not None), None)
     found = [(number, test[is_seen[test]], test) for number, (_, test) in enumerate(splits)]
     found = [split for split in found if len(split[1])]
     if found:

@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import os
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
@@ -21,6 +22,8 @@ from skfmri.networks.training import train
 
 # Layer whose output is added to that of the linear path.
 NETWORK_PATH = "network_path"
+# At the end of the names that Keras gives.
+NUMBER = re.compile(r"_\d+$")
 # Weights are float32, to which a larger learning rate is infinite.
 TOO_LARGE = 3.4e38
 BYTES_OF_WEIGHT = 4
@@ -289,9 +292,15 @@ def freeze_layers(model, names):
     known = [layer.name for layer in model.layers if layer.weights]
     for name in names:
         if name not in known:
+            hint = ""
+            if NUMBER.sub("", name) in {NUMBER.sub("", other) for other in known}:
+                hint = (
+                    " Keras numbers layers without a name anew in each network. Name those to be "
+                    "frozen in the function that builds it."
+                )
             raise ValueError(
                 f"frozen names {name!r}, but the layers of the network that have weights are "
-                f"{', '.join(known)}."
+                f"{', '.join(known)}.{hint}"
             )
         model.get_layer(name).trainable = False
     if names and not model.trainable_weights:

@@ -45,7 +45,7 @@ def transferred_weights(recipe, source, members, *, n_members, keeps_output):
             f"initial_weights holds {len(members)} networks, but n_members={n_members}. Set "
             f"n_members={len(members)}, or start from a single network."
         )
-    here, there = _layers(recipe), _layers(source)
+    here, there = (_layers(each, marks_output=not keeps_output) for each in (recipe, source))
     n_weights = sum(len(layer["places"]) for layer in here)
     if not keeps_output:
         anew = [layer["name"] for layer in here if layer["is_output"]]
@@ -72,13 +72,17 @@ def transferred_weights(recipe, source, members, *, n_members, keeps_output):
     return initial * n_members if len(members) == 1 else initial
 
 
-def _layers(recipe):
+def _layers(recipe, *, marks_output):
     """Return the layers of a network that have weights, in order.
 
     Each is a dict of its ``name``, the ``places`` of its weights in the network's list, their
-    ``names`` and ``shapes``, and ``is_output``: whether they depend on the number of classes.
+    ``names`` and ``shapes``, and, if wanted, ``is_output``: whether they depend on the number of
+    classes.
     """
     layers = _described(recipe)
+    if not marks_output:
+        # A function of the user's may build networks for no other number of classes.
+        return layers
     with_more = _described(replace(recipe, n_classes=recipe.n_classes + 1))
     for layer, other in zip_longest(layers, with_more):
         if layer is not None:
@@ -132,10 +136,17 @@ def _way_out(recipe, source):
     """Return what to change so that one network fits the other."""
     ours, theirs = dict(recipe.keywords), dict(source.keywords)
     differing = [
-        f"{name}={ours.get(name)} here but {name}={theirs.get(name)} there"
+        f"{name}={ours[name]} here but {name}={theirs[name]} there"
         for name in SHAPING
-        if ours.get(name) != theirs.get(name)
+        if name in ours and name in theirs and ours[name] != theirs[name]
     ]
+    n_axes = len(recipe.input_shape), len(source.input_shape)
+    if 1 not in n_axes and n_axes[0] != n_axes[1]:
+        return (
+            f"Networks are {n_axes[0] - 1}-D here and {n_axes[1] - 1}-D there. Start a "
+            "SlabCNNClassifier from a SlabCNNClassifier, and a VolumeCNNClassifier from a "
+            "VolumeCNNClassifier."
+        )
     if differing:
         return f"Give both the same settings: {', '.join(differing)}."
     if recipe.input_shape != source.input_shape:

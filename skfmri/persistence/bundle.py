@@ -10,7 +10,13 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from skfmri._validation import shortened
-from skfmri.estimators.origin import describe_fit, last_network, note_training, trained_on
+from skfmri.estimators.origin import (
+    check_same_start,
+    describe_fit,
+    last_network,
+    note_training,
+    trained_on,
+)
 from skfmri.evaluation.encoding import array_from_bytes, array_to_bytes
 from skfmri.evaluation.fingerprints import versions
 from skfmri.evaluation.result import describe_result
@@ -305,7 +311,10 @@ def find_training_volumes(path: FilePath, X: ImageSamples) -> NDArray[np.bool_]:
 def _training(estimator, samples):
     """Return what is known of the training of an estimator, and digests by the part they go to."""
     network = last_network(estimator)
-    known = None if network is None else trained_on(network)
+    known = None
+    if network is not None:
+        check_same_start(network)
+        known = trained_on(network)
     training = {
         "samples": None if known is None else known.fits[0]["samples"],
         "result": None,
@@ -317,7 +326,8 @@ def _training(estimator, samples):
         samples = as_samples(samples, "save")
         check_samples(samples, estimator)
         training["samples"] = describe_samples(samples)
-        digests[VOLUMES] = set().union(*all_digests(samples))
+        # Of a network that was loaded, a file has said already what else it was trained on.
+        digests[VOLUMES] = digests.get(VOLUMES, frozenset()).union(*all_digests(samples))
     return training, digests
 
 

@@ -168,3 +168,24 @@ class Started(Narrow):
     def __init__(self, initial_weights=None):
         super().__init__()
         self.initial_weights = initial_weights
+
+
+def test_a_model_saved_again_with_other_samples_keeps_the_volumes_that_its_file_named(
+    chain, tmp_path
+):
+    path, samples = chain[0]
+    save(load(path), tmp_path / "again.skfmri", samples=samples[:2])
+    assert find_training_volumes(tmp_path / "again.skfmri", samples).all()
+
+
+def test_a_source_that_was_changed_after_the_fit_is_not_saved_as_the_one_before(
+    chain, tiny, tmp_path
+):
+    (path, _), (_, samples), (_, others) = chain
+    replaced, refitted = (fitted(samples, tiny, initial_weights=load(path)) for _ in range(2))
+    replaced[-1].initial_weights = load(chain[2][0])
+    refitted[-1].initial_weights.fit(others, others.y)
+    for model in (replaced, refitted):
+        with pytest.raises(ValueError, match=r"were replaced or fitted again.*Fit it again first"):
+            save(model, tmp_path / "model.skfmri", samples=samples)
+    save(replaced.fit(samples, samples.y), tmp_path / "model.skfmri", samples=samples)
