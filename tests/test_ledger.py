@@ -461,6 +461,16 @@ class TestWhatIsComputed:
         assert "n_jobs" not in found
         assert "estimator__memory" not in found
 
+    def test_candidates_of_a_search_count_with_their_parameters(self):
+        pipeline = make_pipeline(VoxelZScorer(), LogisticRegression())
+
+        def found(C, n_jobs=None):
+            candidates = [LogisticRegression(C=C, n_jobs=n_jobs), LogisticRegression()]
+            return parameters_of(GridSearchCV(pipeline, {"logisticregression": candidates}))
+
+        assert found(3) != found(2)
+        assert found(3) == found(3, n_jobs=2)
+
     def test_parameters_read_the_same_in_another_process(self):
         estimator = make_pipeline(
             FunctionTransformer(np.nan_to_num, kw_args={"a": np.arange(3)}),

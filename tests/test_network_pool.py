@@ -40,6 +40,21 @@ def test_decoders_that_share_a_network_keep_their_own_weights(slabs, tiny):
     np.testing.assert_array_equal(first.predict_proba(X), before)
 
 
+def test_a_network_of_another_precision_is_not_taken(slabs, tiny):
+    X, y = slabs
+    POOL.clear()
+    SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        mixed = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+        assert {layer.compute_dtype for layer in mixed.model_.layers} == {"float16"}
+    finally:
+        keras.config.set_dtype_policy("float32")
+        POOL.clear()
+    again = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
+    assert {layer.compute_dtype for layer in again.model_.layers} == {"float32"}
+
+
 def test_threads_that_predict_at_once_do_not_disturb_each_other(slabs, tiny):
     X, y = slabs
     decoders = [SlabCNNClassifier(random_state=seed, **tiny).fit(X, y) for seed in range(3)]

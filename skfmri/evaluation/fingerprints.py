@@ -47,7 +47,7 @@ def parameters_of(estimator):
         for name in sorted(parameters)
         if name.split("__")[-1] not in WITHOUT_EFFECT
     }
-    return {"estimator": _text(estimator), **texts}
+    return {"estimator": _path(type(estimator)), **texts}
 
 
 def versions():
@@ -61,7 +61,8 @@ def _named_text(name, value):
     if last == SOURCE:
         return _texts_of_sources(value)
     if last != FILE:
-        return _text(value)
+        # Those of an estimator are listed by themselves.
+        return _path(type(value)) if _is_estimator(value) else _text(value)
     masks = value if isinstance(value, list | tuple) else [value]
     return f"{_text(value)} {[file_stamp(mask) for mask in masks]}"
 
@@ -82,8 +83,10 @@ def _text(value):
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_text(k)}: {_named_text(k, v)}' for k, v in value.items())}}}"
-    if hasattr(value, "get_params") and not inspect.isclass(value):
-        return _path(type(value))
+    if _is_estimator(value):
+        # Such as a candidate of a search.
+        inside = {k: v for k, v in value.get_params(deep=False).items() if k not in WITHOUT_EFFECT}
+        return f"{_path(type(value))} {_text(inside)}"
     if inspect.isclass(value) or inspect.isroutine(value):
         return _path(value)
     if hasattr(value, "get_config"):
@@ -102,6 +105,10 @@ def _text(value):
         return f"{_path(type(value))} {joblib.hash(value)}"
     except Exception:  # pickling may raise anything
         return _path(type(value))
+
+
+def _is_estimator(value):
+    return hasattr(value, "get_params") and not inspect.isclass(value)
 
 
 def _path(value):

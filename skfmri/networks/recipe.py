@@ -37,6 +37,11 @@ if hasattr(os, "sysconf"):  # not on Windows
     MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def _settings_of_keras():
+    """Return the settings of the whole process that a network depends on when it is built."""
+    return keras.config.dtype_policy().name, keras.config.floatx(), keras.config.image_data_format()
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything that determines a compiled network.
@@ -76,7 +81,7 @@ class Recipe:
         if dropout is not None:
             keywords = {**dict(self.keywords), "dropout": "any"}
             key = replace(self, keywords=tuple(keywords.items()))
-        return POOL.borrow(key, self._compiled_network)
+        return POOL.borrow((key, _settings_of_keras()), self._compiled_network)
 
     @property
     def dropout(self):
