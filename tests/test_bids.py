@@ -459,7 +459,7 @@ def test_the_command_line_keeps_events_together_in_permutations(fake, decode, mo
         (["--bids", "x", "--task", "t", "--run-column", "y"], "--run-column describes images"),
         (["--bids", "x", "--task", "t"], "There is no folder x"),
         (["--bids", "x", "--task", "t", "--entities", "res"], "is not a list such as res-2"),
-        (["--bids", "x", "--task", "t", "--no-clean", "--confounds", "simple"], "without --clean"),
+        (["--bids", ".", "--task", "t", "--no-clean", "--confounds", "simple"], "without --clean"),
         (["a.nii", "--labels", "b", "--shift", "4"], "--shift does nothing without --bids ROOT"),
         (["a.nii", "--labels", "b", "--keep-transitions"], "--keep-transitions does nothing"),
         (["a.nii"], "--labels CSV is missing"),

@@ -94,7 +94,7 @@ def _pipeline(settings):
 def _not_set(defaults):
     """Return the parameters of a network that the command could not set."""
     fixed = ("padding", "pool_size", "strides", "dense_batch_norm", "optimizer", "loss", "verbose")
-    fixed += ("class_weight", "callbacks", "random_state")
+    fixed += ("class_weight", "callbacks", "random_state", "initial_weights", "frozen")
     return [name for name in fixed if hasattr(defaults, name)]
 
 
