@@ -228,7 +228,7 @@ class TestRefusals:
             ({"dense_units": ()}, r"'probabilities' needs \(8, 3\).*dense_units=\(\) here"),
             ({"frozen": ["block1"]}, "frozen names 'block1', but the layers .* block1_convolution"),
             ({"frozen": (*BLOCK, "dense1", "dense1_norm", "probabilities")}, "nothing to train"),
-            ({"frozen": ["network_path"], "linear_path": 1.0}, "starts anew.*Leave it out of fro"),
+            ({"frozen": ["network_path"], "linear_path": 1.0}, "starts anew.*Leave it out"),
         ],
     )
     def test_a_network_that_does_not_fit_is_refused_with_what_differs(
