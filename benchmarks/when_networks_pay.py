@@ -347,11 +347,9 @@ def draw_curves(results, path):
     """Draw one panel per scenario."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(
-        1, len(SCENARIOS), figsize=(11, 4.2), sharey=True, layout="constrained"
-    )
+    figure, axes = plt.subplots(2, 2, figsize=(7.5, 7), sharey=True, layout="constrained")
     lines = {}
-    for ax, scenario in zip(axes, SCENARIOS, strict=True):
+    for ax, scenario in zip(axes.flat, SCENARIOS, strict=True):
         table = results[results["scenario"] == scenario]
         for number, model in enumerate(MODELS):
             by_size = table[table["model"] == model].groupby("n_subjects")["accuracy"]
@@ -368,8 +366,9 @@ def draw_curves(results, path):
         ax.set_title(scenario, fontsize=11)
         ax.set_xlabel("subjects in training")
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("accuracy on new subjects")
-    figure.legend(lines.values(), lines, loc="outside lower center", ncols=4)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("accuracy on new subjects")
+    figure.legend(lines.values(), lines, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=110)
 
 
