@@ -273,7 +273,8 @@ class RunSource:
     def _read_part(self, run, key, blocks, taken, places):
         """Return voxels of a part in the order of a NIfTI file, with their values."""
         path, voxels = self._part_file(run, key, blocks), self._voxels_of(key, blocks)
-        self._report(run, key, read_blocks(path)[1], len(voxels))
+        if key not in self._reported:
+            self._report(run, key, read_blocks(path)[1], len(voxels))
         values = read_part(path, len(voxels), places)
         if len(taken) < len(blocks):
             columns = np.isin(voxels // BLOCK_VOXELS, taken)
