@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -470,6 +471,15 @@ class TestWhatIsComputed:
 
         assert found(3) != found(2)
         assert found(3) == found(3, n_jobs=2)
+
+    @pytest.mark.parametrize("wrap", [FrozenEstimator, lambda inside: make_pipeline(inside)])
+    def test_so_do_estimators_inside_candidates(self, wrap):
+        def found(C):
+            candidates = [wrap(LogisticRegression(C=C))]
+            return parameters_of(GridSearchCV(make_pipeline(None), {"none": candidates}))
+
+        assert found(3) != found(2)
+        assert found(3) == found(3)
 
     def test_parameters_read_the_same_in_another_process(self):
         estimator = make_pipeline(

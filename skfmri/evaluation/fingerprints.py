@@ -47,6 +47,12 @@ def parameters_of(estimator):
         for name in sorted(parameters)
         if name.split("__")[-1] not in WITHOUT_EFFECT
     }
+    # Parameters of these are listed by themselves.
+    texts |= {
+        name: _path(type(parameters[name]))
+        for name in texts
+        if _is_estimator(parameters[name]) and name.split("__")[-1] != SOURCE
+    }
     return {"estimator": _path(type(estimator)), **texts}
 
 
@@ -61,8 +67,7 @@ def _named_text(name, value):
     if last == SOURCE:
         return _texts_of_sources(value)
     if last != FILE:
-        # Those of an estimator are listed by themselves.
-        return _path(type(value)) if _is_estimator(value) else _text(value)
+        return _text(value)
     masks = value if isinstance(value, list | tuple) else [value]
     return f"{_text(value)} {[file_stamp(mask) for mask in masks]}"
 
