@@ -14,7 +14,7 @@ from sklearn.utils import _safe_indexing
 
 from skfmri.estimators.origin import SOURCE
 from skfmri.evaluation.folds import is_search
-from skfmri.evaluation.seen import describe_seen, find_seen
+from skfmri.evaluation.seen import describe_seen, find_seen, splits_with_seen
 from skfmri.samples import NiftiSamples
 from skfmri.samples.centered import centered_groups
 from skfmri.samples.cleaned import batches_read_once
@@ -296,14 +296,11 @@ def find_inner_leaks(context):
 
 def find_seen_volumes(context):
     """Find test volumes that the initial weights of a network were trained on."""
-    is_seen, unknown = find_seen(context.estimator, context.X)
-    is_found = False
-    for number, (_, test) in enumerate(context.splits):
-        seen = test[is_seen[test]]
-        if len(seen):
-            is_found = True
-            yield Finding("initial_weights", describe_seen(number, seen, test), number, test=seen)
-    if unknown and not is_found:
+    is_seen, unknown = find_seen([context.estimator], context.X)
+    found = list(splits_with_seen(is_seen, context.splits))
+    for number, seen, test in found:
+        yield Finding(SOURCE, describe_seen(number, seen, test), number, test=seen)
+    if unknown and not found:
         raise Skip(unknown)
 
 

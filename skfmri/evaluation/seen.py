@@ -14,13 +14,13 @@ WAY_OUT = (
 )
 
 
-def find_seen(estimator, X):
+def find_seen(estimators, X):
     """Return which samples are known to be behind the initial weights of networks.
 
     Parameters
     ----------
-    estimator : estimator or None
-        The decoder: a network, pipeline or search.
+    estimators : list of estimator or None
+        Networks, pipelines or searches.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples.
 
@@ -31,7 +31,8 @@ def find_seen(estimator, X):
         Why others may be behind them, too; None if they cannot, or if no network has initial
         weights.
     """
-    is_seen, sources = np.zeros(len(X), bool), sources_of(estimator)
+    is_seen = np.zeros(len(X), bool)
+    sources = [source for estimator in estimators for source in sources_of(estimator)]
     if not sources:
         return is_seen, None
     digests, are_known, is_image = set(), True, isinstance(X, NiftiSamples)
@@ -42,7 +43,7 @@ def find_seen(estimator, X):
         for each in fitted + before:
             is_seen |= each.holds(X)
         # What a pipeline was fitted to in this process is known without a file.
-        are_known &= known.is_complete if not fitted else known.knows_earlier
+        are_known &= known.knows_earlier if fitted else known.is_complete
     if digests:
         of_samples = all_digests(X) if is_image else [{d} for d in volume_digests(np.asarray(X))]
         is_seen |= [not digests.isdisjoint(each) for each in of_samples]
@@ -67,6 +68,13 @@ def _of(X, fits):
     return [each for each in fits if each is not None and is_image and each.is_of(X)]
 
 
+def splits_with_seen(is_seen, splits):
+    """Yield number, seen test samples and test samples of each split that has any seen."""
+    for number, (_, test) in enumerate(splits):
+        if is_seen[test].any():
+            yield number, test[is_seen[test]], test
+
+
 def describe_seen(number, seen, test):
     """Return the message on test samples of a split that initial weights were trained on."""
     return (
@@ -89,11 +97,8 @@ def refuse_seen(estimators, X, splits):
     splits : list of (ndarray, ndarray)
         Training and test indices.
     """
-    answers = [find_seen(estimator, X) for estimator in estimators]
-    is_seen = np.any([seen for seen, _ in answers], axis=0)
-    unknown = next((reason for _, reason in answers if reason is not None), None)
-    found = [(number, test[is_seen[test]], test) for number, (_, test) in enumerate(splits)]
-    found = [split for split in found if len(split[1])]
+    is_seen, unknown = find_seen(estimators, X)
+    found = list(splits_with_seen(is_seen, splits))
     if found:
         raise ValueError(
             f"The scores of {len(found)} of {len(splits)} splits could not be trusted. "

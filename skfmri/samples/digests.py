@@ -20,12 +20,11 @@ def volume_digests(samples):
     -------
     digests : list of bytes
     """
-    is_array = isinstance(samples, np.ndarray)
-    batches = (samples[i : i + 1] for i in range(len(samples)))
+    batches = [samples] if isinstance(samples, np.ndarray) else batches_read_once(samples)
     # Adding 0 turns -0.0 into 0.0, which is the same value in different bytes.
     return [
         hashlib.sha256(np.ascontiguousarray(volume + np.float32(0), "<f4").data).digest()
-        for batch in (batches if is_array else batches_read_once(samples))
+        for batch in batches
         for volume in batch
     ]
 
