@@ -15,6 +15,7 @@ from skfmri.samples.cleaned_files import (
     voxels_of,
     write_summary,
 )
+from skfmri.samples.images import as_volumes, flat
 from skfmri.samples.nifti import (
     BATCH_BYTES,
     ancestry,
@@ -112,7 +113,7 @@ class CenteredSource:
             moments = self._moments(group, blocks)
             for row in np.flatnonzero(group_of == group):
                 result[row, voxels] = centred(values[row, voxels], *moments)
-        return _as_volumes(result, self.grid_shape)
+        return as_volumes(result, self.grid_shape)
 
     def stream(self, volumes):
         """Yield the volumes at some positions, each as ``(1, x, y, z)``.
@@ -162,8 +163,8 @@ class CenteredSource:
         """Return volumes before centring, as ``(k, n_voxels)`` in the order of a NIfTI file."""
         samples = self.samples[volumes]
         if blocks is None:
-            return _flat(next(samples.iter_batches(len(samples))))
-        return _flat(origin_of(samples).read(samples.acquisition_order()[1], blocks))
+            return flat(next(samples.iter_batches(len(samples))))
+        return flat(origin_of(samples).read(samples.acquisition_order()[1], blocks))
 
     def _moments(self, group, blocks):
         """Return what `centred` needs of a group, for the voxels in some blocks."""
@@ -196,7 +197,7 @@ class CenteredSource:
 
             def read(place):
                 values = read_part(path, n_voxels, [place])
-                return _as_volumes(centred(values, *moments), self.grid_shape)
+                return as_volumes(centred(values, *moments), self.grid_shape)
 
             yield read
 
@@ -312,15 +313,6 @@ def centered_groups(samples):
 def _copied(samples, file):
     """Yield volumes as ``(k, n_voxels)`` while they are written to a file."""
     for batch in stream_batches(samples):
-        values = np.ascontiguousarray(_flat(batch), FLOAT)
+        values = np.ascontiguousarray(flat(batch), FLOAT)
         file.write(values)
         yield values
-
-
-def _flat(volumes):
-    """Return volumes as ``(k, n_voxels)`` in the order of a NIfTI file."""
-    return volumes.transpose(0, 3, 2, 1).reshape(len(volumes), -1)
-
-
-def _as_volumes(values, grid_shape):
-    return values.reshape(-1, *grid_shape[::-1]).transpose(0, 3, 2, 1)

@@ -34,6 +34,7 @@ from skfmri.samples.cleaned_files import (
     write_summary,
     write_summary_of_step,
 )
+from skfmri.samples.images import as_volumes
 from skfmri.samples.nifti import (
     BATCH_BYTES,
     check_unchanged,
@@ -268,7 +269,7 @@ class RunSource:
             for part in parts:
                 voxels, values = self._read_part(run, *part, places)
                 result[:, voxels] = values
-        return result.reshape(-1, *self.grid_shape[::-1]).transpose(0, 3, 2, 1)
+        return as_volumes(result, self.grid_shape)
 
     def _read_part(self, run, key, blocks, taken, places):
         """Return voxels of a part in the order of a NIfTI file, with their values."""
@@ -314,8 +315,7 @@ class RunSource:
 
             def read(place):
                 # Copied, because the file will be deleted.
-                values = np.array(read_part(path, n_voxels, [place]))
-                return values.reshape(-1, *self.grid_shape[::-1]).transpose(0, 3, 2, 1)
+                return as_volumes(np.array(read_part(path, n_voxels, [place])), self.grid_shape)
 
             yield read
 

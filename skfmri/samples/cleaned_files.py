@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skfmri._arrays import read_ahead
-from skfmri.samples.images import read_volumes
+from skfmri.samples.images import flat, read_volumes
 from skfmri.samples.nifti import smallest_type, stream_batches
 
 # A run is computed in its file: the measured volumes are first copied there, as they are read, and
@@ -101,7 +101,7 @@ def copy_voxels(path, volumes, voxels=None, dtype=FLOAT):
 
     def read():
         for batch in stream_batches(volumes):
-            stored = batch.transpose(0, 3, 2, 1).reshape(len(batch), -1)
+            stored = flat(batch)
             yield np.ascontiguousarray(stored if is_whole else stored[:, voxels], dtype)
 
     is_whole = voxels is None or len(voxels) == math.prod(volumes.grid_shape)

@@ -94,6 +94,16 @@ def read_volumes(path, offset, dtype, grid_shape, volumes, slope=1.0, inter=0.0,
     return result.transpose(0, 3, 2, 1)
 
 
+def flat(volumes):
+    """Return volumes as ``(k, n_voxels)`` in the order of a NIfTI file."""
+    return volumes.transpose(0, 3, 2, 1).reshape(len(volumes), -1)
+
+
+def as_volumes(values, grid_shape):
+    """Return values of shape ``(k, n_voxels)`` in the order of a NIfTI file as volumes."""
+    return values.reshape(-1, *grid_shape[::-1]).transpose(0, 3, 2, 1)
+
+
 def _read_scaled_into(file, result, dtype, slope, inter):
     buffer = np.empty(min(len(result), max(1, CHUNK_BYTES // dtype.itemsize)), dtype)
     for start in range(0, len(result), len(buffer)):

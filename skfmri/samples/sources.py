@@ -21,6 +21,7 @@ from skfmri.samples.compressed import (
 )
 from skfmri.samples.images import (
     COPY_AGAIN,
+    as_volumes,
     check_content,
     explained_failures,
     open_header,
@@ -91,7 +92,7 @@ class FileSource:
 
     @property
     def exact_type(self):
-        """Type of as few bytes as in the file that holds all values, or None for float32."""
+        """Integer type that holds all values in fewer bytes than float32, or None."""
         is_small = self.dtype.kind in "iu" and self.dtype.itemsize <= 2
         is_plain = is_small and (self.slope, self.inter) == (1.0, 0.0)
         return self.dtype.newbyteorder("=") if is_plain else None
@@ -137,7 +138,7 @@ class FileSource:
                 while len(stored) >= n_bytes:
                     if volume in wanted:
                         values = np.frombuffer(bytes(stored[:n_bytes]), self.dtype)
-                        values = values.reshape(1, *self.grid_shape[::-1]).transpose(0, 3, 2, 1)
+                        values = as_volumes(values, self.grid_shape)
                         yield scaled(values, self.slope, self.inter).astype(np.float32, copy=False)
                     del stored[:n_bytes]
                     volume += 1
