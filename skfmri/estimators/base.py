@@ -176,7 +176,7 @@ class BaseCNNClassifier(CallbackSupportMixin, wrappers.KerasClassifier):
         Raises
         ------
         ValueError
-            If there is no such parameter, or it is one of `initial_weights`.
+            If a parameter does not exist or belongs to `initial_weights`.
         """
         inside = [name for name in parameters if name.startswith(f"{SOURCE}__")]
         if inside:

@@ -20,7 +20,7 @@ def read_manifest(directory):
     Returns
     -------
     command : str or None
-        None if there is no manifest.
+        None without a manifest.
     names : list
         As they are in the manifest, which may have been altered.
 
