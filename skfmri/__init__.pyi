@@ -14,8 +14,11 @@ from . import (
 )
 from .estimators import (
     MultiscaleRidgeClassifier as MultiscaleRidgeClassifier,
+    MultiscaleRidgeRegressor as MultiscaleRidgeRegressor,
     SlabCNNClassifier as SlabCNNClassifier,
+    SlabCNNRegressor as SlabCNNRegressor,
     VolumeCNNClassifier as VolumeCNNClassifier,
+    VolumeCNNRegressor as VolumeCNNRegressor,
 )
 from .evaluation import (
     DecodingResult as DecodingResult,

@@ -188,6 +188,28 @@ def check_per_volume(values, n_volumes, what, *, names_of_missing=NAMES_OF_MISSI
     return values
 
 
+def check_labels(values, n_volumes):
+    """Return classes or numbers as an array, or raise ValueError.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_volumes,) or (n_volumes, n_targets)
+        One label per volume, as in `check_per_volume`, or several numbers.
+    n_volumes : int
+        Number of volumes.
+
+    Returns
+    -------
+    labels : ndarray of the same shape
+    """
+    columns = np.asarray(values) if np.ndim(values) == 2 else None
+    if columns is None or columns.dtype.kind not in "biuf":
+        return check_per_volume(values, n_volumes, "label")
+    for column in columns.T:
+        check_per_volume(column, n_volumes, "label")
+    return columns
+
+
 def _is_missing(value, names_of_missing):
     if isinstance(value, str):
         return value in names_of_missing

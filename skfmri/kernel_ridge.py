@@ -1,9 +1,9 @@
 """Ridge regression on kernels of samples at several smoothness scales.
 
-The model of one scale predicts which class a sample belongs to (1 for its class, 0 for the others)
-from smoothed voxels, by ridge regression with an intercept that is not penalised. The n x n kernel
-of the samples holds all that this needs, however many voxels there are. With U and w the
-eigenvectors and eigenvalues of the centred kernel, and Y the targets,
+The model of one scale predicts from smoothed voxels a number, or which class a sample belongs to (1
+for its class, 0 for the others), by ridge regression with an intercept that is not penalised. The
+n x n kernel of the samples holds all that this needs, however many voxels there are. With U and w
+the eigenvectors and eigenvalues of the centred kernel, and Y the targets,
 
 - the fitted model weights the training samples by ``U (w + alpha)^-1 U' Y``;
 - the hat matrix is ``H = 1/n + U w (w + alpha)^-1 U'``;
@@ -50,13 +50,17 @@ class Spectrum(NamedTuple):
 class RidgeFit(NamedTuple):
     """A mixture of ridge models. With many label vectors all arrays have one more axis in front.
 
+    For numbers there is a column for each target in place of a class. `alpha` and `mixture` then
+    have one row per target, the mixture need not sum to 1, and `temperature` is 1.
+
     Attributes
     ----------
     duals : ndarray of shape (n_scales, n_samples, n_classes)
         Weights of the training samples, for kernels that are neither centred nor normalised: the
         scores of other samples are the sum of ``kernel @ dual`` over the scales, plus `offset`.
     offset : ndarray of shape (n_classes,)
-        Scores of the mean training sample: logarithms of the shares of the classes.
+        Scores of the mean training sample: logarithms of the shares of the classes, or the means
+        of the targets.
     alpha : ndarray of shape (n_scales,)
         Strength of each scale, in units of the mean diagonal of its kernel.
     mixture : ndarray of shape (n_scales,)
@@ -284,8 +288,7 @@ def fit_ridge(spectra, labels, groups, alphas, n_classes):
         )
     targets = (labelings.T[:, :, None] == np.arange(n_classes)).astype(float)
     chosen = [_choose_strength(each, targets, groups, alphas, known.T) for each in spectra]
-    predictions = np.array([left_out for _, left_out in chosen])
-    alpha = np.array([strengths for strengths, _ in chosen]).T
+    alpha, predictions = _stacked(chosen)
     mixture, temperature = np.empty_like(alpha), np.empty(len(labelings))
     means = targets.mean(axis=0)
     # Only what a sample says is rescaled. A strong penalty leaves little of that beside the shares
@@ -294,16 +297,12 @@ def fit_ridge(spectra, labels, groups, alphas, n_classes):
     offset = np.log(means)
     for i, (each, is_known) in enumerate(zip(labelings, known, strict=True)):
         usable = predictions[:, is_known, i]
-        mixture[i] = _mix(usable, targets[is_known, i] - means[i])
+        mixture[i] = _normalized(*_mix(usable, targets[is_known, i] - means[i]))
         mixed = np.tensordot(mixture[i], usable, axes=1)
         temperature[i] = _choose_temperature(mixed, offset[i], each[is_known])
     weights = mixture / temperature[:, None]
-    duals = [
-        weights[:, i, None, None] * _dual_coefficients(spectrum, targets, alpha[:, i])
-        for i, spectrum in enumerate(spectra)
-    ]
     fit = RidgeFit(
-        duals=np.stack(duals, axis=1),
+        duals=_mixed_duals(spectra, targets, alpha, weights),
         offset=offset,
         alpha=alpha,
         mixture=mixture,
@@ -313,17 +312,68 @@ def fit_ridge(spectra, labels, groups, alphas, n_classes):
     return fit if np.ndim(labels) > 1 else RidgeFit(*(array[0] for array in fit))
 
 
-def fit_samples(X, labels, groups, scales, alphas, n_classes):
+def fit_numbers(spectra, numbers, groups, alphas):
+    """Fit ridge models of numbers to each of several kernels, then mix their predictions.
+
+    Predictions for left-out groups decide, for each target by itself: on the strength of each scale
+    as in `fit_ridge`, and on the mixture, the combination of least squared error without negative
+    weights. The mixture is not normalised. If no scale predicts anything, all weights are 0, and
+    the mean is predicted.
+
+    Parameters
+    ----------
+    spectra : sequence of Spectrum
+        One for each scale.
+    numbers : ndarray of shape (n_samples, n_targets), float
+        Targets.
+    groups : ndarray of shape (n_samples,)
+        Groups, of which there are at least two.
+    alphas : sequence of float
+        Strengths to choose from, in units of the mean diagonal of the centred kernel.
+
+    Returns
+    -------
+    fit : RidgeFit
+    """
+    targets = numbers[:, :, None]
+    is_known = np.ones(numbers.shape, bool)
+    chosen = [_choose_strength(each, targets, groups, alphas, is_known) for each in spectra]
+    alpha, predictions = _stacked(chosen)
+    means = numbers.mean(axis=0)
+    predictions = predictions[..., 0] - means
+    mixture = np.array(
+        [
+            _mix(of_target[..., None], column[:, None])[0]
+            for of_target, column in zip(
+                predictions.transpose(2, 0, 1), (numbers - means).T, strict=True
+            )
+        ]
+    )
+    return RidgeFit(
+        duals=_mixed_duals(spectra, targets, alpha, mixture)[..., 0].transpose(1, 2, 0),
+        offset=means,
+        alpha=alpha,
+        mixture=mixture,
+        temperature=np.ones(()),
+        left_out=np.einsum("ks,snk->nk", mixture, predictions) + means,
+    )
+
+
+def fit_samples(X, y, groups, scales, alphas, n_classes=None):
     """Fit a ridge model to samples.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, ...), float32 or float64
         Samples.
-    labels, groups, alphas, n_classes
+    y : ndarray of shape (n_samples,), int, or (n_samples, n_targets), float
+        Positions of the classes, or numbers.
+    groups, alphas
         As in `fit_ridge`.
     scales : sequence of float
         Smoothing in voxels.
+    n_classes : int, default=None
+        Number of classes; None stands for numbers.
 
     Returns
     -------
@@ -335,8 +385,14 @@ def fit_samples(X, labels, groups, scales, alphas, n_classes):
     """
     mean = mean_sample(X)
     spectra = [decompose(smoothed_kernel(X, mean, sigma)) for sigma in scales]
-    fit = fit_ridge(spectra, labels, groups, alphas, n_classes)
+    fit = _fit(spectra, y, groups, alphas, n_classes)
     return mean, fit, voxel_weights(X, mean, scales, fit.duals)
+
+
+def _fit(spectra, y, groups, alphas, n_classes):
+    if n_classes is None:
+        return fit_numbers(spectra, y, groups, alphas)
+    return fit_ridge(spectra, y, groups, alphas, n_classes)
 
 
 def scores_of_labelings(X, X_test, labelings, groups, scales, alphas):
@@ -478,14 +534,28 @@ def _choose_strength(spectrum, targets, groups, alphas, is_known):
     return chosen, best
 
 
+def _stacked(chosen):
+    """Return strengths of shape (n_labelings, n_scales), then predictions, the scales first."""
+    strengths, predictions = zip(*chosen, strict=True)
+    return np.array(strengths).T, np.array(predictions)
+
+
 def _mix(predictions, targets):
-    """Return weights of several predictions, none negative, of least squared error."""
+    """Return weights of several predictions, none negative, of least squared error.
+
+    Then the position of the prediction that is best alone.
+    """
     mean = targets.mean(axis=0)
     columns = (predictions - mean).reshape(len(predictions), -1).T
     weights, _ = nnls(columns, (targets - mean).ravel())
+    return weights, ((predictions - targets) ** 2).sum(axis=(1, 2)).argmin()
+
+
+def _normalized(weights, best):
+    """Return weights whose sum is 1; if all are 0, only that of the least wrong prediction."""
     if not weights.any():
-        # No prediction is better than the mean of the targets: take the least wrong.
-        weights[((predictions - targets) ** 2).sum(axis=(1, 2)).argmin()] = 1
+        # No prediction is better than the mean of the targets.
+        weights[best] = 1
     return weights / weights.sum()
 
 
@@ -503,6 +573,15 @@ def _choose_temperature(predictions, offset, labels):
 
     bounds = np.log([LEAST_TEMPERATURE, LARGEST_TEMPERATURE])
     return np.exp(minimize_scalar(log_loss, bounds=bounds, method="bounded").x)
+
+
+def _mixed_duals(spectra, targets, alpha, weights):
+    """Return weights of the training samples in a mixture, labelings and scales first."""
+    duals = [
+        weights[:, i, None, None] * _dual_coefficients(spectrum, targets, alpha[:, i])
+        for i, spectrum in enumerate(spectra)
+    ]
+    return np.stack(duals, axis=1)
 
 
 def _dual_coefficients(spectrum, targets, alpha):

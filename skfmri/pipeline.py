@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import get_config
+from sklearn.base import is_regressor
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -172,7 +173,7 @@ class DecodingPipeline(Pipeline):
         self._check_classifier()
         task = self._init_callback_context(max_subtasks=2 * (1 + bool(self.refit)))
         task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        _check_classes(y)
+        self._check_targets(y)
         y = np.asarray(y)
         train, held_out = self._split(X, y, groups)
         all_samples = None
@@ -220,7 +221,7 @@ class DecodingPipeline(Pipeline):
         """Fit all steps as a plain pipeline does, without validation samples."""
         all_samples = X
         if self.undersample:
-            _check_classes(y)
+            self._check_targets(y)
             X, y, groups, params = self._undersampled(X, np.asarray(y), groups, params)
         if groups is not None and _routing_is_on():
             params["groups"] = groups
@@ -257,12 +258,24 @@ class DecodingPipeline(Pipeline):
         step = self.steps[-1][1]
         return hasattr(step, "fit") and has_fit_parameter(step, "groups")
 
+    def _check_targets(self, y):
+        if y is None:
+            raise ValueError(
+                "There are no labels. Pass y, the class of each sample, or its number for a "
+                "regressor."
+            )
+        if self.undersample and is_regressor(self.steps[-1][1]):
+            raise ValueError(
+                "undersample=True leaves out samples of larger classes, but "
+                f"{type(self.steps[-1][1]).__name__} predicts numbers. Leave undersample out."
+            )
+
     def _check_classifier(self):
         name, classifier = self.steps[-1]
         if not hasattr(classifier, "fit") or not has_fit_parameter(classifier, "validation_data"):
             raise TypeError(
                 f"validation needs a last step whose fit takes validation_data, but {name!r} is "
-                f"{classifier!r}. Use SlabCNNClassifier or VolumeCNNClassifier, or leave "
+                f"{classifier!r}. Use a network, such as SlabCNNClassifier, or leave "
                 "validation out."
             )
 
@@ -277,7 +290,8 @@ class DecodingPipeline(Pipeline):
                 f"search as {of_search}=groups."
             )
         groups = check_per_volume(groups, len(y), "group label")
-        cv = check_cv(self.validation, y, classifier=True)
+        is_of_numbers = is_regressor(self.steps[-1][1])
+        cv = check_cv(self.validation, y, classifier=not is_of_numbers)
         train, held_out = next(iter(cv.split(X, y, groups)))
         shared = np.intersect1d(groups[train], groups[held_out])
         if len(shared):
@@ -286,7 +300,7 @@ class DecodingPipeline(Pipeline):
                 "into the validation samples. Use a splitter for groups, such as "
                 "GroupShuffleSplit(1, test_size=0.2)."
             )
-        missing = np.setdiff1d(y, y[train])
+        missing = () if is_of_numbers else np.setdiff1d(y, y[train])
         if len(missing) or not len(held_out):
             found = "no validation"
             if len(missing):
@@ -341,11 +355,6 @@ class DecodingPipeline(Pipeline):
 
 def _routing_is_on():
     return get_config()["enable_metadata_routing"]
-
-
-def _check_classes(y):
-    if y is None:
-        raise ValueError("There are no classes. Pass y, the class of each sample.")
 
 
 def _balanced(y, rng):

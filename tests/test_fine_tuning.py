@@ -291,7 +291,9 @@ class TestRefusals:
 
     def test_a_network_of_the_other_kind_is_refused_with_the_class(self, slabs, tiny, source):
         decoder = VolumeCNNClassifier(**tiny, initial_weights=source)
-        with pytest.raises(ValueError, match=r"3-D here and 2-D there\. Start a SlabCNN") as caught:
+        with pytest.raises(
+            ValueError, match=r"3-D here and 2-D there\. Start a network of"
+        ) as caught:
             decoder.fit(*slabs)
         assert "None" not in str(caught.value)
 

@@ -469,7 +469,7 @@ class TestMistakes:
         assert len(pipeline.validation_groups_) == 1
 
     def test_classes_are_asked_for(self, samples):
-        with pytest.raises(ValueError, match="There are no classes"):
+        with pytest.raises(ValueError, match="There are no labels"):
             make_pipeline().fit(samples)
 
     def test_too_few_groups_are_counted(self, samples):

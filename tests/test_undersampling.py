@@ -155,7 +155,7 @@ def test_a_search_balances_each_of_its_fits(data):
 
 
 def test_labels_are_needed(data):
-    with pytest.raises(ValueError, match="There are no classes"):
+    with pytest.raises(ValueError, match="There are no labels"):
         pipeline().fit(data[0])
 
 

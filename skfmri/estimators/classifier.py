@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from skfmri.docstrings import fill_docstring
-from skfmri.estimators.base import BaseCNNClassifier
+from skfmri.estimators.base_classifier import BaseCNNClassifier
 from skfmri.estimators.defaults import SLAB_CNN, VOLUME_CNN
 from skfmri.estimators.parameter_docs import CLASSIFIERS
 

@@ -1,4 +1,4 @@
-"""Default settings of the classifiers."""
+"""Default settings of the estimators."""
 
 from types import SimpleNamespace
 
@@ -37,9 +37,19 @@ VOLUME_CNN = SimpleNamespace(
     dense_batch_norm=True,
 )
 
+
+def _of_regressor(classifier):
+    settings = {k: v for k, v in vars(classifier).items() if k != "class_weight"}
+    return SimpleNamespace(**settings | {"loss": "mean_squared_error"})
+
+
+# Every parameter of SlabCNNRegressor and VolumeCNNRegressor: the same networks.
+SLAB_CNN_REGRESSOR = _of_regressor(SLAB_CNN)
+VOLUME_CNN_REGRESSOR = _of_regressor(VOLUME_CNN)
+
 # The value of `linear_path` that stands for the ridge.
 MULTISCALE = "multiscale"
-# Every parameter of MultiscaleRidgeClassifier.
+# Every parameter of MultiscaleRidgeClassifier and MultiscaleRidgeRegressor.
 MULTISCALE_RIDGE = SimpleNamespace(
     scales=(0, 0.5, 1),
     alphas=(0.001, 0.01, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
@@ -58,3 +68,6 @@ SMALL_SAMPLE = {
     "linear_path": 100.0,
     "epochs": 30,
 }
+
+# The same for regressors.
+SMALL_SAMPLE_REGRESSOR = SMALL_SAMPLE | {"linear_path": MULTISCALE}

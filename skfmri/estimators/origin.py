@@ -17,7 +17,7 @@ SOURCE = "initial_weights"
 # Parameters of searches that list values of other parameters.
 GRIDS = ("param_grid", "param_distributions")
 EXPECTED = (
-    "a fitted SlabCNNClassifier or VolumeCNNClassifier, or a fitted pipeline that ends in one, as "
+    "a fitted network, such as a SlabCNNClassifier, or a fitted pipeline that ends in one, as "
     "skfmri.load returns"
 )
 
@@ -85,7 +85,7 @@ def fitted_network(source):
 
     Returns
     -------
-    network : SlabCNNClassifier or VolumeCNNClassifier
+    network : classifier or regressor
     """
     network = last_network(source)
     if network is None:
@@ -156,7 +156,7 @@ def trained_on(network):
 
     Parameters
     ----------
-    network : SlabCNNClassifier or VolumeCNNClassifier
+    network : classifier or regressor
         Fitted or loaded.
 
     Returns
@@ -175,7 +175,7 @@ def trained_further(network):
 
     Parameters
     ----------
-    network : SlabCNNClassifier or VolumeCNNClassifier
+    network : classifier or regressor
         With fitted `initial_weights`.
 
     Returns
@@ -193,7 +193,7 @@ def check_same_start(network):
 
     Parameters
     ----------
-    network : SlabCNNClassifier or VolumeCNNClassifier
+    network : classifier or regressor
         Fitted.
     """
     if network.initial_weights is None:
@@ -212,7 +212,7 @@ def note_training(network, volumes, earlier, fits):
 
     Parameters
     ----------
-    network : SlabCNNClassifier or VolumeCNNClassifier
+    network : classifier or regressor
         Fitted.
     volumes, earlier : frozenset of bytes
         Digests of the volumes of its fit, and of the fits before it.
@@ -236,7 +236,7 @@ def bare_network(source):
 
     Returns
     -------
-    network : SlabCNNClassifier or VolumeCNNClassifier
+    network : classifier or regressor
         Fitted; a copy that shares the weights.
     """
     network = fitted_network(source)
@@ -252,7 +252,7 @@ def describe_fit(network, samples):
 
 
 def weights_digest(source):
-    """Return a digest of the weights and classes of a fitted source, the same in any process.
+    """Return a digest of the weights and outputs of a fitted source, the same in any process.
 
     Parameters
     ----------
@@ -264,7 +264,8 @@ def weights_digest(source):
     digest : str
     """
     network = fitted_network(source)
-    found = hashlib.sha256(repr(np.asarray(network.classes_).tolist()).encode())
+    learnt = [np.asarray(getattr(network, name)).tolist() for name in network.learnt_of_targets]
+    found = hashlib.sha256(repr(learnt).encode())
     for weights in network._members:
         for weight in weights:
             found.update(f"{weight.dtype.str}{weight.shape}".encode())

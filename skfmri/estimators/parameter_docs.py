@@ -1,4 +1,4 @@
-"""Descriptions that the docstrings of both classifiers share."""
+"""Descriptions that the docstrings of several estimators share."""
 
 CLASSIFIERS = {
     "filters": """
@@ -143,5 +143,73 @@ CLASSIFIERS = {
     "X": """
         X : array-like of shape (n_samples, x, y, z) or (n_samples, n_features)
             Samples on the grid of the training samples, of any real dtype.
+        """,
+}
+
+REGRESSORS = CLASSIFIERS | {
+    "linear_path": """
+        linear_path : float, "multiscale" or None, default=None
+            If not None, a linear model of all voxels is fitted first. Its predictions are added to
+            the output of the network, which starts at zero and learns what the linear model leaves
+            unexplained. For samples too few for a network alone; they must fit into memory. A
+            number is the inverse strength of a ridge regression on standardised targets: the
+            larger, the weaker the penalty. "multiscale" is
+            :class:`~skfmri.MultiscaleRidgeRegressor`. The network is then also trained with a third
+            of the groups left out, three times, and its output is multiplied by the share that
+            lowers the loss of left-out samples most: 0, which leaves the ridge alone, unless the
+            loss falls by more than its standard error over groups.
+        """,
+    "n_members": """
+        n_members : int, default=1
+            Number of networks to train, each from its own seed; their predictions are averaged.
+            ``joblib.parallel_config(n_jobs=2)`` trains two at a time.
+        """,
+    "initial_weights": """
+        initial_weights : estimator or None, default=None
+            Fitted estimator whose weights training starts from: a network of this kind, of classes
+            or of numbers, or a pipeline that ends in one, such as :func:`skfmri.load` returns,
+            never a path. Its network must have the same layers with weights of the same shapes. The
+            output layer is taken over if it predicts as many numbers and neither network has a
+            linear path; otherwise it starts anew, as does the linear path. Of `n_members` each
+            starts from its counterpart, or all from a single network. Clones share the estimator.
+            Test volumes that it was trained on are refused by :func:`~skfmri.evaluate_decoder`; see
+            the page "Fine-tuning" of the documentation.
+        """,
+    "loss": """
+        loss : str, callable or keras.losses.Loss, default="mean_squared_error"
+            Loss minimised in training, of standardised targets: the name of a function of
+            `keras.losses`, such as "huber", a function of targets and predictions of shape
+            (n, n_targets) that returns one number for each sample, or a loss object of Keras
+            itself, such as ``keras.losses.Huber(delta=0.5)``. Pass settings of a function with a
+            partial.
+        """,
+    "fitted_attributes": """
+        target_mean_, target_scale_ : ndarray of shape (n_targets,), float64
+            Weighted mean and standard deviation of each target in the training samples.
+        target_shape_ : tuple of int
+            Shape of the targets of one sample: () for a single number.
+        history_ : dict of str to list of float
+            "loss" and "mean_absolute_error" of each epoch in standard deviations of the targets,
+            means over its training batches; "val_loss" and "val_mean_absolute_error" if there are
+            validation data. With several members, each epoch's mean over the members that reached
+            it.
+        n_epochs_ : int
+            Epochs that the weights have seen: the best one if `patience` is set. Each member stops
+            by itself; this is their mean, rounded.
+        network_weight_ : float
+            Only with ``linear_path="multiscale"``: share of the output of the network, 0, 0.25,
+            0.5, 0.75 or 1. With 0, the regressor is the ridge.
+        network_gain_ : float
+            Only with ``linear_path="multiscale"``: how much the network lowers the mean loss of
+            left-out samples at the best share, whether or not that is enough to be kept.
+        model_ : keras.Model
+            A copy of the trained network for inspection; of several members their average. Its
+            output is in standard deviations from the mean.
+        X_shape_ : tuple of int
+            Shape of the training samples.
+        n_features_in_ : int
+            Length of axis 1 of X, as in scikit-learn.
+        feature_names_in_ : ndarray of str
+            Names of the columns, if X was a table that has some.
         """,
 }

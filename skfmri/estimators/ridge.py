@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from skfmri._validation import check_fitted_shape, check_number, check_per_volume
-from skfmri.estimators.defaults import MULTISCALE_RIDGE
-from skfmri.kernel_ridge import (
-    activation_patterns,
-    can_be_left_out,
-    centred_batches,
-    fit_samples,
-)
+from skfmri.estimators.ridge_base import FLOATS, BaseMultiscaleRidge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from skfmri._types import Shape, Values, Volumes
+    from skfmri._types import Values, Volumes
 
 __all__ = ["MultiscaleRidgeClassifier"]
 
 
-class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
+class MultiscaleRidgeClassifier(ClassifierMixin, BaseMultiscaleRidge):
     r"""Classify slabs or volumes by ridge regression on voxels at several smoothness scales.
 
     Neighbouring voxels carry similar signal and different noise, which a plain linear model of all
@@ -143,25 +131,7 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
     """
 
     classes_: NDArray[Any]
-    coef_: NDArray[np.float64]
-    intercept_: NDArray[np.float64]
-    patterns_: NDArray[np.float64]
-    scales_: NDArray[np.float64]
-    alpha_: NDArray[np.float64]
-    mixture_: NDArray[np.float64]
     temperature_: float
-    sample_shape_: Shape
-
-    # Read by scikit-learn if metadata routing is enabled.
-    __metadata_request__fit: ClassVar = {"groups": True}
-
-    def __init__(
-        self,
-        scales: Sequence[float] = MULTISCALE_RIDGE.scales,
-        alphas: Sequence[float] = MULTISCALE_RIDGE.alphas,
-    ) -> None:
-        self.scales = scales
-        self.alphas = alphas
 
     def fit(self, X: Volumes, y: Values, *, groups: Values | None = None) -> Self:
         """Fit the ridge regressions, and choose strengths, mixture and temperature.
@@ -197,10 +167,9 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
             out alone, and what is chosen is too optimistic if samples of a run resemble each other.
             If some classes occur in one group only: their samples do not take part in the choice.
         """
-        scales = _check_numbers(self.scales, "scales", least=0, below=math.inf)
-        alphas = _check_numbers(self.alphas, "alphas", above=0, below=math.inf)
+        settings = self._check_parameters()
         groups = getattr(X, "groups", None) if groups is None else groups
-        X, y = validate_data(self, X, y, allow_nd=True, dtype=[np.float64, np.float32])
+        X, y = validate_data(self, X, y, allow_nd=True, dtype=FLOATS)
         check_classification_targets(y)
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
@@ -208,22 +177,9 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
                 f"y holds 1 class, {classes.tolist()[0]!r}, but a classifier needs at least two. "
                 "Choose samples of other classes too."
             )
-        groups, messages = groups_to_leave_out(labels, groups, type(self).__name__)
-        for message in messages:
-            warnings.warn(message, UserWarning, stacklevel=2)
-        scales = scales if X.ndim > 2 else [0.0]
-        mean, found, weights = fit_samples(X, labels, groups, scales, alphas, len(classes))
-        offset = found.offset
-        if len(classes) == 2:
-            weights, offset = weights[[1]] - weights[[0]], offset[[1]] - offset[[0]]
+        found = self._fit(X, labels, groups, settings, len(classes))
         self.classes_ = classes
-        self.coef_ = weights.reshape(len(weights), -1)
-        self.intercept_ = offset - self.coef_ @ mean.ravel()
-        self.patterns_ = activation_patterns(X, mean, weights).reshape(self.coef_.shape)
-        self.scales_ = np.array(scales, float)
-        self.alpha_, self.mixture_ = found.alpha, found.mixture
         self.temperature_ = float(found.temperature)
-        self.sample_shape_ = X.shape[1:]
         return self
 
     def decision_function(self, X: Volumes) -> NDArray[np.float64]:
@@ -240,18 +196,7 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
             Log odds of the second of two classes; of more, the logarithm of each probability up to
             a constant for each sample.
         """
-        check_is_fitted(self)
-        name = type(self).__name__
-        shape = getattr(X, "shape", ())
-        # scikit-learn compares only axis 1, and would report its length if the grid is wrong.
-        if shape and max(len(shape), len(self.sample_shape_) + 1) > 2:
-            check_fitted_shape(shape[1:], self.sample_shape_, name)
-        X = validate_data(self, X, allow_nd=True, dtype=[np.float64, np.float32], reset=False)
-        check_fitted_shape(X.shape[1:], self.sample_shape_, name)
-        # In parts, since float32 becomes float64.
-        batches = centred_batches(X, np.zeros(self.sample_shape_))
-        scores = [batch.reshape(len(batch), -1) @ self.coef_.T for _, batch in batches]
-        scores = np.concatenate(scores) + self.intercept_
+        scores = self._scores(X)
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Volumes) -> NDArray[np.float64]:
@@ -285,11 +230,6 @@ class MultiscaleRidgeClassifier(ClassifierMixin, BaseEstimator):
         predictions = predictions_of(self.decision_function(X))
         return self.classes_[predictions]
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
 
 def probabilities_of(scores):
     """Return the probability of each class for decision values.
@@ -321,69 +261,3 @@ def predictions_of(scores):
     positions : ndarray of shape (n_samples,), int
     """
     return (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
-
-
-def _check_numbers(values, name, **bounds):
-    """Return the numbers of a parameter as a list of floats, or raise an error."""
-    values = np.atleast_1d(np.asarray(values, dtype=object)).tolist()
-    if not values:
-        raise ValueError(f"{name} is empty, but must hold at least one number.")
-    return [float(check_number(value, f"Each of {name}", Real, **bounds)) for value in values]
-
-
-def groups_to_leave_out(labels, groups, name):
-    """Return the groups that a ridge leaves out, and what to warn of.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_samples,), int
-        Positions of the classes.
-    groups : array-like of shape (n_samples,) or None
-        Groups.
-    name : str
-        Name of the estimator, for the messages.
-
-    Returns
-    -------
-    groups : ndarray of shape (n_samples,)
-        Those given, or one for each sample if there are none that can be left out.
-    messages : list of str
-        Warnings.
-
-    Raises
-    ------
-    ValueError
-        If each class has one sample only, so that nothing can be left out.
-    """
-    n, singly = len(labels), np.arange(len(labels))
-    messages = []
-    if groups is None:
-        groups = singly
-        messages.append(
-            f"{name} got no groups, so it chooses strengths, mixture and temperature by leaving "
-            f"out one of {n} samples at a time. Samples of one run or subject resemble each other, "
-            "which makes that choice too optimistic. Pass groups to fit, or make it the last step "
-            "of a DecodingPipeline, which finds the groups of NiftiSamples. If samples are "
-            "independent, pass groups=np.arange(len(y))."
-        )
-    groups = check_per_volume(groups, n, "group label")
-    is_known = can_be_left_out(labels, groups)
-    if not is_known.any() and not np.array_equal(groups, singly):
-        messages.append(
-            f"No class occurs in more than one of {len(np.unique(groups))} groups, so no left-out "
-            f"group can be predicted: {name} chooses strengths, mixture and temperature by leaving "
-            "out one sample at a time, which is too optimistic. Use groups that hold several "
-            "classes."
-        )
-        groups, is_known = singly, can_be_left_out(labels, singly)
-    elif is_known.any() and not is_known.all():
-        messages.append(
-            f"{n - is_known.sum()} of {n} samples are of classes that occur in one group only. "
-            f"{name} trains on them, but chooses strengths, mixture and temperature by the others."
-        )
-    if not is_known.any():
-        raise ValueError(
-            f"Each of {n} classes has one sample only, but {name} needs at least two of a class, "
-            "to leave one of them out."
-        )
-    return groups, messages

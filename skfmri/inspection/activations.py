@@ -22,12 +22,12 @@ def layer_activations(estimator: Estimator, X: Volumes, layer: str | int) -> NDA
 
     Parameters
     ----------
-    estimator : SlabCNNClassifier, VolumeCNNClassifier or pipeline
-        Fitted; the classifier of a pipeline is its last step.
+    estimator : classifier or regressor with a network, or pipeline
+        Fitted; the network of a pipeline is its last step.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples, as the estimator takes them.
     layer : str or int
-        Name or number of a layer; negative numbers count from the end. If the classifier has
+        Name or number of a layer; negative numbers count from the end. If the network has
         several members, this is a layer of the first; ``"member2/dense1"`` is one of the second.
 
     Returns
@@ -50,11 +50,11 @@ def layer_activations(estimator: Estimator, X: Volumes, layer: str | int) -> NDA
     >>> layer_activations(decoder, X, "block1_convolution").shape
     (12, 6, 7, 4)
     """
-    classifier, X = network_input(estimator, X)
-    model, output = _find_layer(member_models(classifier), layer)
+    network, X = network_input(estimator, X)
+    model, output = _find_layer(member_models(network), layer)
     part = keras.Model(model.input, output)
     return np.concatenate(
-        [np.asarray(part(batch, training=False)) for batch, _ in batches(classifier, X)]
+        [np.asarray(part(batch, training=False)) for batch, _ in batches(network, X)]
     )
 
 

@@ -1,4 +1,4 @@
-"""How much each voxel counts for the class of a sample, by one of several methods."""
+"""How much each voxel counts for the class or number of a sample, by one of several methods."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+from sklearn.base import is_regressor
 
 from skfmri._validation import check_number
 from skfmri.inspection.linear import linear_maps
-from skfmri.inspection.network_input import batches, class_columns, member_models, network_input
+from skfmri.inspection.network_input import batches, member_models, network_input, output_columns
 from skfmri.networks.backend import keras
 
 if TYPE_CHECKING:
@@ -29,29 +30,32 @@ def saliency(
     X: Volumes,
     y: object = None,
     *,
-    method: str = "integrated_gradients",
+    method: str | None = None,
     n_steps: int | None = None,
     noise: float | None = None,
     patch_size: int | None = None,
     random_state: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return how much each voxel counts for the class of each sample.
+    """Return how much each voxel counts for the class, or for the predicted number, of each sample.
 
-    The maps explain the network's output for the class before the softmax. If the classifier has
-    several members, their maps are averaged.
+    The maps explain the network's output for the class before the softmax, or the predicted number
+    in units of its target. If the network has several members, their maps are averaged.
 
     Parameters
     ----------
-    estimator : SlabCNNClassifier, VolumeCNNClassifier, linear classifier or pipeline
-        Fitted; the classifier of a pipeline is its last step, and maps are in its space. A linear
-        one has `coef_`, as :class:`~skfmri.MultiscaleRidgeClassifier` does.
+    estimator : network, linear model or pipeline
+        Fitted classifier or regressor; that of a pipeline is its last step, and maps are in its
+        space. A linear one has `coef_`, as :class:`~skfmri.MultiscaleRidgeClassifier` does.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples, as the estimator takes them.
     y : class or array-like of shape (n_samples,), default=None
-        Class to explain, one for all samples or one for each; None means the predicted classes.
-    method : str, default="integrated_gradients"
+        Class to explain, one for all samples or one for each; None means the predicted classes. Of
+        a regressor with several targets, the number of the column to explain.
+    method : str, default=None
         "gradient", "gradient_x_input", "integrated_gradients", "smoothgrad", "occlusion" or
-        "grad_cam"; see the notes.
+        "grad_cam"; see the notes. None means "integrated_gradients" for classes and "gradient" for
+        numbers: the voxels of z-scored samples are above 0 as often as below, so the mean over
+        samples of a map that is multiplied by them says little about a number.
     n_steps : int, default=None
         Only for "integrated_gradients" (points between the baseline and the sample) and
         "smoothgrad" (noisy copies of the sample); None means 64.
@@ -86,10 +90,10 @@ def saliency(
       the output minus the output at 0.
     - smoothgrad: the gradient, averaged over noisy copies of the sample (Smilkov et al. 2017).
     - occlusion: how much the output falls when a patch is set to 0 (Zeiler and Fergus 2014).
-    - Of a linear model, "gradient" and "smoothgrad" are the weights of the class, and
+    - Of a linear model, "gradient" and "smoothgrad" are the weights of the class or number, and
       "gradient_x_input" and "integrated_gradients" are these times the voxels, exactly. The other
       methods need a network.
-    - grad_cam: where the filters of the last convolution that support the class are active
+    - grad_cam: where the filters of the last convolution that support the output are active
       (Selvaraju et al. 2017), interpolated to the voxels; never negative, the same in all slices of
       a slab, and blind to the linear path.
 
@@ -103,14 +107,16 @@ def saliency(
     >>> saliency(decoder, X, y).shape
     (12, 8, 9, 3)
     """
+    step = getattr(estimator, "steps", [(None, estimator)])[-1][1]
+    method = method or ("gradient" if is_regressor(step) else "integrated_gradients")
     explain = choose_method(
         method, n_steps=n_steps, noise=noise, patch_size=patch_size, random_state=random_state
     )
-    if hasattr(getattr(estimator, "steps", [(None, estimator)])[-1][1], "coef_"):
+    if hasattr(step, "coef_"):
         return linear_maps(estimator, X, y, method)
-    classifier, X = network_input(estimator, X)
-    columns = class_columns(classifier, X, y)
-    return mean_maps(member_models(classifier), classifier, X, columns, explain)
+    network, X = network_input(estimator, X)
+    columns = output_columns(network, X, y)
+    return mean_maps(member_models(network), network, X, columns, explain)
 
 
 def method_options(method):
@@ -154,17 +160,17 @@ def choose_method(method, **options):
     return partial(METHODS[method], **given)
 
 
-def mean_maps(models, classifier, X, columns, explain):
-    """Return the maps that a method gives, averaged over the models of a classifier.
+def mean_maps(models, network, X, columns, explain):
+    """Return the maps that a method gives, averaged over the models of a network.
 
     Parameters
     ----------
     models : list of keras.Model
-        The members of the classifier, or copies with other weights.
-    classifier : SlabCNNClassifier or VolumeCNNClassifier
+        The members of the network, or copies with other weights.
+    network : classifier or regressor
         Fitted.
     X : ndarray of shape (n_samples, ...), float32
-        Samples in the space of the classifier.
+        Samples in the space of the network.
     columns : ndarray of shape (n_samples,), int
         Column of the output to explain of each sample.
     explain : callable
@@ -176,30 +182,41 @@ def mean_maps(models, classifier, X, columns, explain):
     """
     maps = 0
     for model in models:
-        maps = maps + explain(Logits(model, partial(batches, classifier)), X, columns)
-    return (maps / len(models)).astype(np.float32)
+        explained = Explained(model, partial(batches, network), is_regressor(network))
+        maps = maps + explain(explained, X, columns)
+    maps = maps / len(models)
+    if is_regressor(network):
+        # The network predicts standardised numbers.
+        maps *= network.target_scale_[columns].reshape(-1, *[1] * (X.ndim - 1))
+    return maps.astype(np.float32)
 
 
-class Logits:
-    """A network up to its softmax, which returns one output for each sample.
+class Explained:
+    """A network up to its softmax, if it has one, which returns one output for each sample.
 
     Parameters
     ----------
     model : keras.Model
-        Ends in a softmax.
+        Ends in a softmax, unless it predicts numbers.
     batches : callable
         Splits samples with their columns into batches that the model takes.
+    is_of_numbers : bool
+        Whether the outputs are numbers.
     layer : keras.Layer, default=None
         Layer whose output serves as features; None means the input of the last layer.
     """
 
-    def __init__(self, model, batches, layer=None):
-        self.model, self.batches = model, batches
-        last = _softmax_layer(model)
-        # The input of a Softmax layer is the logits; a dense layer computes them first.
-        self._weights = getattr(last, "kernel", None), getattr(last, "bias", None)
+    def __init__(self, model, batches, is_of_numbers, layer=None):
+        self.model, self.batches, self.is_of_numbers = model, batches, is_of_numbers
+        last = model.layers[-1] if is_of_numbers else _softmax_layer(model)
         features = last.input if layer is None else layer.output
-        self._part = keras.Model(model.input, [last.input, features])
+        if is_of_numbers:
+            self._weights, before = (None, None), model.output
+        else:
+            # The input of a Softmax layer is the logits; a dense layer computes them first.
+            self._weights = getattr(last, "kernel", None), getattr(last, "bias", None)
+            before = last.input
+        self._part = keras.Model(model.input, [before, features])
 
     def _scores(self, batch, columns):
         import tensorflow as tf
@@ -257,8 +274,9 @@ def _softmax_layer(model):
     )
 
 
-# A method takes Logits, samples and columns. Its keyword-only parameters are the options that
-# `saliency` accepts for it. A new method also needs a line in METHODS and in the notes there.
+# A method takes an Explained network, samples and columns. Its keyword-only parameters are the
+# options that `saliency` accepts for it. A new method also needs a line in METHODS and in the notes
+# there.
 
 
 def gradient(network, X, columns):
@@ -316,7 +334,9 @@ def grad_cam(network, X, columns):
             'method="grad_cam" needs a convolution, but the network has none. Choose another '
             "method."
         )
-    network = Logits(network.model, network.batches, convolutions[-1])
+    network = Explained(
+        network.model, network.batches, network.is_of_numbers, layer=convolutions[-1]
+    )
     maps = []
     for features, gradients in network.features_and_gradients(X, columns):
         space = tuple(range(1, features.ndim - 1))

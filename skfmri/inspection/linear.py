@@ -1,8 +1,9 @@
-"""How much each voxel counts for the class of a sample in a linear model."""
+"""How much each voxel counts for the class or number of a sample in a linear model."""
 
 import numpy as np
+from sklearn.base import is_regressor
 
-from skfmri.inspection.network_input import class_columns
+from skfmri.inspection.network_input import output_columns
 
 # What the methods for networks give for a linear model: its weights, or these times the voxels.
 WEIGHTS = ("gradient", "smoothgrad")
@@ -10,16 +11,16 @@ CONTRIBUTIONS = ("gradient_x_input", "integrated_gradients")
 
 
 def linear_maps(estimator, X, y, method):
-    """Return the map of each sample for a class.
+    """Return the map of each sample for a class or a number.
 
     Parameters
     ----------
-    estimator : classifier or pipeline
-        Fitted; the classifier, the last step, has `coef_` and `classes_`. The step before may
+    estimator : classifier, regressor or pipeline
+        Fitted; the last step has `coef_`, and `classes_` if it is a classifier. The step before may
         flatten samples.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples, as the estimator takes them.
-    y : class, array-like of shape (n_samples,) or None
+    y : class, array-like of shape (n_samples,), int or None
         As in `saliency`.
     method : str
         As in `saliency`.
@@ -37,10 +38,10 @@ def linear_maps(estimator, X, y, method):
     """
     if method not in (*WEIGHTS, *CONTRIBUTIONS):
         raise ValueError(
-            f"method={method!r} needs a network, but the classifier is linear. Choose "
+            f"method={method!r} needs a network, but the model is linear. Choose "
             f"{', '.join(map(repr, CONTRIBUTIONS))} or 'gradient'."
         )
-    *steps, (_, classifier) = getattr(estimator, "steps", [(None, estimator)])
+    *steps, (_, model) = getattr(estimator, "steps", [(None, estimator)])
     grid = None
     for _, step in steps:
         if step is not None and step != "passthrough":
@@ -49,9 +50,9 @@ def linear_maps(estimator, X, y, method):
             is_flat = np.ndim(X) == 2 and np.prod(np.shape(before)[1:]) == np.shape(X)[1]
             grid = np.shape(before)[1:] if is_flat and np.ndim(before) > 2 else None
     X = np.asarray(X, np.float32)
-    columns = class_columns(classifier, X, classifier.predict(X) if y is None else y)
-    weights = np.asarray(classifier.coef_, np.float32)
-    if len(weights) == 1:
+    columns = output_columns(model, X, y)
+    weights = np.atleast_2d(np.asarray(model.coef_, np.float32))
+    if len(weights) == 1 and not is_regressor(model):
         weights = np.concatenate([-weights, weights]) / 2
     maps = weights[columns].reshape(X.shape)
     if method in CONTRIBUTIONS:

@@ -37,8 +37,8 @@ def saliency_image(
         ``cross_validate(return_estimator=True)``.
     X : NiftiSamples or list of images
         Samples to explain.
-    y : class or array-like of shape (n_samples,), default=None
-        Class to explain, as in :func:`saliency`.
+    y : class, array-like of shape (n_samples,) or int, default=None
+        Class or target to explain, as in :func:`saliency`.
     **options : dict
         As in :func:`saliency`.
 
@@ -77,8 +77,8 @@ def sign_consistency_image(
         Two or more, as in :func:`saliency_image`.
     X : NiftiSamples or list of images
         Samples to explain.
-    y : class or array-like of shape (n_samples,), default=None
-        Class to explain, as in :func:`saliency`.
+    y : class, array-like of shape (n_samples,) or int, default=None
+        Class or target to explain, as in :func:`saliency`.
     **options : dict
         As in :func:`saliency`.
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from skfmri.inspection.attribution import choose_method, mean_maps, method_options
-from skfmri.inspection.network_input import class_columns, member_models, network_input
+from skfmri.inspection.network_input import member_models, network_input, output_columns
 
 if TYPE_CHECKING:
     from skfmri._types import Estimator, Volumes
@@ -34,7 +34,7 @@ def randomization_check(
 
     Parameters
     ----------
-    estimator : SlabCNNClassifier, VolumeCNNClassifier or pipeline
+    estimator : classifier or regressor with a network, or pipeline
         Fitted; never changed.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples, as the estimator takes them.
@@ -71,18 +71,18 @@ def randomization_check(
     if "random_state" in method_options(method):
         options["random_state"] = random_state
     explain = choose_method(method, **options)
-    classifier, X = network_input(estimator, X)
-    columns = class_columns(classifier, X, y)
-    models = member_models(copy.deepcopy(classifier))
+    network, X = network_input(estimator, X)
+    columns = output_columns(network, X, y)
+    models = member_models(copy.deepcopy(network))
     rng = np.random.default_rng(random_state)
-    before = np.abs(mean_maps(models, classifier, X, columns, explain)).reshape(len(X), -1)
+    before = np.abs(mean_maps(models, network, X, columns, explain)).reshape(len(X), -1)
     rows = []
     for name in [layer.name for layer in reversed(models[0].layers) if layer.weights]:
         for model in models:
             layer = model.get_layer(name)
             shuffled = [rng.permuted(w.ravel()).reshape(w.shape) for w in layer.get_weights()]
             layer.set_weights(shuffled)
-        after = np.abs(mean_maps(models, classifier, X, columns, explain)).reshape(len(X), -1)
+        after = np.abs(mean_maps(models, network, X, columns, explain)).reshape(len(X), -1)
         rows.append({"layer": name, "correlation": _mean_spearman(before, after)})
     return pd.DataFrame(rows)
 

@@ -10,7 +10,7 @@ from skfmri._validation import check_number, describe_grid
 from skfmri.networks.backend import keras
 
 if TYPE_CHECKING:
-    from skfmri._types import Padding, PerBlock, Shape
+    from skfmri._types import OutputActivation, Padding, PerBlock, Shape
 
 __all__ = ["convolutional_network", "smallest_input"]
 
@@ -32,13 +32,14 @@ def convolutional_network(
     dropout: float = 0.5,
     batch_norm_momentum: float = 0.99,
     linear_path: bool = False,
+    output_activation: OutputActivation = "softmax",
 ) -> keras.Model:
-    """Return convolution blocks followed by dense layers and a softmax.
+    """Return convolution blocks followed by dense layers and a softmax, or numbers.
 
     One function serves slabs, whose slices are channels, whole volumes and plain feature vectors,
     so the three networks cannot drift apart. Each block is a convolution with ReLU, a batch
     normalization and a maximum pooling. They are followed by a flattening, a dropout, one dense
-    layer with ReLU, batch normalization and dropout per entry of ``dense_units``, and the softmax.
+    layer with ReLU, batch normalization and dropout per entry of ``dense_units``, and the outputs.
 
     Every random part has a fixed seed (0), so building a network neither reads nor changes a
     global random state. Give kernels and dropouts new seeds before training.
@@ -49,7 +50,7 @@ def convolutional_network(
         Shape of one sample without the batch axis: ``(x, y, channels)``, ``(x, y, z, channels)``,
         or ``(n_features,)``, which has no axis to convolve, so blocks are left out.
     n_classes : int
-        Number of softmax units.
+        Number of outputs: one for each class, or for each number that is to be predicted.
     filters : int or sequence of int, default=32
         An int is the number of filters in the first block, doubled in each further block. A
         sequence gives one number per block.
@@ -62,7 +63,7 @@ def convolutional_network(
         "valid" loses ``kernel_size - 1`` voxels per convolution, as well as voxels that do not fill
         a pooling window. "same" pads convolutions and poolings, so no axis ever gets too short.
     dense_units : sequence of int, default=(1024, 256, 64)
-        Units of the dense layers; if empty, the softmax follows the flattening directly.
+        Units of the dense layers; if empty, the outputs follow the flattening directly.
     dense_batch_norm : bool, default=True
         Whether a batch normalization follows each dense layer.
     dropout : float, default=0.5
@@ -70,9 +71,11 @@ def convolutional_network(
     batch_norm_momentum : float, default=0.99
         Fraction of the running mean and variance that a training step keeps.
     linear_path : bool, default=False
-        Whether a layer named "linear_path" connects all inputs to the softmax, in parallel to the
+        Whether a layer named "linear_path" connects all inputs to the outputs, in parallel to the
         network. It takes the weights of a fitted linear model and is not trained. The output of the
         network itself starts at zero, so it learns what the linear model leaves unexplained.
+    output_activation : {"softmax", "linear"}, default="softmax"
+        "softmax" gives probabilities of classes, "linear" numbers.
 
     Returns
     -------
@@ -92,7 +95,9 @@ def convolutional_network(
     2345602
     """
     check_architecture(
-        filters, kernel_size, n_blocks, pool_size, strides, padding, dense_units, dropout=dropout
+        *(filters, kernel_size, n_blocks, pool_size, strides, padding, dense_units),
+        dropout=dropout,
+        output_activation=output_activation,
     )
     blocks = _block_settings(
         input_shape, filters, kernel_size, n_blocks, pool_size, strides, padding
@@ -117,9 +122,14 @@ def convolutional_network(
             n_classes, kernel_initializer="zeros", trainable=False, name="linear_path"
         )(voxels)
         network = layers.Dense(n_classes, kernel_initializer="zeros", name="network_path")(x)
-        outputs = layers.Softmax(name="probabilities")(layers.Add(name="logits")([network, linear]))
+        if output_activation == "linear":
+            outputs = layers.Add(name="predictions")([network, linear])
+        else:
+            logits = layers.Add(name="logits")([network, linear])
+            outputs = layers.Softmax(name="probabilities")(logits)
     else:
-        outputs = _dense(n_classes, "softmax", "probabilities")(x)
+        name = "predictions" if output_activation == "linear" else "probabilities"
+        outputs = _dense(n_classes, output_activation, name)(x)
     return keras.Model(inputs, outputs, name="convolutional_network")
 
 
@@ -220,6 +230,7 @@ def check_architecture(
     dropout=0.5,
     batch_norm_momentum=0.99,
     linear_path=False,
+    output_activation="softmax",
 ):
     """Raise ValueError or TypeError unless :func:`convolutional_network` accepts the settings.
 
@@ -229,7 +240,7 @@ def check_architecture(
     ----------
     filters, kernel_size, n_blocks, pool_size, strides, padding : object
         As in :func:`convolutional_network`.
-    dense_units, dense_batch_norm, dropout : object
+    dense_units, dense_batch_norm, dropout, output_activation : object
         As in :func:`convolutional_network`.
     """
     check_number(n_blocks, "n_blocks", Integral, least=0)
@@ -241,6 +252,10 @@ def check_architecture(
             check_number(number, name, Integral, least=1)
     if isinstance(dense_units, Integral):
         raise TypeError(f"dense_units must be a sequence, but is {dense_units}. Pass [units].")
+    if output_activation not in ("softmax", "linear"):
+        raise ValueError(
+            f'output_activation must be "softmax" or "linear", but is {output_activation!r}.'
+        )
     if padding not in ("valid", "same"):
         raise ValueError(f'padding must be "valid" or "same", but is {padding!r}.')
 

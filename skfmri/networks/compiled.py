@@ -6,12 +6,14 @@
 # cannot see whether the network was used before. Both traced functions take batches of any length,
 # and `train_steps` loops over many batches inside TensorFlow, so Python runs once for all of them.
 
+import warnings
 from functools import cached_property
 
 import numpy as np
 
 from skfmri.networks.backend import keras
 from skfmri.networks.kernels import leaf_layers, own_state, use_fast_kernels
+from skfmri.networks.outputs import CLASSES
 
 
 class CompiledNetwork:
@@ -21,19 +23,19 @@ class CompiledNetwork:
     ----------
     model : keras.Model
         Compiled model whose optimizer is not built yet.
+    kind : OutputKind, default=CLASSES
+        What its outputs mean.
 
     Attributes
     ----------
-    model : keras.Model
-        The model.
+    model, kind : keras.Model, OutputKind
+        As passed.
     """
 
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, model, kind=CLASSES):
+        self.model, self.kind = model, kind
         self._loss = keras.losses.get(model.loss)
-        function = getattr(self._loss, "func", self._loss)
-        self._takes_positions = function is keras.losses.sparse_categorical_crossentropy
-        _check_loss(self)
+        (_check_loss if kind is CLASSES else _check_loss_of_numbers)(self)
         model.optimizer.build(model.trainable_variables)
         self._layers = list(leaf_layers(model))
         self._dropouts = use_fast_kernels(model)
@@ -67,8 +69,9 @@ class CompiledNetwork:
             tf.while_loop(lambda start: start < n_samples, step, (0,), parallel_iterations=1)
             return model.get_metrics_result()
 
-        shapes = [model.input_shape, (None,), (None,), ()]
-        return _traced(steps, shapes, ["float32", "int32", "float32", "int32"])
+        of_targets = (None,) if self.kind.n_axes == 1 else (None, model.output_shape[-1])
+        shapes = [model.input_shape, of_targets, (None,), ()]
+        return _traced(steps, shapes, ["float32", self.kind.dtype, "float32", "int32"])
 
     @cached_property
     def predict_step(self):
@@ -81,9 +84,9 @@ class CompiledNetwork:
 
         Parameters
         ----------
-        y : ndarray of shape (n_samples,), int
-            Positions of the classes.
-        outputs : ndarray of shape (n_samples, n_classes), float32
+        y : ndarray of shape (n_samples,), int, or (n_samples, n_outputs), float32
+            Positions of the classes, or numbers.
+        outputs : ndarray of shape (n_samples, n_outputs), float32
             Output of the network.
 
         Returns
@@ -93,10 +96,8 @@ class CompiledNetwork:
         return np.asarray(self._loss(self._targets(y), outputs), np.float64)
 
     def _targets(self, y):
-        """Return positions of classes as the loss takes them."""
-        import tensorflow as tf
-
-        return y if self._takes_positions else tf.one_hot(y, self.model.output_shape[-1])
+        """Return targets as the loss takes them."""
+        return self.kind.encode(y, self.model.output_shape[-1], self._loss)
 
     def reset(self, seeds, learning_rate=None, dropout=None):
         """Return the network to the state of a newly built one, drawing random parts from `seeds`.
@@ -191,6 +192,32 @@ def _check_loss(network):
         raise ValueError(
             f"The loss gave shape {found.shape} for 3 samples of {n_classes} classes. It must "
             "give one number per sample, as keras.ops.mean(..., axis=-1) does."
+        )
+
+
+def _check_loss_of_numbers(network):
+    """Refuse a loss that is not lowest where the output is the target."""
+    import tensorflow as tf
+
+    n_targets = network.model.output_shape[-1]
+    y = np.repeat(np.float32([[-1], [0], [2]]), n_targets, axis=1)
+    with warnings.catch_warnings():
+        # Losses of classes have something to say about these values.
+        warnings.simplefilter("ignore")
+        try:
+            found, wrong = (network.losses(y, y + error) for error in (0, np.float32(0.5)))
+        except tf.errors.InvalidArgumentError:
+            found = wrong = np.full(3, np.nan)
+    if found.shape != (3,):
+        raise ValueError(
+            f"The loss gave shape {found.shape} for 3 samples of {n_targets} targets. It must "
+            "give one number per sample, as keras.ops.mean(..., axis=-1) does."
+        )
+    if not (found < wrong).all():
+        raise ValueError(
+            f"The loss is {found.tolist()} where the output is the target and {wrong.tolist()} "
+            "where it is larger by 0.5. A regression needs a loss that is lowest there, such as "
+            "'mean_squared_error', 'mean_absolute_error' or 'huber'."
         )
 
 

@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from skfmri.kernel_ridge import can_be_left_out, fit_samples
 from skfmri.networks.backend import keras
@@ -19,27 +19,30 @@ N_PARTS = 3
 
 
 def linear_weights(X, y, sample_weight, n_classes, C):
-    """Fit a logistic regression; return the kernel and bias of an equivalent softmax layer.
+    """Fit a logistic or a ridge regression; return kernel and bias of an equivalent layer.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, ...)
         Samples; flattened before the fit.
-    y : ndarray of shape (n_samples,), int
-        Positions of the classes.
+    y : ndarray of shape (n_samples,), int, or (n_samples, n_targets)
+        Positions of the classes, or numbers.
     sample_weight : ndarray of shape (n_samples,)
         Weight of each sample in the loss.
-    n_classes : int
-        Number of classes; those without samples get zeros.
+    n_classes : int or None
+        Number of classes; those without samples get zeros. None stands for numbers.
     C : float
         Inverse strength of the L2 penalty.
 
     Returns
     -------
-    kernel : ndarray of shape (n_features, n_classes), float32
-    bias : ndarray of shape (n_classes,), float32
+    kernel : ndarray of shape (n_features, n_outputs), float32
+    bias : ndarray of shape (n_outputs,), float32
     """
     X = np.asarray(X, np.float32).reshape(len(X), -1)
+    if n_classes is None:
+        model = Ridge(alpha=1 / C).fit(X, y, sample_weight=sample_weight)
+        return np.atleast_2d(model.coef_).T.astype(np.float32), np.float32(model.intercept_)
     kernel = np.zeros((X.shape[1], n_classes), np.float32)
     bias = np.zeros(n_classes, np.float32)
     found = np.unique(y)
@@ -54,36 +57,38 @@ def linear_weights(X, y, sample_weight, n_classes, C):
 
 
 def ridge_weights(X, y, groups, n_classes, scales, alphas):
-    """Fit a multiscale ridge; return the kernel and bias of an equivalent softmax layer.
+    """Fit a multiscale ridge; return the kernel and bias of an equivalent layer.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, ...)
         Samples. Those without a grid are not smoothed.
-    y : ndarray of shape (n_samples,), int
-        Positions of the classes.
+    y : ndarray of shape (n_samples,), int, or (n_samples, n_targets)
+        Positions of the classes, or numbers.
     groups : ndarray of shape (n_samples,)
         Groups that are left out to choose strengths, mixture and temperature. If no class occurs in
-        more than one, each sample is left out alone.
-    n_classes : int
-        Number of classes.
+        more than one, or there is only one, each sample is left out alone.
+    n_classes : int or None
+        Number of classes; None stands for numbers.
     scales, alphas : sequence of float
         As in `skfmri.MultiscaleRidgeClassifier`.
 
     Returns
     -------
-    kernel : ndarray of shape (n_features, n_classes), float32
+    kernel : ndarray of shape (n_features, n_outputs), float32
         Zeros if each class has one sample only.
-    bias : ndarray of shape (n_classes,), float32
+    bias : ndarray of shape (n_outputs,), float32
     """
     X = np.asarray(X, np.float32)
-    if not can_be_left_out(y, groups).any():
+    # Numbers are like a single class: those of other groups tell something about them.
+    labels = y if n_classes is not None else np.zeros(len(y), int)
+    if not can_be_left_out(labels, groups).any():
         groups = np.arange(len(y))
-    if not can_be_left_out(y, groups).any():
+    if n_classes is not None and not can_be_left_out(labels, groups).any():
         return np.zeros((X[0].size, n_classes), np.float32), np.zeros(n_classes, np.float32)
     scales = scales if X.ndim > 2 else [0.0]
     mean, fit, weights = fit_samples(X, y, groups, scales, alphas, n_classes)
-    weights = weights.reshape(n_classes, -1)
+    weights = weights.reshape(len(weights), -1)
     bias = fit.offset - weights @ mean.ravel()
     return weights.T.astype(np.float32), bias.astype(np.float32)
 
@@ -105,11 +110,11 @@ def network_share(recipe, learning_rate, starts, split_seed, data, groups, fit_p
     split_seed : int
         Divides the groups.
     data : tuple of ndarray
-        Samples, positions of their classes and weights.
+        Samples, targets and weights.
     groups : ndarray of shape (n_samples,)
         Groups.
     fit_path : callable
-        Takes samples, positions and groups; returns the weights of the linear path.
+        Takes samples, targets and groups; returns the weights of the linear path.
     options : dict
         Of `train`, without callbacks.
 
@@ -157,8 +162,10 @@ def _check_paths(recipe):
 
 def _parts(y, groups, seed):
     """Yield the indices of training and left-out samples, in whole groups."""
-    n_parts = min(N_PARTS, len(np.unique(groups)), int(np.bincount(y).max()))
-    splitter = StratifiedGroupKFold(n_parts, shuffle=True, random_state=seed)
+    n_parts, splitter_of = min(N_PARTS, len(np.unique(groups))), GroupKFold
+    if y.ndim == 1:
+        n_parts, splitter_of = min(n_parts, int(np.bincount(y).max())), StratifiedGroupKFold
+    splitter = splitter_of(n_parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # A class may be smaller than the number of parts.
         warnings.simplefilter("ignore", UserWarning)

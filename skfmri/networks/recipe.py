@@ -17,6 +17,7 @@ from skfmri.networks.architecture import convolutional_network
 from skfmri.networks.backend import check_fork, keras
 from skfmri.networks.compiled import CompiledNetwork, check_probabilities
 from skfmri.networks.keras_private import parts_of_loss
+from skfmri.networks.outputs import CLASSES, OutputKind
 from skfmri.networks.pool import POOL
 from skfmri.networks.training import train
 
@@ -49,11 +50,11 @@ class Recipe:
     Parameters
     ----------
     function : callable
-        Takes input shape, number of classes and keywords; returns an uncompiled model.
+        Takes input shape, number of outputs and keywords; returns an uncompiled model.
     input_shape : tuple of int
         Shape of one sample as the network takes it.
-    n_classes : int
-        Number of classes.
+    n_outputs : int
+        Number of classes, or of numbers to predict.
     keywords : tuple of (str, object)
         Keyword arguments of the function, hashable.
     optimizer : type
@@ -64,16 +65,19 @@ class Recipe:
         Name, function, or the parts of a `functools.partial`.
     frozen : tuple of str, default=()
         Names of layers that are not trained.
+    kind : OutputKind, default=CLASSES
+        What the outputs mean.
     """
 
     function: object
     input_shape: tuple
-    n_classes: int
+    n_outputs: int
     keywords: tuple
     optimizer: type
     optimizer_config: str
     loss: object
     frozen: tuple = ()
+    kind: OutputKind = CLASSES
 
     def lease(self):
         """Borrow a compiled network; recipes that differ only in a dropout rate share it."""
@@ -91,13 +95,13 @@ class Recipe:
 
     def model(self):
         """Return the network, neither compiled nor trained, or raise ValueError."""
-        model = self.function(self.input_shape, self.n_classes, **dict(self.keywords))
-        if not isinstance(model, keras.Model) or model.output_shape != (None, self.n_classes):
+        model = self.function(self.input_shape, self.n_outputs, **dict(self.keywords))
+        if not isinstance(model, keras.Model) or model.output_shape != (None, self.n_outputs):
             found = getattr(model, "output_shape", type(model).__name__)
             raise ValueError(
                 f"{self.function.__name__} must return a keras.Model whose output has the shape "
-                f"(None, {self.n_classes}), one probability per class, but returned {found}. "
-                "End it in a Dense layer of n_classes units with softmax."
+                f"(None, {self.n_outputs}), {self.kind.meaning}, but returned {found}. "
+                f"End it in {self.kind.ending}."
             )
         freeze_layers(model, self.frozen)
         return model
@@ -133,9 +137,9 @@ class Recipe:
         return self._compiled(self.model())
 
     def _compiled_network(self):
-        network = CompiledNetwork(self.compiled_model())
+        network = CompiledNetwork(self.compiled_model(), self.kind)
         # Ours ends in a softmax, so its many layers need not be called.
-        if self.function is not convolutional_network:
+        if self.kind is CLASSES and self.function is not convolutional_network:
             check_probabilities(network, self.function.__name__)
         return network
 
@@ -150,7 +154,7 @@ class Recipe:
         if len(models) == 1:
             return models[0]
         inputs = keras.Input(models[0].input_shape[1:], name="input")
-        outputs = keras.layers.Average(name="probabilities")([model(inputs) for model in models])
+        outputs = keras.layers.Average(name=self.kind.name)([model(inputs) for model in models])
         return self._compiled(keras.Model(inputs, outputs, name="average"))
 
     def _compiled(self, model):
@@ -158,12 +162,13 @@ class Recipe:
         if isinstance(loss, tuple):
             function, positional, keywords = loss
             loss = partial(function, *positional, **dict(keywords))
-        if getattr(loss, "func", loss_function(loss) or loss) in BINARY_LOSSES:
+        is_binary = getattr(loss, "func", loss_function(loss) or loss) in BINARY_LOSSES
+        if is_binary and self.kind is CLASSES:
             loss = partial(loss_of_probabilities, loss)
         model.compile(
             self.optimizer.from_config(json.loads(self.optimizer_config)),
             loss,
-            metrics=["accuracy"],
+            metrics=[self.kind.metric],
             # On a CPU, compiling with XLA takes longer than it ever saves.
             jit_compile=False,
         )

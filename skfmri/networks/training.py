@@ -36,8 +36,8 @@ def train(
         Freshly reset.
     X : ndarray of shape (n_samples, ...)
         Any real dtype; read batch by batch, so a memory map stays on disk.
-    y : ndarray of shape (n_samples,), int
-        Positions of the classes.
+    y : ndarray of shape (n_samples,), int, or (n_samples, n_targets), float32
+        Positions of the classes, or standardised numbers.
     sample_weight : ndarray of shape (n_samples,), float32
         Weight of each sample in the loss.
     epochs, batch_size : int
@@ -45,7 +45,7 @@ def train(
     order : numpy.random.Generator
         Shuffles the samples at the start of each epoch.
     validation : tuple of ndarray, optional
-        Samples, positions of their classes and weights; evaluated after each epoch.
+        Samples, their targets and weights; evaluated after each epoch.
     patience : int, optional
         Stop after this many epochs without a lower validation loss, and go back to the weights of
         the epoch with the lowest.
@@ -60,7 +60,7 @@ def train(
     Returns
     -------
     history : dict of str to list of float
-        Mean loss and accuracy of each epoch, and those of the validation samples.
+        Mean loss and metric of each epoch, and those of the validation samples.
     n_epochs : int
         Epochs that the weights have seen.
     """
@@ -156,16 +156,16 @@ def _batches_per_call(model, batch_size, call_bytes):
 
 
 def evaluate(network, X, y, sample_weight, batch_size):
-    """Return the weighted mean loss and the accuracy on samples that are not trained on."""
+    """Return the weighted mean loss and the metric on samples that are not trained on."""
     outputs = predict(network, X, batch_size)
     return {
         "val_loss": float(np.average(network.losses(y, outputs), weights=sample_weight)),
-        "val_accuracy": float(np.mean(outputs.argmax(axis=1) == y)),
+        f"val_{network.kind.metric}": float(network.kind.judge(y, outputs)),
     }
 
 
 def predict(network, X, batch_size):
-    """Return the network's output for each sample, float32 ``(n_samples, n_classes)``."""
+    """Return the network's output for each sample, float32 ``(n_samples, n_outputs)``."""
     outputs = np.empty((len(X), *network.model.output_shape[1:]), np.float32)
     for start in range(0, len(X), batch_size):
         stop = start + batch_size

@@ -1,25 +1,21 @@
-"""Checks on the data that a classifier is trained with."""
+"""Checks on the data that a network is trained with."""
 
 import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_array, check_consistent_length
 
 from skfmri._validation import check_fitted_shape
 
 
-def check_samples(X, classes):
+def check_samples(X):
     """Raise ValueError unless a network can be trained on the samples."""
     if X.ndim not in (2, 4):
         raise ValueError(
             f"X has shape {X.shape}. Pass samples of shape (n_samples, x, y, z), where a single "
             "slice has z = 1, or features of shape (n_samples, n_features)."
-        )
-    if len(classes) < 2:
-        raise ValueError(
-            f"y holds only one class, {classes.tolist()[0]!r}. A classifier needs two or more."
         )
     check_finite(X)
 
@@ -58,8 +54,8 @@ def total_weight(n_samples, y, class_weight, sample_weight):
     return total
 
 
-def check_validation(validation_data, sample_shape, classes, groups, name):
-    """Return validation samples, the positions of their classes and their weights.
+def check_validation(validation_data, sample_shape, encode, groups, name):
+    """Return validation samples, targets as the network takes them, and weights.
 
     Raises ValueError unless they fit the training samples.
 
@@ -69,8 +65,8 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
         Samples and labels, optionally followed by sample weights and groups, which may be None.
     sample_shape : tuple of int
         Shape of one training sample.
-    classes : ndarray of shape (n_classes,)
-        Sorted classes of the training samples.
+    encode : callable
+        Takes targets as the user gives them, and returns them as the network takes them.
     groups : array-like or None
         Groups of the training samples.
     name : str
@@ -85,16 +81,11 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
         )
     X, y, weight, validation_groups = (*validation_data, None, None)[:4]
     X = check_array(X, allow_nd=True, dtype=None, ensure_all_finite=False)
-    y = column_or_1d(y)
+    y = np.asarray(y)
     check_consistent_length(X, y)
     check_fitted_shape(X.shape[1:], sample_shape, name)
     check_finite(X)
-    unknown = np.setdiff1d(y, classes)
-    if len(unknown):
-        raise ValueError(
-            f"The validation samples hold the class {unknown.tolist()[0]!r}, which no training "
-            f"sample has. The training classes are {', '.join(map(repr, classes.tolist()))}."
-        )
+    targets = encode(y)
     shared = ()
     if groups is not None and validation_groups is not None:
         shared = np.intersect1d(groups, validation_groups)
@@ -103,7 +94,7 @@ def check_validation(validation_data, sample_shape, classes, groups, name):
             f"Group {shared[0]} is in the training and in the validation samples, so early "
             "stopping would be judged on data the network was trained on. Hold out whole groups."
         )
-    return X, np.searchsorted(classes, y), total_weight(len(X), y, None, weight)
+    return X, targets, total_weight(len(X), y, None, weight)
 
 
 def warn_if_diverged(losses):
@@ -115,5 +106,5 @@ def warn_if_diverged(losses):
             "predictions are meaningless. Choose a smaller learning_rate, or scale X.",
             ConvergenceWarning,
             # Skips fit and its wrappers, to point to the line that called fit.
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -16,7 +16,7 @@ def transferred_weights(recipe, source, members, *, n_members, keeps_output):
     """Return the weights that networks start from in place of drawn ones.
 
     Layers with weights correspond by their order. Output layers, whose weights depend on the number
-    of classes, start anew unless they are kept.
+    of outputs, start anew unless they are kept.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def transferred_weights(recipe, source, members, *, n_members, keeps_output):
         if lost:
             raise ValueError(
                 f"frozen names {lost[0]!r}, which does not take over weights but starts anew. The "
-                "output layer is taken over if the classes are those of initial_weights and "
-                "neither network has a linear path. Leave it out of frozen."
+                "output layer is taken over if the classes are those of initial_weights, or the "
+                "targets as many, and neither network has a linear path. Leave it out of frozen."
             )
         here, there = ([x for x in side if not x["is_output"]] for side in (here, there))
     _check_layers(here, there, recipe, source)
@@ -77,13 +77,13 @@ def _layers(recipe, *, marks_output):
 
     Each is a dict of its ``name``, the ``places`` of its weights in the network's list, their
     ``names`` and ``shapes``, and, if wanted, ``is_output``: whether they depend on the number of
-    classes.
+    outputs.
     """
     layers = _described(recipe)
     if not marks_output:
-        # A function of the user's may build networks for no other number of classes.
+        # A function of the user's may build networks for no other number of outputs.
         return layers
-    with_more = _described(replace(recipe, n_classes=recipe.n_classes + 1))
+    with_more = _described(replace(recipe, n_outputs=recipe.n_outputs + 1))
     for layer, other in zip_longest(layers, with_more):
         if layer is not None:
             layer["is_output"] = other is None or layer["shapes"] != other["shapes"]
@@ -143,9 +143,8 @@ def _way_out(recipe, source):
     n_axes = len(recipe.input_shape), len(source.input_shape)
     if 1 not in n_axes and n_axes[0] != n_axes[1]:
         return (
-            f"Networks are {n_axes[0] - 1}-D here and {n_axes[1] - 1}-D there. Start a "
-            "SlabCNNClassifier from a SlabCNNClassifier, and a VolumeCNNClassifier from a "
-            "VolumeCNNClassifier."
+            f"Networks are {n_axes[0] - 1}-D here and {n_axes[1] - 1}-D there. Start a network "
+            "of slabs from one of slabs, and a network of volumes from one of volumes."
         )
     if differing:
         return f"Give both the same settings: {', '.join(differing)}."

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 
 from skfmri._validation import shortened
 from skfmri.estimators.origin import (
@@ -325,7 +325,7 @@ def _training(estimator, samples):
     if samples is not None:
         samples = as_samples(samples, "save")
         check_samples(samples, estimator)
-        training["samples"] = describe_samples(samples)
+        training["samples"] = describe_samples(samples, has_classes=not is_regressor(estimator))
         # Of a network that was loaded, a file has said already what else it was trained on.
         digests[VOLUMES] = digests.get(VOLUMES, frozenset()).union(*all_digests(samples))
     return training, digests

@@ -4,6 +4,7 @@ import os
 from pathlib import PurePath
 
 import numpy as np
+from sklearn.base import is_regressor
 
 from skfmri._validation import describe_grid, printable
 from skfmri.estimators.origin import SOURCE, fitted_network, last_network, trained_on
@@ -16,6 +17,11 @@ LIMITS = """\
   were held out. For other people, tasks or scanners they may be lower.
 - It is a research tool and not meant for diagnosis.
 """
+LIMITS_OF_NUMBERS = LIMITS.replace(
+    "It predicts a class for any volume, even for one that shows none of its classes.",
+    "It predicts a number for any volume, and numbers far from those that it was trained on are\n"
+    "  extrapolated.",
+)
 
 
 def write_card(estimator, training, versions):
@@ -24,7 +30,7 @@ def write_card(estimator, training, versions):
     Parameters
     ----------
     estimator : estimator
-        Fitted pipeline or classifier.
+        Fitted pipeline, classifier or regressor.
     training : dict
         ``samples`` from `describe_samples` or None, ``result`` from `describe_result` or None, and
         ``initial_weights``, a list of fits.
@@ -37,7 +43,9 @@ def write_card(estimator, training, versions):
     """
     classes = getattr(estimator, "classes_", None)
     title = "A transformer of fMRI volumes"
-    if classes is not None:
+    if is_regressor(estimator):
+        title = "A decoder of numbers from fMRI volumes"
+    elif classes is not None:
         title = f"A decoder of {_some(classes)} from fMRI volumes"
     sections = [
         f"# {title}\n\nA fitted `{type(estimator).__name__}` of skfmri {versions['skfmri']}.\n",
@@ -46,7 +54,7 @@ def write_card(estimator, training, versions):
         *_initial_weights(training["initial_weights"], estimator),
         _scores(training["result"]),
         _settings(estimator),
-        f"## Limits\n\n{LIMITS}",
+        "## Limits\n\n" + (LIMITS_OF_NUMBERS if is_regressor(estimator) else LIMITS),
         "## Versions\n\n" + ", ".join(f"{name} {v}" for name, v in versions.items()) + "\n",
     ]
     return "\n".join(sections)

@@ -40,18 +40,23 @@ from skfmri.persistence.parameters import ALTERED, OBJECTS, check_parameter, che
 ESTIMATORS = {
     "DecodingPipeline": "skfmri.pipeline",
     "MultiscaleRidgeClassifier": "skfmri.estimators.ridge",
+    "MultiscaleRidgeRegressor": "skfmri.estimators.ridge_regressor",
     "NiftiSlabRotator": "skfmri.preprocessing",
     "SlabCNNClassifier": "skfmri.estimators.classifier",
+    "SlabCNNRegressor": "skfmri.estimators.regressor",
     "VolumeCNNClassifier": "skfmri.estimators.classifier",
+    "VolumeCNNRegressor": "skfmri.estimators.regressor",
     "VoxelZScorer": "skfmri.preprocessing",
     "FunctionTransformer": "sklearn.preprocessing",
     "LinearSVC": "sklearn.svm",
     "LogisticRegression": "sklearn.linear_model",
     "PCA": "sklearn.decomposition",
     "Pipeline": "sklearn.pipeline",
+    "Ridge": "sklearn.linear_model",
+    "RidgeCV": "sklearn.linear_model",
     "StandardScaler": "sklearn.preprocessing",
 }
-NETWORKS = ("SlabCNNClassifier", "VolumeCNNClassifier")
+NETWORKS = ("SlabCNNClassifier", "SlabCNNRegressor", "VolumeCNNClassifier", "VolumeCNNRegressor")
 # Parameters that no prediction needs. They are left out if they cannot be saved.
 NOT_NEEDED = ("callbacks", "memory", "random_state", "validation")
 
@@ -62,7 +67,7 @@ def to_plain(estimator):
     Parameters
     ----------
     estimator : estimator
-        Fitted; of `ESTIMATORS`, or of a subclass of a network classifier.
+        Fitted; of `ESTIMATORS`, or of a subclass of one of `NETWORKS`.
 
     Returns
     -------
@@ -129,7 +134,7 @@ def classes_by_name(classes):
     Parameters
     ----------
     classes : sequence of type
-        Subclasses of the network classifiers.
+        Subclasses of `NETWORKS`.
 
     Returns
     -------
@@ -139,7 +144,8 @@ def classes_by_name(classes):
     for cls in classes:
         if not inspect.isclass(cls) or not _is_network(cls):
             raise TypeError(
-                f"classes holds {cls!r}, which is not a subclass of {' or '.join(NETWORKS)}."
+                f"classes holds {cls!r}, which is not a subclass of {', '.join(NETWORKS[:-1])} "
+                f"or {NETWORKS[-1]}."
             )
         if by_name.setdefault(cls.__name__, cls) is not cls:
             raise ValueError(f"classes holds two classes called {cls.__name__}. Pass one of them.")
@@ -201,7 +207,7 @@ def _describe_estimator(estimator, writer):
     if not _is_known(cls) and not _is_network(cls):
         raise ValueError(
             f"{full_name(cls)} cannot be saved: only {', '.join(ESTIMATORS)} and subclasses of the "
-            "network classifiers can. Of a search, save best_estimator_. For anything else keep "
+            "networks can. Of a search, save best_estimator_. For anything else keep "
             "the code, and fit it again."
         )
     check_is_fitted(estimator)
@@ -314,8 +320,8 @@ def _is_known(cls):
 
 def _is_network(cls):
     # Classes whose module was never imported cannot have been subclassed.
-    module = sys.modules.get("skfmri.estimators.classifier")
-    return module is not None and issubclass(cls, tuple(getattr(module, n) for n in NETWORKS))
+    module = sys.modules.get("skfmri.estimators.base")
+    return module is not None and issubclass(cls, module.BaseCNN)
 
 
 def _is_same(value, default):

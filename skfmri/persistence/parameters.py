@@ -29,11 +29,19 @@ OBJECTS = {
 # Parameters of scikit-learn's classes, all looked through. A later version may add one that names
 # a file or code, so any other is refused.
 SCIKIT_LEARN = {
-    *("C", "accept_sparse", "check_inverse", "class_weight", "copy", "dual", "feature_names_out"),
-    *("fit_intercept", "func", "intercept_scaling", "inv_kw_args", "inverse_func"),
-    *("iterated_power", "kw_args", "l1_ratio", "loss", "max_iter", "memory", "multi_class"),
-    *("n_components", "n_groups", "n_jobs", "n_oversamples", "n_repeats", "n_splits", "penalty"),
-    *("power_iteration_normalizer", "random_state", "shuffle", "solver", "steps", "svd_solver"),
+    *("C", "accept_sparse", "alpha", "alpha_per_target", "alphas", "check_inverse", "class_weight"),
+    *("copy", "cv", "dual", "feature_names_out", "fit_intercept", "func", "gcv_mode"),
+    *("intercept_scaling", "inv_kw_args", "inverse_func", "iterated_power", "kw_args", "l1_ratio"),
+    *("loss", "max_iter", "memory", "multi_class", "n_components", "n_groups", "n_jobs"),
+    *(
+        "n_oversamples",
+        "n_repeats",
+        "n_splits",
+        "penalty",
+        "positive",
+        "power_iteration_normalizer",
+    ),
+    *("random_state", "scoring", "shuffle", "solver", "steps", "store_cv_results", "svd_solver"),
     *("test_size", "tol", "train_size", "transform_input", "validate", "verbose", "warm_start"),
     *("whiten", "with_mean", "with_std"),
 }

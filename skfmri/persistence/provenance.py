@@ -27,13 +27,15 @@ DERIVATIONS = {
 }
 
 
-def describe_samples(samples):
+def describe_samples(samples, *, has_classes=True):
     """Describe training samples as JSON-serialisable values.
 
     Parameters
     ----------
     samples : NiftiSamples
         The training samples.
+    has_classes : bool, default=True
+        Whether their labels are classes. Numbers, such as the ages of people, are not recorded.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def describe_samples(samples):
     files = [Path(name).name for name, _ in list_images(originals)]
     places = originals.acquisition_order()[0]
     counts = None
-    if samples.y is not None:
+    if samples.y is not None and has_classes:
         table = pd.crosstab(samples.groups.astype(str), samples.y.astype(str))
         counts = table.to_dict("index")
     return {

@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 
 from skfmri._validation import check_fitted_shape
 from skfmri.persistence.parameters import ALTERED
@@ -75,13 +75,18 @@ def _empty(step):
 
 
 def _output(step, X):
-    """Return what a step makes of a sample; None if it is a classifier."""
+    """Return what a step makes of a sample; None if it is the last."""
     if hasattr(step, "transform"):
         return step.transform(X)
     if hasattr(step, "X_shape_"):
         check_fitted_shape(X.shape[1:], step.X_shape_[1:], type(step).__name__)
         if step.n_features_in_ != X.shape[1]:
             raise ValueError(f"its n_features_in_ is {step.n_features_in_!r}, not {X.shape[1]}.")
+        return None
+    if is_regressor(step):
+        predicted = step.predict(X)
+        if not np.isfinite(predicted).all():
+            raise ValueError(f"it predicts {predicted.tolist()}.")
         return None
     scores = getattr(step, "predict_proba", step.decision_function)(X)
     step.predict(X)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
-from skfmri._validation import check_per_volume, check_same_grid, describe_grid
+from skfmri._validation import check_labels, check_per_volume, check_same_grid, describe_grid
 from skfmri.samples.lists import list_of_images
 from skfmri.samples.sources import ArraySource, source_of
 from skfmri.samples.space import image_in_space
@@ -44,8 +44,9 @@ class NiftiSamples:
         such as ``"sub-01/*_bold.nii.gz"`` that is not an existing path names all files that match,
         in natural order: run-2 before run-10. `pathlib.Path.glob` has no order to rely on, so pass
         ``sorted(folder.glob(...))``, and make sure that `y` has the same order.
-    y : array-like of shape (n_samples,), default=None
-        One label per volume, by position. The empty string stands for volumes without a label, such
+    y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+        One label per volume, by position: a class, or a number for a regressor, of which there may
+        be several. The empty string stands for volumes without a label, such
         as rest, that are selected away later: ``samples[samples.y != ""]``.
     groups : array-like of shape (n_samples,), default=None
         What must never be split between training and test data, such as runs or blocks of
@@ -66,7 +67,7 @@ class NiftiSamples:
         ``(x, y, z)``, the number of voxels along each axis.
     affine : ndarray of shape (4, 4)
         Voxel-to-RAS matrix in mm.
-    y : ndarray of shape (n_samples,) or None
+    y : ndarray of shape (n_samples,) or (n_samples, n_targets), or None
         Labels.
     groups, runs : ndarray of shape (n_samples,)
         Groups and runs.
@@ -178,7 +179,7 @@ class NiftiSamples:
         self._sources = tuple(sources)
         self._source_index = np.repeat(np.arange(len(sources)), counts)
         self._volume_index = np.concatenate([np.arange(count) for count in counts])
-        self._y = None if y is None else check_per_volume(y, n_samples, "label")
+        self._y = None if y is None else check_labels(y, n_samples)
         self.subjects = subjects
         self._has_groups = groups is not None or runs is not None
         if groups is not None:
@@ -196,12 +197,12 @@ class NiftiSamples:
 
     @property
     def y(self) -> NDArray[Any] | KnownByUser:
-        """Labels, shape (n_samples,), or None."""
+        """Labels, shape (n_samples,) or (n_samples, n_targets), or None."""
         return self._y
 
     @y.setter
     def y(self, values: Values | None) -> None:
-        self._y = None if values is None else check_per_volume(values, len(self), "label")
+        self._y = None if values is None else check_labels(values, len(self))
 
     @property
     def groups(self) -> NDArray[Any]:
