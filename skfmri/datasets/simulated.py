@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-import nibabel
 import numpy as np
-from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-from scipy import ndimage, stats
+from scipy import stats
 from sklearn.utils import Bunch, check_random_state
 
 from skfmri._validation import check_number
+from skfmri.datasets._head import (
+    EYE_RADIUS_MM,
+    EYES_MM,
+    GRID_SHAPE,
+    check_factor,
+    head,
+    native_image,
+    noisy_maps,
+    region,
+    smooth_fields,
+    spread,
+    subject_gains,
+    subject_pattern,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,24 +31,14 @@ if TYPE_CHECKING:
 
     from skfmri._types import RandomState
 
-GRID_SHAPE = (40, 51, 41)
-VOXEL_SIZE_MM = 4
-ORIGIN_MM = (-78, -112, -70)
 CONDITIONS = ("closed", "open")
-
-EYES_MM = ((-30, 60, -45), (30, 60, -45))
-EYE_RADIUS_MM = 13
 VISUAL_CORTEX_MM = ((-10, -85, 8), (10, -85, 8))
 
 # Chosen so that whole-brain logistic regression, split by subject, scores as on the real maps.
 EYE_EFFECT, EYE_WIDTH_MM = 0.20, 9.0
 VISUAL_EFFECT, VISUAL_WIDTH_MM = -0.14, 9.0
 STRENGTH_SHAPE = 4.0
-GAIN_SPREAD = 0.045
-SUBJECT_PATTERN, SUBJECT_SMOOTHNESS = 0.060, 2.0
 BLOCK_PATTERN, BLOCK_SMOOTHNESS = 0.030, 1.5
-MAP_NOISE, MAP_SMOOTHNESS = 0.055, 0.8
-SMALLEST_STD = 0.1
 
 DESCRIPTION = """\
 Simulated maps of temporal standard deviation, eyes closed against eyes open.
@@ -138,27 +139,30 @@ def make_eyes_open_closed(
     n_subjects = check_number(n_subjects, "n_subjects", least=1)
     n_maps = check_number(n_maps, "n_maps", least=1)
     chunk_of_subject = _equal_blocks(n_subjects, n_chunks, "subjects", "n_chunks")
-    if not isinstance(effect_size, Real) or not np.isfinite(effect_size):
-        raise ValueError(f"effect_size must be a finite number, but is {effect_size!r}.")
+    check_factor(effect_size, "effect_size")
     # NumPy's newer generator draws float32, at a fraction of the time of a RandomState.
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
 
     labels = block_labels(CONDITIONS, n_maps, n_subjects)
-    mask, base, effect = _head()
+    mask, base = head()
+    effect = EYE_EFFECT * region(mask, EYES_MM, EYE_WIDTH_MM, EYE_RADIUS_MM)
+    effect += VISUAL_EFFECT * region(
+        mask, VISUAL_CORTEX_MM, VISUAL_WIDTH_MM, reach_mm=2.5 * VISUAL_WIDTH_MM
+    )
     effect = (effect * effect_size).astype(np.float32)
-    gains = _spread(stats.lognorm(GAIN_SPREAD), n_subjects, rng)
-    strengths = _spread(stats.gamma(STRENGTH_SHAPE), n_subjects, rng)
+    gains = subject_gains(n_subjects, rng)
+    strengths = spread(stats.gamma(STRENGTH_SHAPE), n_subjects, rng)
 
     volumes = np.empty((n_subjects, 2 * n_maps, *GRID_SHAPE), dtype=np.float32)
     for i in range(n_subjects):
         volumes[i] = mask * _subject_maps(base, strengths[i] * effect, gains[i], n_maps, rng)
     volumes = volumes.reshape(len(labels), *GRID_SHAPE)
     return Bunch(
-        images=_image(np.moveaxis(volumes, 0, -1)),
+        images=native_image(np.moveaxis(volumes, 0, -1)),
         labels=labels,
         chunks=np.repeat(chunk_of_subject, 2 * n_maps),
         subjects=block_groups(len(labels), n_subjects),
-        effect=_image(effect),
+        effect=native_image(effect),
         DESCR=DESCRIPTION.format(
             n_subjects=n_subjects,
             n_maps=n_maps,
@@ -256,72 +260,9 @@ def _equal_blocks(n_items, n_blocks, items, name):
     return np.repeat(np.arange(n_blocks), n_items // n_blocks)
 
 
-def _head():
-    """Return the mask of a head, its mean map and the true effect, each on the grid."""
-    brain = _on_grid(load_mni152_brain_mask(resolution=1)) > 0
-    t1 = _on_grid(load_mni152_template(resolution=1))
-    eye_distance, visual_distance = _distance_mm(EYES_MM), _distance_mm(VISUAL_CORTEX_MM)
-    eyes = eye_distance <= EYE_RADIUS_MM
-    # Masks of functional images reach a little beyond the brain, where fluid is dark on T1.
-    t1 = ndimage.gaussian_filter(np.where(brain, t1, 0.35), 0.5)
-    brain = ndimage.binary_dilation(brain)
-    visual_cortex = brain & (visual_distance <= 2.5 * VISUAL_WIDTH_MM)
-    effect = EYE_EFFECT * eyes * np.exp(-0.5 * (eye_distance / EYE_WIDTH_MM) ** 2)
-    effect += (
-        VISUAL_EFFECT * visual_cortex * np.exp(-0.5 * (visual_distance / VISUAL_WIDTH_MM) ** 2)
-    )
-    return brain | eyes, np.where(eyes, 0.85, 1 - 0.45 * t1).astype(np.float32), effect
-
-
-def _on_grid(image):
-    """Return every fourth voxel of a 1 mm image, starting where the grid does."""
-    start = np.subtract(ORIGIN_MM, image.affine[:3, 3]).astype(int)
-    window = tuple(
-        slice(first, first + VOXEL_SIZE_MM * length, VOXEL_SIZE_MM)
-        for first, length in zip(start, GRID_SHAPE, strict=True)
-    )
-    return np.asarray(image.dataobj)[window]
-
-
-def _distance_mm(centres):
-    """Return the distance of each voxel from the nearest of some points."""
-    index = np.moveaxis(np.indices(GRID_SHAPE), 0, -1)
-    position = VOXEL_SIZE_MM * index + ORIGIN_MM
-    return np.min([np.linalg.norm(position - centre, axis=-1) for centre in centres], axis=0)
-
-
-def _spread(distribution, n_values, rng):
-    """Return evenly spaced quantiles of a distribution in random order, scaled to mean 1."""
-    values = distribution.ppf((np.arange(n_values) + 0.5) / n_values)
-    return rng.permutation(values / values.mean()).astype(np.float32)
-
-
-def _smooth_fields(n_fields, smoothness, rng):
-    """Return Gaussian random fields of unit variance, `smoothness` in voxels."""
-    fields = rng.standard_normal((n_fields, *GRID_SHAPE), dtype=np.float32)
-    ndimage.gaussian_filter(fields, (0, *[smoothness] * 3), mode="wrap", output=fields)
-    impulse = np.zeros(min(GRID_SHAPE))
-    impulse[0] = 1
-    kernel = ndimage.gaussian_filter1d(impulse, smoothness, mode="wrap")
-    fields /= np.linalg.norm(kernel) ** 3
-    return fields
-
-
 def _subject_maps(base, effect, gain, n_maps, rng):
     """Return the maps of one subject, first those of one condition, then of the other."""
-    subject = base + SUBJECT_PATTERN * _smooth_fields(1, SUBJECT_SMOOTHNESS, rng)
-    blocks = subject + BLOCK_PATTERN * _smooth_fields(2, BLOCK_SMOOTHNESS, rng)
+    subject = base + subject_pattern(rng)
+    blocks = subject + BLOCK_PATTERN * smooth_fields(2, BLOCK_SMOOTHNESS, rng)
     blocks += np.multiply.outer(np.float32([-0.5, 0.5]), effect)
-    noise = MAP_NOISE * _smooth_fields(2 * n_maps, MAP_SMOOTHNESS, rng)
-    return np.maximum(gain * np.repeat(blocks, n_maps, axis=0) + noise, SMALLEST_STD)
-
-
-def _image(data):
-    """Return a NIfTI image of data on the grid, in MNI space."""
-    affine = np.diag([VOXEL_SIZE_MM] * 3 + [1.0])
-    affine[:3, 3] = ORIGIN_MM
-    image = nibabel.Nifti1Image(data, affine)
-    image.set_sform(affine, code="mni")
-    image.set_qform(affine, code="mni")
-    image.header.set_xyzt_units("mm")
-    return image
+    return noisy_maps(np.repeat(blocks, n_maps, axis=0), gain, rng)
