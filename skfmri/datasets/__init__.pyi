@@ -1,3 +1,4 @@
+from .ages import make_ages as make_ages
 from .bids import (
     load_bids_runs as load_bids_runs,
     load_bids_samples as load_bids_samples,

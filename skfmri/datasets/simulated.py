@@ -106,6 +106,10 @@ def make_eyes_open_closed(
     ValueError
         If a number is not positive or `n_chunks` does not divide `n_subjects`.
 
+    See Also
+    --------
+    make_ages : Maps that depend on a number, for regression.
+
     Notes
     -----
     Map `k` of subject `i` in condition `c` (-1/2 closed, +1/2 open) is, inside the mask,
