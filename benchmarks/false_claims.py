@@ -23,8 +23,19 @@ two runs         16 subjects of 2 runs of 4 blocks
 two runs, few    3 subjects of 2 runs of 4 blocks
 in time          6 subjects of 4 runs of 24 autocorrelated volumes, labels in stretches
 
+With --regression, labels are numbers, the decoder is a ridge regression in 8 folds, and each of R2,
+mean absolute error, Pearson and Spearman correlation is the first metric once.
+
+ages              40 subjects of 4 volumes, an age per subject
+few ages          8 subjects of 4 volumes, an age per subject
+ratings           8 runs of 20 volumes, a rating per volume
+runs and ratings  8 runs of 20 volumes, ratings that also differ between runs
+rare              8 runs of 20 volumes, a rating that is 0 but for a few large ones
+blocks            8 runs of 24 autocorrelated volumes, a rating per block of 6, no blocks passed
+
 Run: python benchmarks/false_claims.py
      python benchmarks/false_claims.py --subjects --n-noise 1000
+     python benchmarks/false_claims.py --regression --n-noise 1000
 """
 
 import argparse
@@ -34,7 +45,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.signal import lfilter
 from scipy.stats import binom, permutation_test
-from sklearn.linear_model import RidgeClassifier
+from sklearn.linear_model import Ridge, RidgeClassifier
+from sklearn.model_selection import GroupKFold
 
 from skfmri import evaluate_decoder, evaluate_subjects
 
@@ -200,6 +212,83 @@ def compare_tests_of_subjects(args):
             )
 
 
+def ages(rng, n_subjects=40):
+    return np.repeat(rng.uniform(20, 80, n_subjects), 4), np.repeat(np.arange(n_subjects), 4)
+
+
+def few_ages(rng):
+    return ages(rng, 8)
+
+
+def ratings(rng):
+    return rng.normal(size=160), np.repeat(np.arange(8), 20)
+
+
+def ratings_of_runs(rng):
+    y, groups = ratings(rng)
+    return y + 2 * rng.normal(size=8)[groups], groups
+
+
+def rare(rng):
+    y, groups = ratings(rng)
+    return np.where(rng.uniform(size=160) < 0.1, 10 * np.abs(y), 0), groups
+
+
+def rated_blocks(rng):
+    return np.repeat(rng.normal(size=32), 6), np.repeat(np.arange(8), 24)
+
+
+NUMBER_DESIGNS = {
+    "ages": ages,
+    "few ages": few_ages,
+    "ratings": ratings,
+    "runs and ratings": ratings_of_runs,
+    "rare": rare,
+    "blocks": rated_blocks,
+}
+NUMBER_METRICS = ("r2", "neg_mean_absolute_error", "pearson", "spearman")
+
+
+def are_claimed_of_numbers(design, seed, effect):
+    """Return whether the test of each metric claims an effect, and R2."""
+    rng = np.random.default_rng(seed)
+    y, groups = NUMBER_DESIGNS[design](rng)
+    X = rng.normal(size=(len(y), N_VOXELS))
+    if design == "blocks":
+        X = lfilter([1], [1, -0.4], X, axis=0)
+    X += 2 * rng.normal(size=(groups.max() + 1, N_VOXELS))[groups]
+    X[:, :4] += effect * ((y - y.mean()) / y.std())[:, None]
+    claims = []
+    for metric in NUMBER_METRICS:
+        result = evaluate_decoder(
+            *(Ridge(alpha=100), X, y),
+            groups=groups,
+            cv=GroupKFold(8),
+            scoring=[metric] if metric == "r2" else [metric, "r2"],
+            baseline=None,
+            n_bootstraps=100,
+            random_state=seed,
+        )
+        test = result.permutation_test
+        claims.append(test is not None and test.pvalue <= LEVEL)
+    summary = result.summary.set_index(["model", "metric"])["score"]
+    return claims, summary["decoder", "r2"]
+
+
+def compare_metrics_of_numbers(args):
+    """Print how often the test of each metric claims an effect."""
+    titles = ("R2", "absolute", "Pearson", "Spearman")
+    print(
+        f"{'':<18}{'':<8}{'of sets':>8}{''.join(f'{title:>10}' for title in titles)}{'mean R2':>9}"
+    )
+    for design in NUMBER_DESIGNS:
+        for name, n_sets, effect in (("noise", args.n_noise, 0.0), ("effect", args.n_effect, 0.5)):
+            tasks = (delayed(are_claimed_of_numbers)(design, n, effect) for n in range(n_sets))
+            claims, scores = zip(*Parallel(args.jobs)(tasks), strict=True)
+            counts = "".join(f"{count:>10}" for count in np.sum(claims, axis=0))
+            print(f"{design:<18}{name:<8}{n_sets:>8}{counts}{np.mean(scores):>9.3f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -208,11 +297,15 @@ def main():
     parser.add_argument("--n-effect", type=int, default=200, help="data sets with an effect")
     parser.add_argument("--jobs", type=int, default=None, help="number of processes")
     parser.add_argument("--subjects", action="store_true", help="one decoder per subject")
+    parser.add_argument("--regression", action="store_true", help="labels that are numbers")
     args = parser.parse_args()
     most = int(binom.ppf(0.99, args.n_noise, LEVEL))
     print(f"claims at {LEVEL:.0%}; noise: at most {most} of {args.n_noise} are chance")
     if args.subjects:
         compare_tests_of_subjects(args)
+        return
+    if args.regression:
+        compare_metrics_of_numbers(args)
         return
     print(f"{'design':<12}{'noise':>14}{'accuracy':>10}{'effect':>14}{'accuracy':>10}")
     for design in DESIGNS:

@@ -289,7 +289,13 @@ def _find_labels(X, y, n_samples):
     y = np.asarray(y)
     # A column, such as one of a table, is taken as scikit-learn takes it.
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    return check_per_volume(y, n_samples, "label")
+    y = check_per_volume(y, n_samples, "label")
+    if y.dtype.kind == "f" and (y != np.round(y)).any():
+        raise ValueError(
+            f"Stratified splits balance classes, but y holds numbers such as "
+            f"{y[y != np.round(y)][0]:g}. Use RepeatedGroupKFold, which needs no labels."
+        )
+    return y
 
 
 def _fold_of_group(splits, codes):

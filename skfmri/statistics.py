@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,7 +12,7 @@ from scipy import stats
 from skfmri._validation import check_number, check_per_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -146,8 +147,7 @@ def bootstrap_interval(
     True
     """
     scores = np.asarray(scores, float)
-    check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
-    _check_confidence(confidence)
+    _check_bootstrap(n_bootstraps, confidence)
     if scores.ndim != 1 or not len(scores):
         raise ValueError(f"scores has shape {scores.shape}. Pass one score per group.")
     if not np.isfinite(scores).all():
@@ -161,29 +161,103 @@ def bootstrap_interval(
             f"weights has shape {weights.shape} for {len(scores)} groups. Pass one number above 0 "
             "per group."
         )
-    n_groups = len(scores)
-    if n_groups == 1:
-        return Interval(float("nan"), float("nan"))
-    if (scores == scores[0]).all():
+    if len(scores) > 1 and (scores == scores[0]).all():
         return Interval(float(scores[0]), float(scores[0]))
-    reach = np.sqrt(n_groups / (n_groups - 1)) * stats.t.ppf((1 + confidence) / 2, n_groups - 1)
-    found = stats.bootstrap(
-        (scores, weights),
-        _weighted_mean,
-        n_resamples=n_bootstraps,
-        batch=max(1, N_DRAWN // n_groups),
-        vectorized=True,
-        paired=True,
-        # With two or three groups the ends are the smallest and the largest mean.
-        confidence_level=min(2 * stats.norm.cdf(reach) - 1, 1 - 1e-12),
-        method="BCa",
-        rng=np.random.default_rng(random_state),
+    return bootstrap_interval_of_sums(
+        np.column_stack([scores * weights, weights]),
+        _ratio,
+        n_bootstraps=n_bootstraps,
+        confidence=confidence,
+        random_state=random_state,
     )
+
+
+def _ratio(sums):
+    return sums[..., 0] / sums[..., 1]
+
+
+def bootstrap_interval_of_sums(
+    sums: Values,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    n_bootstraps: int = 10_000,
+    confidence: float = 0.95,
+    random_state: RandomGenerator = None,
+) -> Interval:
+    """Return a bootstrap confidence interval of a function of sums over groups.
+
+    Scores such as R2 or a correlation are no means over groups, but they follow from sums over
+    samples, and these are sums over groups. So groups can be drawn thousands of times without a
+    pass through the samples.
+
+    Parameters
+    ----------
+    sums : array-like of shape (n_groups, ...)
+        Sums over the samples of each group.
+    statistic : callable
+        Takes added sums of shape ``(n_draws, ...)`` and returns an array of shape ``(n_draws,)``.
+    n_bootstraps, confidence, random_state
+        As in `bootstrap_interval`.
+
+    Returns
+    -------
+    interval : Interval
+        ``low`` and ``high``, as in `bootstrap_interval`; NaN for a single group or if the statistic
+        is not defined, a point if all draws give the same.
+
+    Notes
+    -----
+    A draw for which the statistic is NaN, such as one of groups with the same label, is replaced by
+    another one.
+
+    Examples
+    --------
+    A mean over samples, of groups with 2, 1 and 1 of them:
+
+    >>> from skfmri.statistics import bootstrap_interval_of_sums
+    >>> sums = [[2.0, 2], [3.0, 1], [1.0, 1]]
+    >>> low, high = bootstrap_interval_of_sums(sums, lambda drawn: drawn[:, 0] / drawn[:, 1])
+    >>> bool(1 <= low < 1.5 < high <= 3)
+    True
+    """
+    _check_bootstrap(n_bootstraps, confidence)
+    sums = np.asarray(sums, float)
+    n_groups = len(sums)
+    observed = float(statistic(sums.sum(axis=0)[np.newaxis])[0])
+    if n_groups == 1 or not np.isfinite(observed):
+        return Interval(float("nan"), float("nan"))
+    # Equal scores that were added up in a different order must stay equal.
+    digits = 12 - int(np.floor(np.log10(abs(observed) or 1.0)))
+
+    def of_drawn(drawn, axis):
+        rows = drawn.reshape(-1, drawn.shape[-1])
+        cells = rows + n_groups * np.arange(len(rows))[:, np.newaxis]
+        counts = np.bincount(cells.ravel(), minlength=n_groups * len(rows))
+        totals = counts.reshape(len(rows), n_groups) @ sums.reshape(n_groups, -1)
+        values = np.round(statistic(totals.reshape(-1, *sums.shape[1:])), digits)
+        is_defined = np.isfinite(values)
+        if is_defined.any():
+            values[~is_defined] = np.resize(values[is_defined], np.sum(~is_defined))
+        return values.reshape(drawn.shape[:-1])
+
+    reach = np.sqrt(n_groups / (n_groups - 1)) * stats.t.ppf((1 + confidence) / 2, n_groups - 1)
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        # If all draws give the same, the interval is a point.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (np.arange(n_groups),),
+            of_drawn,
+            n_resamples=n_bootstraps,
+            batch=max(1, N_DRAWN // n_groups),
+            vectorized=True,
+            # With two or three groups the ends are the smallest and the largest value.
+            confidence_level=min(2 * stats.norm.cdf(reach) - 1, 1 - 1e-12),
+            method="BCa",
+            rng=np.random.default_rng(random_state),
+        )
+    if not np.ptp(found.bootstrap_distribution):
+        return Interval(observed, observed)
     return Interval(*map(float, found.confidence_interval))
-
-
-def _weighted_mean(scores, weights, axis):
-    return (scores * weights).sum(axis) / weights.sum(axis)
 
 
 def corrected_resampled_t_test(
@@ -637,6 +711,11 @@ def sequential_permutation_test(
     stopped = bool(reached == n_exceedances and n_used < n_permutations)
     pvalue = reached / n_used if stopped else (reached + 1) / (n_used + 1)
     return PermutationTest(float(pvalue), n_used, stopped, np.array(scores))
+
+
+def _check_bootstrap(n_bootstraps, confidence):
+    check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
+    _check_confidence(confidence)
 
 
 def _check_confidence(confidence):

@@ -11,7 +11,6 @@ import pandas as pd
 from nibabel.spatialimages import SpatialImage
 from sklearn.model_selection import LeaveOneGroupOut, check_cv
 
-from skfmri._validation import find_labels_and_groups
 from skfmri.evaluation.leaks import (
     CHEAP_CHECKS,
     CHECKS,
@@ -21,6 +20,7 @@ from skfmri.evaluation.leaks import (
     named,
     splits_of_one_class,
 )
+from skfmri.evaluation.targets import are_classes, find_target_and_groups
 from skfmri.preprocessing.centering import describe_balance
 from skfmri.preprocessing.cut_groups import carry_groups
 from skfmri.samples import NiftiSamples
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CHEAP_CHECKS", "Finding", "LeakageReport", "audit_leakage"]
 
 MOST_SHOWN = 5
+LARGEST_UNNOTED_SHARE = 0.05
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,7 +122,7 @@ def audit_leakage(
 
     Parameters
     ----------
-    estimator : classifier, pipeline, search or None
+    estimator : classifier, regressor, pipeline, search or None
         Never fitted itself; None skips the checks that need it.
     X : NiftiSamples, list of images or array-like of shape (n_samples, ...)
         Samples.
@@ -160,14 +161,15 @@ def audit_leakage(
         `NiftiSamples`, which know the runs.
     classes
         A split that trains without one of the classes. A note in ``report.notes``, which is not a
-        finding, names splits that test one class only.
+        finding, names splits that test one class only. Left out for a regressor.
     standardised
         Data that were z-scored over all samples beforehand. Z-scoring each run separately is not a
         leak, as long as each run is on one side only.
     centred
         A split that cuts through volumes that :func:`~skfmri.center_groups` has centred together.
         Notes name centred groups with one volume per class, which makes a forced choice, and those
-        whose classes are not equally frequent.
+        whose classes are not equally frequent; of a regressor, how much of the variance of y lies
+        between centred groups.
     repeats
         The same test samples in two splits, so that one score counts twice.
     inner
@@ -198,14 +200,14 @@ def audit_leakage(
     """
     if isinstance(X, list) and isinstance(X[0], str | PathLike | SpatialImage):
         X = NiftiSamples(X, groups=groups)
-    y, groups = find_labels_and_groups(X, y, groups)
+    y, groups = find_target_and_groups(estimator, X, y, groups)
     X = carry_groups(X, groups)
     unknown = [name for name in checks or () if name not in CHECKS]
     if unknown:
         raise ValueError(
             f"There is no check {unknown[0]!r}. The checks are {', '.join(map(repr, CHECKS))}."
         )
-    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
+    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=are_classes(estimator, y))
     splits = [tuple(map(np.asarray, split)) for split in cv.split(X, y, groups)]
     context = Context(estimator, X, y, groups, splits)
     findings, passed, skipped = [], [], {}
@@ -230,6 +232,8 @@ def audit_leakage(
 
 def _notes_on_classes(context):
     """Return what the classes of the test samples mean for scores."""
+    if not context.has_classes:
+        return ()
     one_class = splits_of_one_class(context)
     if not one_class:
         return ()
@@ -266,7 +270,9 @@ def _notes_on_subjects(context):
 
 
 def _notes_on_centring(context):
-    """Return what the classes of volumes that were centred together mean for scores."""
+    """Return what the labels of volumes that were centred together mean for scores."""
+    if not context.has_classes:
+        return _notes_on_centred_numbers(context)
     notes = []
     for group_of, source in context.centrings:
         balance = describe_balance(context.y, group_of)
@@ -286,5 +292,20 @@ def _notes_on_centring(context):
                 f"Classes are not equally frequent in {n_unbalanced} of {n_groups} groups that "
                 "were centred, so their means lean towards a class. Centring took away "
                 f"{balance['removed_share']:.1%} of the variance of the labels."
+            )
+    return tuple(notes)
+
+
+def _notes_on_centred_numbers(context):
+    """Return how much of the variance of numbers centring took out of the volumes."""
+    notes = []
+    for group_of, _ in context.centrings:
+        of_groups = pd.Series(context.y).groupby(group_of)
+        removed = np.var(of_groups.transform("mean")) / np.var(context.y)
+        if removed > LARGEST_UNNOTED_SHARE:
+            notes.append(
+                f"{removed:.0%} of the variance of y lies between groups that were centred, and "
+                "centring took that much of its effect out of the volumes. Only what varies within "
+                "these groups can be predicted."
             )
     return tuple(notes)

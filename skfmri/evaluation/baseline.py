@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import has_fit_parameter
@@ -15,7 +15,9 @@ from sklearn.utils.validation import has_fit_parameter
 from skfmri.estimators.ridge import MultiscaleRidgeClassifier
 from skfmri.evaluation.fingerprints import parameters_of
 from skfmri.evaluation.folds import is_search
+from skfmri.evaluation.kinds import Classes, kind_of
 from skfmri.evaluation.result import DECODER, DUMMY
+from skfmri.evaluation.targets import predicts_numbers
 from skfmri.pipeline import DecodingPipeline
 from skfmri.preprocessing import VoxelZScorer
 
@@ -24,22 +26,35 @@ if TYPE_CHECKING:
 
 # Training samples beyond which kernels take gigabytes, and their eigenvectors minutes.
 MOST_KERNEL_SAMPLES = 10_000
+RIDGES = {Classes: MultiscaleRidgeClassifier}
+# From hardly any ridge for a few standardised features to a strong one for a whole brain of them,
+# whose squares add up to their number.
+RIDGE_STRENGTHS = np.logspace(-1, 8, 10)
 
 
 def linear_baseline(estimator: Estimator) -> Pipeline:
-    """Return a pipeline that ends in logistic regression on the features the network sees.
+    """Return a pipeline that ends in a linear model of the features the network sees.
+
+    The model of a classifier is a logistic regression. That of a regressor is a ridge regression,
+    whose strength is chosen by leaving out one training sample at a time in closed form: the right
+    strength depends on the number of features, their scale and the unit of y.
 
     Parameters
     ----------
-    estimator : classifier, pipeline or search
+    estimator : classifier, regressor, pipeline or search
         All steps of a pipeline but the last are kept, so both models see the same slab. For a
-        search, the pipeline that it searches is taken. For a single classifier, features are
+        search, the pipeline that it searches is taken. For a single model, features are
         standardised. Classes are weighted, and samples left out by `undersample`, as there.
 
     Returns
     -------
     pipeline : sklearn.pipeline.Pipeline
         Unfitted; it has no validation set, so it is fitted on all training samples.
+
+    Notes
+    -----
+    If the samples of a group resemble each other, leaving out one sample chooses too little ridge.
+    The multiscale ridge leaves out groups.
 
     Examples
     --------
@@ -51,7 +66,10 @@ def linear_baseline(estimator: Estimator) -> Pipeline:
     """
     steps, options = _steps_before_classifier(estimator)
     flatten = FunctionTransformer(flatten_samples)
-    linear = LogisticRegression(max_iter=1000, class_weight=_class_weight(estimator))
+    if predicts_numbers(estimator):
+        linear = RidgeCV(alphas=RIDGE_STRENGTHS)
+    else:
+        linear = LogisticRegression(max_iter=1000, class_weight=_class_weight(estimator))
     if steps is None:
         return Pipeline([("flatten", flatten), ("scale", StandardScaler()), ("linear", linear)])
     cls = DecodingPipeline if "undersample" in options else Pipeline
@@ -63,7 +81,7 @@ def multiscale_baseline(estimator: Estimator) -> DecodingPipeline:
 
     Parameters
     ----------
-    estimator : classifier, pipeline or search
+    estimator : classifier, regressor, pipeline or search
         As for `linear_baseline`.
 
     Returns
@@ -82,7 +100,7 @@ def multiscale_baseline(estimator: Estimator) -> DecodingPipeline:
     steps, options = _steps_before_classifier(estimator)
     if steps is None:
         steps = [("scale", VoxelZScorer(std_threshold=None, mean_threshold=None))]
-    return DecodingPipeline(_extended(steps, ridge=MultiscaleRidgeClassifier()), **options)
+    return DecodingPipeline(_extended(steps, ridge=RIDGES[kind_of(estimator)]()), **options)
 
 
 def _steps_before_classifier(estimator):
@@ -138,7 +156,7 @@ def baselines_by_name(baseline, estimator, n_train=0):
     ----------
     baseline : {"linear", "multiscale"}, list of these, estimator, dict of str to estimator, or None
         As in `evaluate_decoder`.
-    estimator : classifier, pipeline or search
+    estimator : classifier, regressor, pipeline or search
         The decoder.
     n_train : int, default=0
         Number of samples in the largest training set.
@@ -173,12 +191,21 @@ def baselines_by_name(baseline, estimator, n_train=0):
                 stacklevel=3,
             )
             names = [name for name in names if name != "multiscale"]
+        if kind_of(estimator) not in RIDGES:
+            names = [name for name in names if name != "multiscale"]
         found = {name: BASELINES[name](estimator) for name in names}
         return {name: model for name, model in found.items() if not _are_alike(model, estimator)}
     baselines = {"baseline": baseline} if isinstance(baseline, BaseEstimator) else dict(baseline)
     taken = {DECODER, DUMMY} & baselines.keys()
     if taken:
         raise ValueError(f"A baseline cannot be called {taken.pop()!r}. Choose another name.")
+    for name, model in baselines.items():
+        if kind_of(model) is not kind_of(estimator):
+            words = ("classifier", "regressor")[:: -1 if predicts_numbers(estimator) else 1]
+            raise ValueError(
+                f"The decoder is a {words[0]}, but the baseline {name!r} is a {words[1]}. Compare "
+                "models of one kind."
+            )
     return baselines
 
 

@@ -2,6 +2,12 @@
 
 import numpy as np
 
+from skfmri.evaluation.words import (
+    is_error,
+    metric_in_words,
+    range_in_words,
+    score_in_words,
+)
 from skfmri.statistics import holm_correction
 
 # How to use the models that every evaluation fits beside the decoder.
@@ -11,9 +17,13 @@ WAYS = {
     "multiscale": "the multiscale ridge, skfmri.MultiscaleRidgeClassifier (on the command line "
     "--decoder multiscale)",
 }
+WAYS_TO_NUMBERS = {
+    "linear": "ridge regression, skfmri.evaluation.linear_baseline",
+    "multiscale": "the multiscale ridge, skfmri.MultiscaleRidgeRegressor",
+}
 
 
-def comparison_sentences(rows, confidence, is_network):
+def comparison_sentences(rows, confidence, is_network, ways=WAYS):
     """Return how a decoder compares with each of several models, and what to conclude.
 
     Parameters
@@ -24,6 +34,8 @@ def comparison_sentences(rows, confidence, is_network):
         Confidence level of the intervals.
     is_network : bool
         Whether the decoder is a network, so that any of the others is simpler.
+    ways : dict of str to str, default=WAYS
+        How to use models, by their names.
 
     Returns
     -------
@@ -33,30 +45,44 @@ def comparison_sentences(rows, confidence, is_network):
     sentences = [_compare(row, f"{confidence:.0%}") for row in rows]
     tested = [row for row in rows if np.isfinite(row["p_value"])]
     if tested:
-        sentences.append(_conclude(tested, 1 - confidence, is_network))
+        sentences.append(_conclude(tested, 1 - confidence, is_network, ways))
     return [text for text in sentences if text]
 
 
 def _compare(row, percent):
-    gap = abs(row["difference"])
-    numbers = f"{row['low']:+.3f} to {row['high']:+.3f}, p = {row['p_value']:.3g}"
-    if not np.isfinite(row["difference"]):
-        return f"No difference to {row['baseline']}: {row['metric']} is not defined in every fold."
+    baseline, metric, difference = row["baseline"], row["metric"], row["difference"]
+    if not np.isfinite(difference):
+        return f"No difference to {baseline}: {metric} is not defined in every fold."
     if not np.isfinite(row["p_value"]):
-        return f"One fold says nothing about the difference to {row['baseline']}."
+        return _compare_untested(row, percent)
+    unit = f" in {metric_in_words(metric)}" if is_error(metric) else ""
+    numbers = range_in_words(metric, row["low"], row["high"], signed=True)
+    numbers = f"{numbers}, p = {row['p_value']:.3g}"
     if row["low"] <= 0 <= row["high"]:
-        return (
-            f"No clear difference to {row['baseline']}: {row['difference']:+.3f}, {percent} "
-            f"interval {numbers}."
-        )
-    word = "better" if row["difference"] > 0 else "worse"
+        gap = score_in_words(metric, difference, signed=True)
+        return f"No clear difference to {baseline}{unit}: {gap}, {percent} interval {numbers}."
+    word = "better" if difference > 0 else "worse"
+    gap = score_in_words(metric, difference).removeprefix("-")
     return (
-        f"The decoder is {word} than {row['baseline']} by {gap:.3f}, {percent} interval of the "
+        f"The decoder is {word} than {baseline} by {gap}{unit}, {percent} interval of the "
         f"difference {numbers}."
     )
 
 
-def _conclude(rows, level, is_network):
+def _compare_untested(row, percent):
+    """Return a difference in words that is not tested over folds."""
+    baseline, metric = row["baseline"], row["metric"]
+    if not row["df"]:
+        return f"One fold says nothing about the difference to {baseline}."
+    text = f"The difference to {baseline} in {metric_in_words(metric)} is "
+    text += score_in_words(metric, row["difference"], signed=True)
+    if np.isfinite(row["group_low"]):
+        ends = range_in_words(metric, row["group_low"], row["group_high"], signed=True)
+        text += f", {percent} interval over groups {ends}"
+    return f"{text}. It is not tested, since this metric is not a mean over folds."
+
+
+def _conclude(rows, level, is_network, ways):
     """Return which model to prefer, or an empty text."""
     corrected = holm_correction([row["p_value"] for row in rows])
     # The model with the highest score, since the decoder's is the same in all differences.
@@ -66,7 +92,7 @@ def _conclude(rows, level, is_network):
         # To be better than the best it must be better than each, so no correction is due.
         largest = max(row["p_value"] for row in rows)
         return f"It is better than the best of these models: p = {largest:.3g}." if several else ""
-    way = WAYS.get(best["baseline"], best["baseline"])
+    way = ways.get(best["baseline"], best["baseline"])
     is_worse = best["difference"] < 0 and p_value <= level
     after = f" after correction for {len(rows)} comparisons" if several else ""
     if is_worse:
@@ -74,7 +100,7 @@ def _conclude(rows, level, is_network):
     note = ""
     if best["high"] < 0:
         note = f" The difference to {best['baseline']} is not clear{after} (p = {p_value:.3g})."
-    if not is_network or best["baseline"] not in WAYS:
+    if not is_network or best["baseline"] not in ways:
         return note.strip()
     if best["difference"] < 0:
         return f"Recommended here: {way}, which scored highest and fits in seconds.{note}"

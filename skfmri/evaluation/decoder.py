@@ -7,14 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from joblib import hash as content_hash
-from sklearn.dummy import DummyClassifier
 from sklearn.model_selection import LeaveOneGroupOut, check_cv
 
-from skfmri._validation import check_number, find_labels_and_groups
+from skfmri._validation import check_number
 from skfmri.evaluation.baseline import baselines_by_name
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
 from skfmri.evaluation.folds import grouped_splits
+from skfmri.evaluation.kinds import kind_of
 from skfmri.evaluation.ledger import Ledger
 from skfmri.evaluation.permutation import plan_chance_test
 from skfmri.evaluation.result import DECODER, DUMMY, DecodingResult
@@ -24,12 +25,13 @@ from skfmri.evaluation.tables import (
     comparison_table,
     fold_row,
     fold_table,
-    group_table,
     learning_curve_table,
+    model_scores,
     prediction_table,
     summary_table,
     warn_of_undefined,
 )
+from skfmri.evaluation.targets import find_target_and_groups
 from skfmri.evaluation.units import Units
 from skfmri.preprocessing.cut_groups import carry_groups
 from skfmri.statistics import FEWEST_BOOTSTRAPS
@@ -68,28 +70,31 @@ def evaluate_decoder(
 
     Parameters
     ----------
-    estimator : classifier, pipeline or search
+    estimator : classifier, regressor, pipeline or search
         The decoder; clones of it are fitted. A search such as `GridSearchCV` is fitted in each
-        fold, so its score is that of a nested cross-validation.
+        fold, so its score is that of a nested cross-validation. What is no regressor by
+        :func:`sklearn.base.is_regressor` counts as a classifier.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples.
     y : array-like of shape (n_samples,), default=None
-        Labels; None takes ``X.y``.
+        Labels; None takes ``X.y``. For a regressor they are numbers.
     groups : array-like of shape (n_samples,), default=None
         What must not be split; None takes ``X.groups``.
     cv : int, splitter, iterable or None, default=None
         Any scikit-learn splitter; None leaves one group out at a time.
     scoring : str, callable, list, dict or None, default=None
-        As in `cross_validate`; None means accuracy and balanced accuracy. The first metric is the
-        one that is tested. A scorer gets recorded outputs instead of the estimator and positions
-        instead of X, so it can use `predict`, `predict_proba` and `decision_function`, but not the
-        volumes.
+        As in `cross_validate`; None means accuracy and balanced accuracy, for a regressor "r2",
+        "neg_mean_absolute_error", "neg_root_mean_squared_error", "pearson" and "spearman". The last
+        two are correlations, which scikit-learn does not have. The first metric is the one that is
+        tested. A scorer gets recorded outputs instead of the estimator and positions instead of X,
+        so it can use `predict`, `predict_proba` and `decision_function`, but not the volumes.
     baseline : str, sequence of str, estimator, dict or None, default=("linear", "multiscale")
         What to compare with; a dict has one estimator per name. "linear" is `linear_baseline` of
         the estimator, "multiscale" is `multiscale_baseline`: its pipeline with a logistic
         regression, or with a `MultiscaleRidgeClassifier`, in place of the classifier. One that is
         the decoder itself is left out, and so is, with a warning, "multiscale" for more than 10,000
-        training samples. A dummy that knows only the class balance is always included.
+        training samples. For a regressor, "linear" is a ridge regression. A dummy that knows only
+        the class balance, or the mean of the labels, is always included.
     blocks : array-like of shape (n_samples,), default=None
         Stretches of samples that share a label within a group, such as stimulation blocks, and that
         permutations keep together. None takes samples that follow each other with one label, since
@@ -104,8 +109,8 @@ def evaluate_decoder(
         splits are drawn anew. A list of splits cannot be, so make it without regard to the labels.
         A pipeline that ends in a `MultiscaleRidgeClassifier`, after steps of skfmri that do not
         look at labels, is refitted in closed form, which takes milliseconds. With 0, predictions
-        are kept and compared with labels shuffled 1000 times (200 times for metrics other than
-        accuracy and balanced accuracy), which takes no fit.
+        are kept and compared with labels shuffled 1000 times (200 times for metrics that only
+        scikit-learn computes), which takes no fit.
     n_bootstraps : int, default=10000
         Number of times the groups are drawn for the intervals; at least 100.
     confidence : float, default=0.95
@@ -136,10 +141,11 @@ def evaluate_decoder(
     Raises
     ------
     ValueError
-        If there are no labels or groups, if a group is on both sides of a split, if test volumes
-        are among those that `initial_weights` of a network were trained on, in the decoder or a
-        baseline, if labels are to be permuted but are all equal, or if the ledger belongs to
-        another computation.
+        If there are no labels or groups, if labels of a regressor are not one finite number per
+        sample or are all equal, if those of a classifier are numbers with fractions, if a group is
+        on both sides of a split, if test volumes are among those that `initial_weights` of a
+        network were trained on, in the decoder or a baseline, if labels are to be permuted but are
+        all equal, or if the ledger belongs to another computation.
 
     Warns
     -----
@@ -153,14 +159,33 @@ def evaluate_decoder(
 
     Notes
     -----
-    - The score is the mean over folds, as with `cross_val_score`.
+    - The score of a classifier is the mean over folds, as with `cross_val_score`. That of a
+      regressor is the metric of the out-of-fold predictions of all samples, averaged over repeats,
+      as with `cross_val_predict`: where a fold holds one value of y, such as the age of a subject,
+      R2 and correlations have no value in it.
     - Its interval comes from drawing groups, not volumes, which are not independent observations:
-      :func:`skfmri.statistics.bootstrap_interval` of the scores of each group.
+      :func:`skfmri.statistics.bootstrap_interval` of the scores of each group. For a regressor, the
+      metric is that of the predictions of all drawn groups together
+      (:func:`skfmri.statistics.bootstrap_interval_of_sums`); the Spearman correlation takes the
+      ranks among all predictions, not among those drawn. Metrics other than those of the default
+      and "neg_mean_squared_error" have no interval.
+    - Correlations over all samples also count what distinguishes groups, such as sites or subjects.
+      Rows ``pearson_within_groups`` and ``spearman_within_groups`` of the summary are means over
+      groups of the correlation inside each, weighted by samples; groups in which y does not vary
+      have none. The dummy shows another reason to distrust the correlation over all samples: it
+      predicts the mean of the other groups, so the higher the labels of a group, the lower its
+      prediction, and the correlation is negative without any information.
     - The difference to a baseline is tested over folds with
       :func:`skfmri.statistics.corrected_resampled_t_test`, since folds share training samples. A
       decoder that is clearly better than each of several baselines is better than the best of
       them, whichever that is, and this needs no correction [1]_. That it is worse than one of them
       is claimed after a correction for their number [2]_.
+    - For a regressor, R2 is ``1 - SSE / SST``, and the squared errors SSE of a repeat add up over
+      its folds. So the difference of two models is the mean over `J` folds of `R` repeats of
+      ``J / R * (SSE_baseline - SSE_decoder) / SST``, with SSE of the fold and SST of the repeat.
+      These are tested, likewise those of the mean absolute or squared error. The root of the latter
+      and correlations are not sums over folds: their differences have an interval over groups, but
+      no test.
     - Labels are permuted by :func:`skfmri.statistics.permute_labels`. The test is
       :func:`skfmri.statistics.prediction_permutation_test`, which allows for the models that are
       not fitted anew and so is conservative, or with `n_permutations` the exact
@@ -246,18 +271,21 @@ def evaluated(
     shuffled : ShuffledScores or None
         None if a test is not wanted, or not possible with any number of groups.
     """
-    y, groups = find_labels_and_groups(X, y, groups)
+    kind = kind_of(estimator)
+    y, groups = find_target_and_groups(estimator, X, y, groups)
     X = carry_groups(X, groups)
-    chance = plan_chance_test(permutation, y, groups, blocks, n_permutations=n_permutations)
+    chance = plan_chance_test(
+        *(permutation, y, groups, blocks), n_permutations=n_permutations, kind=kind
+    )
     check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     # An iterator of splits becomes a list, since permutations may ask again.
-    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
+    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=kind.is_classes)
     splits = grouped_splits(X, y, groups, cv)
-    score, metrics = make_scorer_of(scoring)
+    score, metrics = make_scorer_of(scoring, is_classes=kind.is_classes)
     n_train = max((len(train) for train, _ in splits), default=0)
     baselines = baselines_by_name(baseline, estimator, n_train)
     refuse_seen([estimator, *baselines.values()], X, splits)
-    models = {DECODER: estimator, **baselines, DUMMY: DummyClassifier()}
+    models = {DECODER: estimator, **baselines, DUMMY: kind.dummy()}
     free = ("random_state",) if random_state is None else ()
     if random_state is None:
         random_state = int(np.random.SeedSequence().generate_state(1)[0] >> 1)
@@ -265,27 +293,29 @@ def evaluated(
     book = held.enter_context(_opened(ledger, begun_with, free))
     if book is not None:
         random_state = book.identity["random_state"]
-    options = {"ledger": book, "n_jobs": n_jobs, "on_fitted": on_fitted}
+    options = {"ledger": book, "n_jobs": n_jobs, "on_fitted": on_fitted, "kind": kind}
     units = Units(X, groups, splits, random_state=random_state, **options)
     reasons = {}
-    score_fold = partial(score, reasons=reasons)
-    row_of = partial(fold_row, splits=splits, y=y, groups=groups, score=score_fold)
+    design = {"splits": splits, "y": y, "groups": groups, "score": partial(score, reasons=reasons)}
+    row_of = partial(fold_row, **design)
     outcomes = _all_outcomes(units, models, y, row_of, on_fold)
     folds = fold_table(outcomes, row_of)
-    warn_of_undefined(folds, metrics, reasons)
+    scores = {
+        name: model_scores(name, each, folds, metrics=metrics, kind=kind, **design)
+        for name, each in outcomes.items()
+    }
+    of_decoder = scores[DECODER]
+    warn_of_undefined(of_decoder.of_pools, reasons, kind)
     shuffled = permutation_test = untested = None
     if n_permutations:
         shuffled = chance.by_refits(
-            *(folds, metrics[0], score, units, estimator),
+            *(of_decoder, metrics[0], score, units, estimator),
             splits_of=lambda labels: grouped_splits(X, labels, groups, cv),
         )
     if chance is not None and shuffled is None:
-        shuffled, untested = chance.of_predictions(
-            *(folds, metrics[0], score, outcomes[DECODER], splits, random_state)
-        )
+        shuffled, untested = chance.of_predictions(of_decoder, metrics[0], score, random_state)
     if shuffled is not None:
         permutation_test, untested = shuffled.test(n_permutations, 1 - confidence)
-    group_scores = group_table(outcomes, splits, y, groups, score, metrics)
     bootstrap = {
         "n_bootstraps": n_bootstraps,
         "confidence": confidence,
@@ -294,14 +324,14 @@ def evaluated(
     result = DecodingResult(
         folds=folds,
         predictions=prediction_table(outcomes, splits, y, groups),
-        groups=group_scores,
+        groups=pd.concat([each.of_groups for each in scores.values()], ignore_index=True),
         learning_curves=learning_curve_table(outcomes[DECODER]),
-        summary=summary_table(folds, group_scores, y, metrics, bootstrap),
-        comparisons=comparison_table(folds, group_scores, metrics, bootstrap),
+        summary=summary_table(scores, y, groups, bootstrap, kind),
+        comparisons=comparison_table(scores, y, groups, bootstrap, kind),
         permutation_test=permutation_test,
         untested=untested,
         metrics=metrics,
-        classes=np.unique(y).tolist(),
+        classes=np.unique(y).tolist() if kind.is_classes else None,
         confidence=confidence,
         random_state=random_state,
     )

@@ -11,11 +11,12 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
 from skfmri.evaluation.search import fit_search
+from skfmri.evaluation.targets import predicts_numbers
 
 OUTPUTS = ("predict", "predict_proba", "decision_function")
 
 
-def grouped_splits(X, y, groups, cv, name="cv"):
+def grouped_splits(X, y, groups, cv, name="cv", *, is_classes=True):
     """Return the splits of a splitter, or raise ValueError if one of them cuts through a group.
 
     Parameters
@@ -28,13 +29,15 @@ def grouped_splits(X, y, groups, cv, name="cv"):
         Any scikit-learn splitter; None leaves one group out at a time.
     name : str, default="cv"
         What the splitter is called in the error message.
+    is_classes : bool, default=True
+        Whether labels are classes, which an integer then stratifies.
 
     Returns
     -------
     splits : list of (ndarray, ndarray)
         Training and test indices of each split.
     """
-    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=True)
+    cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=is_classes)
     with warnings.catch_warnings():
         # Whether groups are kept whole is looked at below.
         warnings.filterwarnings("ignore", "The groups parameter is ignored", UserWarning)
@@ -48,6 +51,16 @@ def grouped_splits(X, y, groups, cv, name="cv"):
                 "GroupKFold or RepeatedGroupKFold."
             )
     return splits
+
+
+def repeat_of_split(splits):
+    """Return for each split how often its test samples were tested before."""
+    n_tested = np.zeros(1 + max(int(max(map(np.max, split))) for split in splits), dtype=int)
+    repeats = []
+    for _, test in splits:
+        repeats.append(int(n_tested[test].max()))
+        n_tested[test] += 1
+    return repeats
 
 
 def is_search(estimator):
@@ -69,7 +82,7 @@ def fit_and_predict(estimator, X, y, groups, train, test, ledger=None, on_fitted
 
     Parameters
     ----------
-    estimator : classifier, pipeline or search
+    estimator : classifier, regressor, pipeline or search
         Fitted in place. Its fit gets the groups if it takes them.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples.
@@ -85,14 +98,16 @@ def fit_and_predict(estimator, X, y, groups, train, test, ledger=None, on_fitted
     Returns
     -------
     outcome : dict
-        ``classes``; an array for each of `OUTPUTS` that the estimator has; ``seconds_fit``
-        and ``seconds_predict``; ``history``, lists per epoch, of a network; ``n_epochs`` of a
-        network that stopped early; ``best_params`` of a search, as text.
+        ``classes`` of a classifier; an array for each of `OUTPUTS` that the estimator has;
+        ``seconds_fit`` and ``seconds_predict``; ``history``, lists per epoch, of a network;
+        ``n_epochs`` of a network that stopped early; ``best_params`` of a search, as text.
     """
     X_train, y_train, groups_train = _safe_indexing(X, train), y[train], groups[train]
+    is_classes = not predicts_numbers(estimator)
     start = time.perf_counter()
     if is_search(estimator):
-        grouped_splits(X_train, y_train, groups_train, estimator.cv, "the cv of the search")
+        inner_cv = estimator.cv, "the cv of the search"
+        grouped_splits(X_train, y_train, groups_train, *inner_cv, is_classes=is_classes)
         params = {"groups": groups_train}
         inner = estimator.estimator
         if not get_config()["enable_metadata_routing"] and hasattr(inner, "validation"):
@@ -113,7 +128,13 @@ def fit_and_predict(estimator, X, y, groups, train, test, ledger=None, on_fitted
         for name in OUTPUTS
         if hasattr(estimator, name)
     }
-    outcome["classes"] = np.asarray(estimator.classes_)
+    if is_classes:
+        outcome["classes"] = np.asarray(estimator.classes_)
+    elif outcome["predict"].shape != test.shape:
+        raise ValueError(
+            f"{type(estimator).__name__} predicts an array of shape {outcome['predict'].shape} for "
+            f"{len(test)} samples. A decoder must predict one number per sample."
+        )
     outcome["seconds_fit"] = fitted - start
     outcome["seconds_predict"] = time.perf_counter() - fitted
     if on_fitted is not None:
@@ -127,7 +148,8 @@ def _training_record(estimator):
         record["best_params"] = ", ".join(f"{k}={v!r}" for k, v in estimator.best_params_.items())
         estimator = estimator.best_estimator_
     network = getattr(estimator, "steps", [(None, estimator)])[-1][1]
-    if is_classifier(network) and hasattr(network, "history_"):
+    is_decoder = is_classifier(network) or predicts_numbers(network)
+    if is_decoder and hasattr(network, "history_"):
         record["history"] = {name: list(values) for name, values in network.history_.items()}
         record["n_epochs"] = getattr(network, "n_epochs_", None)
     return record

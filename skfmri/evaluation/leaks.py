@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing
 from skfmri.estimators.origin import SOURCE
 from skfmri.evaluation.folds import is_search
 from skfmri.evaluation.seen import describe_seen, find_seen, splits_with_seen
+from skfmri.evaluation.targets import are_classes
 from skfmri.samples import NiftiSamples
 from skfmri.samples.centered import centered_groups
 from skfmri.samples.cleaned import batches_read_once
@@ -63,6 +64,11 @@ class Context:
     def __init__(self, estimator, X, y, groups, splits):
         self.estimator, self.X, self.y = estimator, X, y
         self.groups, self.splits = groups, splits
+
+    @property
+    def has_classes(self):
+        """Whether labels are classes."""
+        return are_classes(self.estimator, self.y)
 
     def nested(self):
         """Return the estimator and all estimators inside it."""
@@ -195,6 +201,8 @@ def _acquisition(X):
 
 def find_missing_classes(context):
     """Find splits that train without one of the classes."""
+    if not context.has_classes:
+        raise Skip("y holds numbers, not classes")
     for number, (train, test) in enumerate(context.splits):
         missing = np.setdiff1d(context.y, context.y[train])
         if len(missing):
@@ -279,7 +287,9 @@ def find_inner_leaks(context):
             )
         for number, (train, _) in enumerate(context.splits):
             groups = context.groups[train]
-            for role, fitted, held_out in _inner_splits(estimator, context.y[train], groups):
+            for role, fitted, held_out in _inner_splits(
+                estimator, context.y[train], groups, is_classes=context.has_classes
+            ):
                 shared = np.intersect1d(groups[fitted], groups[held_out])
                 if len(shared):
                     yield Finding(
@@ -403,7 +413,7 @@ def _is_standard_within(values, unit_of):
     return all(_is_standard(values[unit_of == unit]) for unit in np.unique(unit_of))
 
 
-def _inner_splits(estimator, y, groups):
+def _inner_splits(estimator, y, groups, *, is_classes):
     """Return (role, fitted, held out) for each split that an estimator makes in its fit."""
     parameters = estimator.get_params(deep=False)
     samples = np.arange(len(y))
@@ -414,10 +424,10 @@ def _inner_splits(estimator, y, groups):
         cut = int(len(y) * (1 - share))
         found.append(("validation_split", samples[:cut], samples[cut:]))
     if parameters.get("validation") is not None:
-        cv = check_cv(parameters["validation"], y, classifier=True)
+        cv = check_cv(parameters["validation"], y, classifier=is_classes)
         found.append(("validation", *next(iter(cv.split(samples, y, groups)))))
     if is_search(estimator):
-        cv = check_cv(parameters["cv"], y, classifier=True)
+        cv = check_cv(parameters["cv"], y, classifier=is_classes)
         found += [("cv", *split) for split in cv.split(samples, y, groups)]
     return found
 

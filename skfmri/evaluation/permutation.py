@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from skfmri._validation import check_number
-from skfmri.evaluation.result import DECODER
+from skfmri.evaluation.kinds import Classes
 from skfmri.evaluation.scoring import chance_level
 from skfmri.statistics import (
     exchangeable_units,
@@ -43,7 +43,7 @@ class ShuffledScores:
     scheme : {"within", "groups"} or None
         How labels are permuted; None if decoders of several subjects differ in that.
     n_partitions : int
-        How many permutations are not just other names of the classes.
+        How many permutations differ, other than in the names of the classes.
     """
 
     score: float
@@ -124,27 +124,30 @@ class ChanceTest:
         What permutations keep together.
     scheme : {"within", "groups"} or None
         How labels are permuted; None if all are equal.
+    kind : type
+        `Classes` or `Numbers`.
     """
 
     y: np.ndarray
     groups: np.ndarray
     blocks: np.ndarray
     scheme: str | None
+    kind: type
 
-    def by_refits(self, folds, metric, score, units, estimator, *, splits_of):
+    def by_refits(self, scores, metric, score, units, estimator, *, splits_of):
         """Return the scores of the decoder fitted anew, or None if the metric is undefined.
 
         Parameters
         ----------
-        folds : pandas.DataFrame
-            One row per model and fold.
+        scores : ModelScores
+            Of the decoder.
         metric : str
             The metric to test.
         score : callable
             From `make_scorer_of`.
         units : Units
             Fits the decoder.
-        estimator : classifier
+        estimator : classifier or regressor
             The decoder.
         splits_of : callable
             Returns the splits for given labels.
@@ -153,8 +156,7 @@ class ChanceTest:
         -------
         shuffled : ShuffledScores or None
         """
-        scores = folds.loc[folds["model"] == DECODER, metric]
-        if scores.isna().any():
+        if scores.of_pools[metric].isna().any():
             return None
         permuted = units.permuted_scores(
             *(estimator, self.y, score, metric),
@@ -162,19 +164,15 @@ class ChanceTest:
             scheme=self.scheme,
             splits_of=splits_of,
         )
-        return self._shuffled(scores.mean(), tee(permuted, 1)[0], refitted=True)
+        return self._shuffled(scores.score(metric), tee(permuted, 1)[0], refitted=True)
 
-    def of_predictions(self, folds, metric, score, outcomes, splits, random_state):
+    def of_predictions(self, scores, metric, score, random_state):
         """Return the scores of kept predictions, and why there are none if there are none.
 
         Parameters
         ----------
-        folds, metric, score
+        scores, metric, score
             As in `by_refits`.
-        outcomes : list of dict
-            Of the decoder, one per split.
-        splits : list of (ndarray, ndarray)
-            Training and test indices.
         random_state : int
             Draws the permutations.
 
@@ -183,46 +181,55 @@ class ChanceTest:
         shuffled : ShuffledScores or None
         untested : str or None
         """
-        of_decoder = folds[folds["model"] == DECODER]
-        untested = self._why_untested(of_decoder, metric)
+        untested = self._why_untested(scores, metric)
         if untested is not None:
             return None, untested
-        classes, codes = np.unique(self.y, return_inverse=True)
-        true_scores = of_decoder[metric].to_numpy()
-        scorers, n_permutations = _fold_scorers(
-            metric, score, outcomes, splits, codes, classes, true_scores
-        )
+        scorers, codes, n_permutations = self._pool_scorers(scores, metric, score)
         sets = exchangeable_units(codes, self.groups, blocks=self.blocks, scheme=self.scheme)
         rng, permuted = np.random.default_rng(random_state), []
         for labels in _permutations(codes, sets, n_permutations, rng):
-            of_folds = [
-                scorer(labels[:, test]) for scorer, (_, test) in zip(scorers, splits, strict=True)
+            of_pools = [
+                scorer(labels[:, pool.test])
+                for scorer, pool in zip(scorers, scores.pools, strict=True)
             ]
-            permuted.append(np.mean(of_folds, axis=0))
+            permuted.append(np.mean(of_pools, axis=0))
         permuted = np.concatenate(permuted)
-        return self._shuffled(true_scores.mean(), permuted, refitted=False), None
+        return self._shuffled(scores.score(metric), permuted, refitted=False), None
+
+    def _pool_scorers(self, scores, metric, score):
+        """Return for each pool a function of coded labels, the codes, and how often to call it."""
+        labels, codes = np.unique(self.y, return_inverse=True)
+        scorers, is_quick = [], True
+        for pool, true_score in zip(scores.pools, scores.of_pools[metric], strict=True):
+            scorer = self.kind.quick(metric, pool.outcome, labels)
+            # A metric of the user's may have the name of one of scikit-learn's.
+            if scorer is None or not np.isclose(scorer(codes[None, pool.test])[0], true_score):
+                is_quick = False
+                scorer = partial(_score_each, metric, score, pool.outcome, labels)
+            scorers.append(scorer)
+        return scorers, codes, N_PERMUTATIONS if is_quick else N_SLOW_PERMUTATIONS
 
     def _shuffled(self, score, permuted, *, refitted):
         return ShuffledScores(
             float(score), permuted, refitted, self.scheme, self._count_partitions()
         )
 
-    def _why_untested(self, of_decoder, metric):
+    def _why_untested(self, scores, metric):
         if not math.isfinite(chance_level(self.y, metric)):
             return (
                 f"{metric} has no known chance level. Set n_permutations to compare it with refits."
             )
-        if of_decoder[metric].isna().any():
-            return f"{metric} is not defined in every fold."
-        if "diverged" in of_decoder and of_decoder["diverged"].any():
+        if scores.of_pools[metric].isna().any():
+            return f"{metric} is not defined in {self.kind.everywhere}."
+        if "diverged" in scores.of_folds and scores.of_folds["diverged"].any():
             return "the network diverged."
         if self.scheme is None:
             return "all samples share one label."
         return None
 
     def _count_partitions(self):
-        """Return how many permutations of the labels are not just other names of the classes."""
-        log_count = -gammaln(1 + len(np.unique(self.y)))
+        """Return how many permutations differ, other than in the names of the classes."""
+        log_count = -gammaln(1 + len(np.unique(self.y))) if self.kind.is_classes else 0.0
         sets = exchangeable_units(self.y, self.groups, blocks=self.blocks, scheme=self.scheme)
         for labels, _, _ in sets:
             _, counts = np.unique(labels, return_counts=True)
@@ -230,7 +237,7 @@ class ChanceTest:
         return math.floor(math.exp(min(log_count, 700)) + 1e-6)
 
 
-def plan_chance_test(permutation, y, groups, blocks, *, n_permutations):
+def plan_chance_test(permutation, y, groups, blocks, *, n_permutations, kind=Classes):
     """Return how labels are shuffled, or None if no test is wanted.
 
     Labels that cannot be exchanged are noticed here, before hours of work.
@@ -239,6 +246,8 @@ def plan_chance_test(permutation, y, groups, blocks, *, n_permutations):
     ----------
     permutation, y, groups, blocks, n_permutations
         As in `evaluate_decoder`.
+    kind : type, default=Classes
+        `Classes` or `Numbers`.
 
     Returns
     -------
@@ -257,22 +266,7 @@ def plan_chance_test(permutation, y, groups, blocks, *, n_permutations):
         exchangeable_units(y, groups, blocks=blocks, scheme=permutation)
         scheme = permutation_scheme(y, groups)
     blocks = label_stretches(y, groups) if blocks is None else np.asarray(blocks)
-    return ChanceTest(y, groups, blocks, scheme)
-
-
-def _fold_scorers(metric, score, outcomes, splits, codes, classes, true_scores):
-    """Return for each fold a function of labels that gives scores, and how often to call them."""
-    quick = QUICK_SCORES.get(metric)
-    scorers = []
-    for outcome, (_, test), true_score in zip(outcomes, splits, true_scores, strict=True):
-        scorer = None
-        if quick is not None:
-            scorer = partial(quick, np.searchsorted(classes, outcome["predict"]))
-        # A metric of the user's may have the name of one of scikit-learn's.
-        if scorer is None or not np.isclose(scorer(codes[None, test])[0], true_score):
-            quick, scorer = None, partial(_score_each, metric, score, outcome, classes)
-        scorers.append(scorer)
-    return scorers, N_SLOW_PERMUTATIONS if quick is None else N_PERMUTATIONS
+    return ChanceTest(y, groups, blocks, scheme, kind)
 
 
 def _permutations(codes, sets, n_permutations, rng):
@@ -289,21 +283,3 @@ def _permutations(codes, sets, n_permutations, rng):
 def _score_each(metric, score, outcome, classes, labels):
     positions = np.arange(labels.shape[1])
     return np.array([score(outcome, classes[row], positions)[metric] for row in labels])
-
-
-def _accuracies(predicted, labels):
-    return (labels == predicted).mean(axis=1)
-
-
-def _balanced_accuracies(predicted, labels):
-    recalls = []
-    for code in np.unique(labels):
-        is_class = labels == code
-        n_class = is_class.sum(axis=1)
-        hits = (is_class & (predicted == code)).sum(axis=1)
-        recalls.append(np.where(n_class, hits / np.maximum(n_class, 1), np.nan))
-    return np.nanmean(recalls, axis=0)
-
-
-# Scikit-learn's scorers take a millisecond per call.
-QUICK_SCORES = {"accuracy": _accuracies, "balanced_accuracy": _balanced_accuracies}

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from skfmri.evaluation.comparison import comparison_sentences
+from skfmri.evaluation.comparison import WAYS, WAYS_TO_NUMBERS, comparison_sentences
+from skfmri.evaluation.words import metric_in_words, range_in_words, score_in_words
 from skfmri.statistics import PermutationTest
 
 if TYPE_CHECKING:
@@ -34,26 +35,33 @@ class DecodingResult:
     ----------
     folds : pandas.DataFrame
         One row per model and fold: ``model``, ``repeat``, ``fold``, ``groups_held_out``,
-        ``n_train``, ``n_test``, one column per metric, ``seconds_fit``, ``seconds_predict`` and, if
-        they apply, ``n_epochs`` of early stopping, ``best_params`` of a search, and ``diverged``:
-        whether the loss of a network, or of one of its members, was not finite in any epoch.
+        ``n_train``, ``n_test``, one column per metric, NaN where it is not defined,
+        ``seconds_fit``, ``seconds_predict`` and, if they apply, ``n_epochs`` of early stopping,
+        ``best_params`` of a search, and ``diverged``: whether the loss of a network, or of one of
+        its members, was not finite in any epoch.
     predictions : pandas.DataFrame
         One row per model and prediction for a held-out sample: ``model``, ``repeat``, ``fold``,
         ``sample``, ``group``, ``label``, ``predicted`` and, if there are probabilities,
         ``p_<class>`` for each class.
     groups : pandas.DataFrame
         One row per model and group: ``model``, ``group``, ``weight``, which is its share in the
-        mean over folds, and the metrics of that group's samples alone.
+        mean over folds, of a regressor its share of the predictions, and the metrics of that
+        group's samples alone.
     learning_curves : pandas.DataFrame
         One row per fold and epoch of a network: ``fold``, ``epoch``, then ``loss``, ``accuracy``
         and, with validation data, ``val_loss`` and ``val_accuracy``. Empty for other decoders.
     summary : pandas.DataFrame
         One row per model and metric: ``score``, the mean over folds, ``std`` over folds, ``low``
-        and ``high`` of the interval from a bootstrap over groups, and ``chance``.
+        and ``high`` of the interval from a bootstrap over groups, and ``chance``. The ``score`` of
+        a regressor is that of the predictions of all folds together, averaged over repeats; its
+        ``std`` leaves out folds without a score. Rows ``pearson_within_groups`` and
+        ``spearman_within_groups`` are means over the groups in which labels vary, and their ``std``
+        is over these groups. ``chance`` is :func:`~skfmri.evaluation.chance_level`.
     comparisons : pandas.DataFrame
         One row per baseline and metric: ``difference``, decoder minus baseline, with ``low``,
         ``high``, ``t``, ``df`` and ``p_value`` of the corrected resampled t-test, and
-        ``group_low`` and ``group_high`` from the bootstrap over groups.
+        ``group_low`` and ``group_high`` from the bootstrap over groups. Metrics of regressors that
+        are no means over folds, such as correlations, have no test: NaN.
     permutation_test : PermutationTest or None
         Test of the first metric against shuffled labels; the only one that says whether the decoder
         is better than chance.
@@ -61,8 +69,8 @@ class DecodingResult:
         Why a permutation test that was asked for was not made.
     metrics : list of str
         Names of the metrics.
-    classes : list
-        The classes.
+    classes : list or None
+        The classes; None for a regressor.
     confidence : float
         Confidence level of all intervals.
     random_state : int
@@ -93,7 +101,7 @@ class DecodingResult:
     permutation_test: PermutationTest | None
     untested: str | None
     metrics: list[str]
-    classes: list[Any]
+    classes: list[Any] | None
     confidence: float
     random_state: int
 
@@ -113,7 +121,17 @@ class DecodingResult:
         -------
         matrix : pandas.DataFrame of shape (n_classes, n_classes)
             True classes in rows, predicted ones in columns.
+
+        Raises
+        ------
+        ValueError
+            If the decoder is a regressor, or there is no such model.
         """
+        if self.classes is None:
+            raise ValueError(
+                "A regressor predicts numbers, which have no confusion matrix. Plot `predicted` "
+                "against `label` of predictions."
+            )
         names = self.predictions["model"].unique().tolist()
         if model not in names:
             raise ValueError(f"There is no model {model!r}, only {', '.join(map(repr, names))}.")
@@ -144,14 +162,19 @@ class DecodingResult:
             (self.summary["model"] == DECODER) & (self.summary["metric"] == metric)
         ].iloc[0]
         n_groups = self.groups["group"].nunique()
-        text = f"{metric} {row['score']:.3f}"
+        text = f"{metric_in_words(metric)} {score_in_words(metric, row['score'])}"
         if np.isfinite(row["low"]):
-            text += f", {percent} interval {row['low']:.3f} to {row['high']:.3f}"
+            text += f", {percent} interval {range_in_words(metric, row['low'], row['high'])}"
             text += f" over {n_groups} groups"
         if np.isfinite(row["chance"]):
-            text += f"; chance {row['chance']:.3f}"
+            text += f"; chance {score_in_words(metric, row['chance'])}"
         sentences = [*divergence_sentences(self.folds), text + "."]
         sentences += self._claims()
+        if self.classes is None and self._is_better() and row["score"] < row["chance"]:
+            sentences.append(
+                "Predictions go with the labels, but a constant would be closer to them: their "
+                "mean or their scale is off."
+            )
         return sentences + self._comparisons()
 
     def _comparisons(self):
@@ -161,7 +184,13 @@ class DecodingResult:
         )
         rows = self.comparisons[is_compared].to_dict("records")
         is_network = not self.learning_curves.empty
-        return comparison_sentences(rows, self.confidence, is_network)
+        ways = WAYS_TO_NUMBERS if self.classes is None else WAYS
+        return comparison_sentences(rows, self.confidence, is_network, ways)
+
+    def _is_better(self):
+        """Return whether a test calls the score better than chance."""
+        test = self.permutation_test
+        return test is not None and test.pvalue <= 1 - self.confidence
 
     def _claims(self):
         """Return whether the score is better than chance, or why that was not tested."""

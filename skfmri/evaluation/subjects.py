@@ -20,6 +20,7 @@ from skfmri.evaluation.decoder import evaluated
 from skfmri.evaluation.ledger import Ledger
 from skfmri.evaluation.permutation import mean_of_shuffled
 from skfmri.evaluation.subjects_result import SUBJECT, SubjectsResult, combine_results
+from skfmri.evaluation.targets import predicts_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,9 +114,9 @@ def evaluate_subjects(
     Raises
     ------
     ValueError
-        If subjects, labels or groups are missing, if there is only one subject, if a subject has
-        a single group or lacks a class, or for the reasons of :func:`~skfmri.evaluate_decoder`;
-        the message names the subject.
+        If the estimator is a regressor, if subjects, labels or groups are missing, if there is only
+        one subject, if a subject has a single group or lacks a class, or for the reasons of
+        :func:`~skfmri.evaluate_decoder`; the message names the subject.
     TypeError
         If `cv` is a list of splits, which cannot fit every subject.
 
@@ -159,6 +160,11 @@ def evaluate_subjects(
     >>> print(result.sentences()[0])
     mean accuracy 1.000 over 2 subjects (1.000 to 1.000), 95% interval 1.000 to 1.000; chance 0.500.
     """
+    if predicts_numbers(estimator):
+        raise ValueError(
+            "One decoder per subject is for classes, but this decoder is a regressor. Use "
+            "evaluate_decoder, for the samples of one subject at a time or for all subjects."
+        )
     y, groups = find_labels_and_groups(X, y, groups)
     rows_of_subjects = find_subjects(X, y, groups, subjects)
     _check_splitter(cv)

@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 
+from skfmri.evaluation.folds import repeat_of_split
+from skfmri.evaluation.kinds import ModelScores
 from skfmri.evaluation.scoring import chance_level, score_groups
-from skfmri.statistics import bootstrap_interval, corrected_resampled_t_test
+from skfmri.statistics import (
+    bootstrap_interval,
+    bootstrap_interval_of_sums,
+    corrected_resampled_t_test,
+)
 
 
 def fold_row(model, fold, outcome, *, splits, y, groups, score):
@@ -76,40 +82,28 @@ def fold_table(outcomes, row_of):
     return table
 
 
-def warn_of_undefined(folds, metrics, reasons):
-    """Warn once of each metric that some folds leave undefined.
+def warn_of_undefined(of_pools, reasons, kind):
+    """Warn once of each metric that some pools leave undefined.
 
     Parameters
     ----------
-    folds : pandas.DataFrame
-        From `fold_table`.
-    metrics : list of str
-        Names of the metrics.
+    of_pools : pandas.DataFrame
+        Scores of the decoder, one row per pool and one column per metric.
     reasons : dict of str to str
         Messages of errors by metric, as the scorer left them.
+    kind : type
+        `Classes` or `Numbers`.
     """
-    folds = folds[folds["model"] == folds["model"].iloc[0]]
-    for metric in metrics:
-        n_undefined = int(folds[metric].isna().sum())
+    for metric in of_pools:
+        n_undefined = int(of_pools[metric].isna().sum())
         if n_undefined:
-            reason = reasons.get(metric, "their test samples lack a class.")
+            reason = reasons.get(metric, kind.why_undefined)
             warnings.warn(
-                f"{metric} is not defined in {n_undefined} of {len(folds)} folds, so it cannot be "
-                f"tested: {reason} If a class is missing, hold out groups that have all classes, "
-                "or choose another metric, such as accuracy.",
+                f"{metric} is not defined in {n_undefined} of {len(of_pools)} {kind.unit}, so it "
+                f"cannot be tested: {reason} {kind.when_undefined}",
                 UndefinedMetricWarning,
                 stacklevel=4,
             )
-
-
-def repeat_of_split(splits):
-    """Return for each split how often its test samples were tested before."""
-    n_tested = np.zeros(1 + max(int(max(map(np.max, split))) for split in splits), dtype=int)
-    repeats = []
-    for _, test in splits:
-        repeats.append(int(n_tested[test].max()))
-        n_tested[test] += 1
-    return repeats
 
 
 def prediction_table(outcomes, splits, y, groups):
@@ -160,60 +154,104 @@ def learning_curve_table(outcomes):
     return table[[name for name in columns if name in table]]
 
 
-def group_table(outcomes, splits, y, groups, score, metrics):
-    """Return the scores of each group for each model."""
-    tables = []
-    for model, results in outcomes.items():
-        table = score_groups(score, metrics, results, splits, y, groups)
-        table.insert(0, "model", model)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+def model_scores(model, outcomes, folds, *, splits, y, groups, score, metrics, kind):
+    """Return all scores of one model.
+
+    Parameters
+    ----------
+    model : str
+        Name of the model.
+    outcomes : list of dict
+        What `fit_and_predict` returned for each split.
+    folds : pandas.DataFrame
+        From `fold_table`.
+    splits, y, groups, score
+        As in `fold_row`.
+    metrics : list of str
+        Names of the metrics.
+    kind : type
+        `Classes` or `Numbers`.
+
+    Returns
+    -------
+    scores : ModelScores
+    """
+    of_folds = folds[folds["model"] == model]
+    pools = kind.pools(outcomes, splits)
+    of_groups = score_groups(score, metrics, pools, y, groups)
+    of_groups.insert(0, "model", model)
+    of_pools = of_folds[metrics]
+    if len(pools) < len(outcomes):
+        of_pools = pd.DataFrame(
+            [score(pool.outcome, y[pool.test], np.arange(len(pool.test))) for pool in pools]
+        )
+    return ModelScores(pools, of_pools, of_folds, of_groups)
 
 
-def summary_table(folds, group_scores, y, metrics, bootstrap):
-    """Return one row per model and metric: mean over folds, interval over groups, chance."""
+def summary_table(scores, y, groups, bootstrap, kind):
+    """Return one row per model and metric: score, interval over groups, chance.
+
+    Parameters
+    ----------
+    scores : dict of str to ModelScores
+        By the name of the model.
+    y, groups : ndarray of shape (n_samples,)
+        Labels and groups.
+    bootstrap : dict
+        "n_bootstraps", "confidence" and "random_state" of the intervals.
+    kind : type
+        `Classes` or `Numbers`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+    """
     rows = []
-    for model in folds["model"].unique():
-        of_fold = folds[folds["model"] == model]
-        of_group = group_scores[group_scores["model"] == model]
-        for metric in metrics:
-            interval = _interval(of_group[metric], of_group["weight"], bootstrap)
-            rows.append(
-                {
-                    "model": model,
-                    "metric": metric,
-                    "score": of_fold[metric].mean(),
-                    "std": of_fold[metric].std(ddof=1),
-                    "low": interval[0],
-                    "high": interval[1],
-                    "chance": chance_level(y, metric),
-                }
-            )
-    return pd.DataFrame(rows)
+    for model, of_model in scores.items():
+        for metric in of_model.of_pools:
+            values = of_model.score(metric), of_model.of_folds[metric].std(ddof=1)
+            interval = _interval(kind.sums(metric, of_model, y, groups), bootstrap)
+            rows.append((model, metric, *values, *interval, chance_level(y, metric)))
+        for metric in kind.within_groups:
+            of_groups = of_model.of_groups
+            defined = of_groups[of_groups[metric].notna()] if metric in of_groups else ()
+            if len(defined):
+                mean = np.average(defined[metric], weights=defined["weight"])
+                interval = bootstrap_interval(defined[metric], defined["weight"], **bootstrap)
+                values = mean, defined[metric].std(ddof=1)
+                rows.append((model, f"{metric}_within_groups", *values, *interval, 0.0))
+    columns = ["model", "metric", "score", "std", "low", "high", "chance"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def comparison_table(folds, group_scores, metrics, bootstrap):
-    """Return one row per other model and metric: the score of the first model minus its score."""
+def comparison_table(scores, y, groups, bootstrap, kind):
+    """Return one row per other model and metric: the score of the first model minus its score.
+
+    Parameters
+    ----------
+    scores, y, groups, bootstrap, kind
+        As in `summary_table`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+    """
     rows = []
-    decoder, *baselines = folds["model"].unique()
-    first, first_groups = (table[table["model"] == decoder] for table in (folds, group_scores))
-    for baseline in baselines:
-        other = folds[folds["model"] == baseline]
-        other_groups = group_scores[group_scores["model"] == baseline]
-        for metric in metrics:
-            test = corrected_resampled_t_test(
-                first[metric].to_numpy() - other[metric].to_numpy(),
-                first["n_train"].to_numpy(),
-                first["n_test"].to_numpy(),
-                confidence=bootstrap["confidence"],
-            )
-            gaps = first_groups[metric].to_numpy() - other_groups[metric].to_numpy()
-            interval = _interval(gaps, first_groups["weight"], bootstrap)
+    (_, first), *others = scores.items()
+    sizes = [first.of_folds[name].to_numpy() for name in ("n_train", "n_test")]
+    for baseline, other in others:
+        for metric in first.of_pools:
+            gaps = _gap(kind.parts(metric, first, y), kind.parts(metric, other, y))
+            test = corrected_resampled_t_test(gaps, *sizes, confidence=bootstrap["confidence"])
+            of_pools = [each.of_pools[metric].to_numpy() for each in (first, other)]
+            both = [kind.sums(metric, each, y, groups) for each in (first, other)]
+            interval = _interval(_difference(*both), bootstrap)
             rows.append(
                 {
                     "baseline": baseline,
                     "metric": metric,
-                    "difference": test.mean,
+                    # NaN if it is so in any pool.
+                    "difference": np.mean(_gap(*of_pools)),
                     "low": test.low,
                     "high": test.high,
                     "t": test.statistic,
@@ -226,8 +264,25 @@ def comparison_table(folds, group_scores, metrics, bootstrap):
     return pd.DataFrame(rows)
 
 
-def _interval(scores, weights, bootstrap):
-    scores = np.asarray(scores)
-    if not np.isfinite(scores).all():
+def _gap(scores, others):
+    """Return differences of scores, without those that rounding leaves between equal ones."""
+    gaps = scores - others
+    return np.where(np.abs(gaps) > 1e-12 * np.abs(scores), gaps, 0 * gaps)
+
+
+def _difference(first, other):
+    """Return the sums of two models side by side, with the difference of their scores."""
+    if first is None or other is None:
+        return None
+    (sums, score), (other_sums, other_score) = first, other
+
+    def difference(totals):
+        return _gap(score(totals[:, 0]), other_score(totals[:, 1]))
+
+    return np.stack([sums, other_sums], axis=1), difference
+
+
+def _interval(sums_and_score, bootstrap):
+    if sums_and_score is None:
         return np.nan, np.nan
-    return bootstrap_interval(scores, np.asarray(weights), **bootstrap)
+    return bootstrap_interval_of_sums(*sums_and_score, **bootstrap)

@@ -8,8 +8,8 @@ from joblib import Parallel, delayed
 
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of
 from skfmri.evaluation.folds import fit_and_predict, with_seed
-from skfmri.evaluation.outcomes import check_outcome, check_score
-from skfmri.evaluation.permutation import QUICK_SCORES
+from skfmri.evaluation.outcomes import check_outcome
+from skfmri.evaluation.quick_scores import QUICK_SCORES
 from skfmri.evaluation.result import DECODER
 from skfmri.evaluation.ridge_permutation import has_closed_form, outputs_for_labelings
 from skfmri.statistics import permute_labels
@@ -41,10 +41,12 @@ class Units:
         Number of joblib workers.
     on_fitted : callable or None
         As in `evaluate_decoder`.
+    kind : type
+        `Classes` or `Numbers`.
     """
 
-    def __init__(self, X, groups, splits, *, random_state, ledger, n_jobs, on_fitted):
-        self.X, self.groups, self.splits = X, groups, splits
+    def __init__(self, X, groups, splits, *, random_state, ledger, n_jobs, on_fitted, kind):
+        self.X, self.groups, self.splits, self.kind = X, groups, splits, kind
         self.random_state, self.ledger = random_state, ledger
         self.n_jobs, self.on_fitted = n_jobs, on_fitted
         seeds = np.random.SeedSequence(random_state).generate_state(len(splits)) >> 1
@@ -62,9 +64,10 @@ class Units:
         # that for a memory leak and replaces the worker.
         for (name, model), fold in product(models.items(), range(len(splits))):
             key = fingerprint([parameters_of(model), fold, *tag])
-            check = check_score
+            check = self.kind.check_kept
             if reduce is None:
-                check = partial(check_outcome, n_test=len(splits[fold][1]))
+                check = partial(check_outcome, is_classes=self.kind.is_classes)
+            check = partial(check, n_test=len(splits[fold][1]))
             known = None if self.ledger is None else self.ledger.get(key, check)
             if known is None:
                 missing.append((name, fold, key))
@@ -123,16 +126,18 @@ class Units:
     def _refitted_score(self, model, shuffled, splits, score, metric):
         """Return the mean score of a model that is fitted to permuted labels in each fold."""
 
+        def score_one(outcome, labels):
+            return score(outcome, labels, np.arange(len(labels)))[metric]
+
         def reduce(fold, outcome):
-            test = splits[fold][1]
-            return {"score": score(outcome, shuffled[test], np.arange(len(test)))[metric]}
+            return self.kind.kept(outcome, shuffled[splits[fold][1]], score_one)
 
         tag = (shuffled, metric) if splits is self.splits else (shuffled, metric, splits)
-        scores = np.empty(len(splits))
+        kept = [None] * len(splits)
         units = self.outcomes({DECODER: model}, shuffled, *tag, splits=splits, reduce=reduce)
-        for _, fold, outcome in units:
-            scores[fold] = outcome["score"]
-        return scores.mean()
+        for _, fold, of_fold in units:
+            kept[fold] = of_fold
+        return self.kind.score_kept(kept, splits, shuffled, score_one)
 
     def _scores_in_closed_form(self, model, labelings, score, metric):
         """Return the mean score of a ridge for each of many permutations."""
@@ -164,7 +169,7 @@ class Units:
         otherwise. Under the null hypothesis the true labels are as likely as any others of this
         kind, so the test stays valid.
         """
-        are_complete = _train_on_all_classes(self.splits, y)
+        are_complete = self.kind.is_classes and _train_on_all_classes(self.splits, y)
         for _ in range(MOST_DRAWS):
             shuffled = permute_labels(y, self.groups, scheme="groups", random_state=rng)
             try:
