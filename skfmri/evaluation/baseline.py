@@ -13,9 +13,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import has_fit_parameter
 
 from skfmri.estimators.ridge import MultiscaleRidgeClassifier
+from skfmri.estimators.ridge_regressor import MultiscaleRidgeRegressor
 from skfmri.evaluation.fingerprints import parameters_of
 from skfmri.evaluation.folds import is_search
-from skfmri.evaluation.kinds import Classes, kind_of
+from skfmri.evaluation.kinds import Classes, Numbers, kind_of
 from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.evaluation.targets import predicts_numbers
 from skfmri.pipeline import DecodingPipeline
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # Training samples beyond which kernels take gigabytes, and their eigenvectors minutes.
 MOST_KERNEL_SAMPLES = 10_000
-RIDGES = {Classes: MultiscaleRidgeClassifier}
+RIDGES = {Classes: MultiscaleRidgeClassifier, Numbers: MultiscaleRidgeRegressor}
 # From hardly any ridge for a few standardised features to a strong one for a whole brain of them,
 # whose squares add up to their number.
 RIDGE_STRENGTHS = np.logspace(-1, 8, 10)
@@ -190,8 +191,6 @@ def baselines_by_name(baseline, estimator, n_train=0):
                 'baseline="linear" silences this.',
                 stacklevel=3,
             )
-            names = [name for name in names if name != "multiscale"]
-        if kind_of(estimator) not in RIDGES:
             names = [name for name in names if name != "multiscale"]
         found = {name: BASELINES[name](estimator) for name in names}
         return {name: model for name, model in found.items() if not _are_alike(model, estimator)}

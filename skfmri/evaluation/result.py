@@ -49,7 +49,8 @@ class DecodingResult:
         group's samples alone.
     learning_curves : pandas.DataFrame
         One row per fold and epoch of a network: ``fold``, ``epoch``, then ``loss``, ``accuracy``
-        and, with validation data, ``val_loss`` and ``val_accuracy``. Empty for other decoders.
+        or ``mean_absolute_error`` and, with validation data, the same with ``val_`` in front. Empty
+        for other decoders.
     summary : pandas.DataFrame
         One row per model and metric: ``score``, the mean over folds, ``std`` over folds, ``low``
         and ``high`` of the interval from a bootstrap over groups, and ``chance``. The ``score`` of
