@@ -54,7 +54,7 @@ def make_parser():
     report = commands.add_parser("report", help="rebuild the HTML report of an earlier run")
     _add_report_options(report)
     predict = commands.add_parser(
-        "predict", help="predict the classes of new images with a saved model"
+        "predict", help="predict the classes or numbers of new images with a saved model"
     )
     _add_predict_options(predict)
     return parser

@@ -29,6 +29,12 @@ def add_data_options(data):
         help=f"column to decode (default: label, or {BIDS.label} of BIDS events)",
     )
     data.add_argument(
+        "--regress",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="predict the numbers in that column, such as ages, instead of classes",
+    )
+    data.add_argument(
         "--group-column",
         metavar="NAME",
         help="column with groups kept together in cross-validation (default: group)",

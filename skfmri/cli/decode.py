@@ -44,6 +44,7 @@ from skfmri.cli.terminal import (
     show_phase,
     watched,
 )
+from skfmri.cli.usage import predicts_numbers
 from skfmri.estimators.origin import SOURCE
 from skfmri.evaluation import audit_leakage, evaluate_decoder, evaluate_subjects
 from skfmri.evaluation.audit import CHEAP_CHECKS
@@ -71,6 +72,8 @@ from skfmri.report.record import (
 SALIENCY = {"method": "integrated_gradients", "n_steps": 16}
 # Equal to it for a linear model, which takes no steps.
 LINEAR_SALIENCY = {"method": "gradient_x_input"}
+# How much a predicted number rises with each voxel.
+SALIENCY_OF_NUMBERS = {"method": "gradient"}
 
 
 def run_decode(args):
@@ -142,7 +145,8 @@ def _decode(args, inputs, directory):
         thresholds = suit_thresholds(args, pipeline, samples)
     print_region(console, rotator)
     print_thresholds(console, thresholds)
-    n_parameters = count_parameters(pipeline, rotator.slab_shape_, len(np.unique(samples.y)))
+    n_outputs = 1 if predicts_numbers(args) else len(np.unique(samples.y))
+    n_parameters = count_parameters(pipeline, rotator.slab_shape_, n_outputs)
     names = names_of_run(cv.n_splits, has_maps=args.maps, ledgers=ledgers_of_run(args, cv))
     directory.claim(names, replace=True)
     if not args.resume:
@@ -193,6 +197,7 @@ def _describe_run(args, inputs, pipeline, cv):
     """Return what is evaluated how, as JSON-serialisable values; the rotator is fitted."""
     return {
         "command": args.command,
+        "predicts": "numbers" if predicts_numbers(args) else "classes",
         "command_line": shlex.join(["skfmri", *args.argv]),
         "date": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
         "settings": {
@@ -255,6 +260,8 @@ def _evaluate(args, inputs, pipeline, cv, console, path):
 
 def _saliency(args):
     """Return the method of the maps with its options."""
+    if predicts_numbers(args):
+        return SALIENCY_OF_NUMBERS
     return SALIENCY if args.decoder == NETWORK else LINEAR_SALIENCY
 
 

@@ -10,9 +10,9 @@ from skfmri.cli.centering import center_inputs, names_in_bids
 from skfmri.cli.disk import describe_disk
 from skfmri.cli.nonfinite import find_dropped, list_volumes
 from skfmri.cli.subjects import is_per_subject, separate_groups
-from skfmri.cli.tables import read_labels
+from skfmri.cli.tables import read_labels, refuse_numbers, refuse_text
 from skfmri.cli.terminal import make_console, watched
-from skfmri.cli.usage import OF_BIDS, cleans_runs
+from skfmri.cli.usage import OF_BIDS, cleans_runs, predicts_numbers
 from skfmri.datasets import load_bids_runs, make_eyes_open_closed
 from skfmri.datasets.bids import FROM_EVENTS, FUNCTIONS, derive_samples
 from skfmri.datasets.defaults import BIDS
@@ -124,7 +124,7 @@ def _read_bids_inputs(args):
         samples, originals = derive_samples(samples, study, kind, rows), study.samples[rows]
         rows, made = np.arange(len(samples)), pd.Series(samples.y)
         is_asked = _are_asked_for(made.where(made != ""), args, unit)
-    samples, rows = _chosen(samples, rows, is_asked.to_numpy()[rows], unit)
+    samples, rows = _chosen(samples, rows, is_asked.to_numpy()[rows], args, unit)
     # Estimates and means of blocks are units of permutations themselves.
     blocks = np.arange(len(rows))
     if kind not in FUNCTIONS:
@@ -190,8 +190,7 @@ def _read_table_inputs(args):
         cleaning = _describe_cleaning(args, args.t_r, None)
     is_dropped = _find_dropped(args, originals, is_used)
     samples, rows = _usable(originals, ~is_dropped, args, t_r=args.t_r)
-    samples, rows = _chosen(samples, rows, is_asked.to_numpy()[rows])
-    samples.y = labels[rows].to_numpy(dtype=str)
+    samples, rows = _chosen(samples, rows, is_asked.to_numpy()[rows], args)
     samples.groups = as_numbers(table["group"][rows].to_numpy(dtype=str))
     names = None
     if args.center_groups:
@@ -291,17 +290,25 @@ def _usable(originals, is_usable, args, **options):
     return samples, rows
 
 
-def _chosen(samples, rows, is_asked, unit="volume"):
+def _chosen(samples, rows, is_asked, args, unit="volume"):
     """Return the samples to decode with their rows, or raise ValueError if too few are left."""
     samples, rows = samples[is_asked], rows[is_asked]
-    n_classes = len(np.unique(samples.y))
-    if n_classes < 2:
+    if predicts_numbers(args):
+        samples.y = samples.y.astype(float)
+    n_labels = len(np.unique(samples.y))
+    if n_labels < 2:
         raise ValueError(
-            f"{counted(len(rows), unit)} of {counted(n_classes, 'class', 'classes')} are "
+            f"{counted(len(rows), unit)} of {_count_labels(n_labels, args)} are "
             "left without volumes that are not finite or that the confounds flag; decoding needs "
-            "two classes or more."
+            f"two {'different numbers' if predicts_numbers(args) else 'classes'} or more."
         )
     return samples, rows
+
+
+def _count_labels(n_labels, args):
+    if predicts_numbers(args):
+        return counted(n_labels, "number")
+    return counted(n_labels, "class", "classes")
 
 
 def _are_scrubbed(study):
@@ -351,6 +358,8 @@ def _check_groups(is_missing, path, column, what="group"):
 def _are_asked_for(labels, args, unit="volume"):
     """Return which labels are to be decoded, or raise ValueError if too few are."""
     kept = labels.notna()
+    check = refuse_text if predicts_numbers(args) else refuse_numbers
+    check(labels[kept], args.label_column)
     for name, asked in (("--classes", args.classes), ("--drop", args.drop)):
         unknown = sorted(set(asked or ()) - set(labels[kept]))
         if unknown:
@@ -362,12 +371,14 @@ def _are_asked_for(labels, args, unit="volume"):
         kept &= labels.isin([*args.classes, args.rest])
     if args.drop:
         kept &= ~labels.isin(args.drop)
-    n_classes = labels[kept].nunique()
-    if n_classes < 2:
+    n_labels = labels[kept].nunique()
+    if n_labels < 2:
+        needed, options = "classes", "--label-column, --classes and --drop"
+        if predicts_numbers(args):
+            needed, options = "different numbers", "--label-column"
         raise ValueError(
-            f"{counted(kept.sum(), unit)} of {counted(n_classes, 'class', 'classes')} "
-            "are left; decoding needs two classes or more. Look at --label-column, --classes and "
-            "--drop."
+            f"{counted(kept.sum(), unit)} of {_count_labels(n_labels, args)} are left; decoding "
+            f"needs two {needed} or more. Look at {options}."
         )
     return kept
 

@@ -5,13 +5,15 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_regressor
+from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
 from skfmri.cli.arguments import DEMO_EPOCHS
 from skfmri.cli.initial_weights import read_source
 from skfmri.cli.method_options import AUTO, NETWORK, NOTEBOOK, SMALL
 from skfmri.cli.shared_options import given
+from skfmri.cli.usage import predicts_numbers
 from skfmri.cli.wording import option_of
 from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE_LIMIT
 from skfmri.estimators.origin import SOURCE
@@ -132,21 +134,30 @@ def build_pipeline(args, size=None):
         ("zscore", VoxelZScorer(**given(args, vars(ZSCORER)))),
     ]
     balance = {"undersample": True, "random_state": args.seed} if args.undersample else {}
+    is_of_numbers = predicts_numbers(args)
     if args.decoder != NETWORK:
-        pipeline = BASELINES[args.decoder](DecodingPipeline([*head, (NETWORK, None)], **balance))
+        # Only whether it is a regressor matters of the last step.
+        last = DummyRegressor() if is_of_numbers else None
+        pipeline = BASELINES[args.decoder](DecodingPipeline([*head, (NETWORK, last)], **balance))
         pipeline[-1].set_params(**given(args, WEIGHTS[args.decoder]))
         return pipeline
     # Keras takes seconds to load: not before the input has been checked.
-    from skfmri.estimators.classifier import SlabCNNClassifier, VolumeCNNClassifier
+    from skfmri import estimators
 
     network = given(args, vars(SLAB_CNN))
     is_small = (args.size if size is None else size["name"]) == SMALL
     if args.command == "demo" and not is_small:
         network = {"epochs": DEMO_EPOCHS, **network}
-    cls = {"2d": SlabCNNClassifier, "3d": VolumeCNNClassifier}[args.network]
+    shape = {"2d": "SlabCNN", "3d": "VolumeCNN"}[args.network]
+    kind = "Regressor" if is_of_numbers else "Classifier"
+    cls = getattr(estimators, shape + kind)
     make = cls.for_small_samples if is_small else cls
     if SOURCE in network:
         make, saved = read_source(args)
+        if is_regressor(make()) != is_of_numbers:
+            # Another kind of output on the same layers.
+            is_volume = "pool_size" in make().get_params()
+            make = getattr(estimators, ("VolumeCNN" if is_volume else "SlabCNN") + kind)
         network = {**saved, **network, SOURCE: saved[SOURCE]}
     validation = None
     if "patience" in network:
@@ -155,7 +166,7 @@ def build_pipeline(args, size=None):
     return DecodingPipeline(steps, validation=validation, **balance)
 
 
-def count_parameters(pipeline, sample_shape, n_classes):
+def count_parameters(pipeline, sample_shape, n_outputs):
     """Return how many parameters the network of a pipeline has; None if it has no network.
 
     Raises an error if the network cannot be built, or takes more memory than there is.
@@ -166,8 +177,8 @@ def count_parameters(pipeline, sample_shape, n_classes):
         From `build_pipeline`.
     sample_shape : tuple of int
         Shape of a slab.
-    n_classes : int
-        Number of classes.
+    n_outputs : int
+        Number of classes; 1 for numbers.
 
     Returns
     -------
@@ -176,7 +187,7 @@ def count_parameters(pipeline, sample_shape, n_classes):
     classifier = pipeline[-1]
     if not hasattr(classifier, "build_network"):
         return None
-    network = classifier.build_network(sample_shape, n_classes)
+    network = classifier.build_network(sample_shape, n_outputs)
     check_members(network, classifier.n_members)
     return network.count_params()
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from sklearn.base import is_regressor
 
 from skfmri._files import write_text
 from skfmri._validation import check_same_grid, printable
@@ -24,7 +25,7 @@ from skfmri.samples.nifti import trace
 
 
 def run_predict(args):
-    """Predict the class of every volume of the user's images, or of every trial in them."""
+    """Predict the class or number of every volume of the user's images, or of every trial."""
     with cache_at(args.cache):
         return _predict(args)
 
@@ -66,10 +67,13 @@ def _predict(args):
             table = prediction_table(decoder, samples, args.images, events)
     except ValueError as error:
         raise ValueError(f"{args.model} cannot predict these volumes: {error}") from error
-    is_bad = ~np.isfinite(table.filter(regex="^p_")).all(axis=1)
+    what, found = "probabilities", table.filter(regex="^p_")
+    if is_regressor(decoder):
+        what, found = "numbers", table.filter(regex="^predicted")
+    is_bad = ~np.isfinite(found).all(axis=1)
     if is_bad.any():
         raise ValueError(
-            f"{args.model} gives probabilities that are not finite for {is_bad.sum()} of "
+            f"{args.model} gives {what} that are not finite for {is_bad.sum()} of "
             f"{counted(len(table), 'volume')}. Its weights or the volumes are damaged."
         )
     _warn_of_training_volumes(args, samples, table, training)
@@ -96,7 +100,7 @@ def prediction_table(decoder, samples, names, events=None):
 
     Parameters
     ----------
-    decoder : classifier
+    decoder : classifier or regressor
         Fitted.
     samples : NiftiSamples
         Volumes of some images.
@@ -109,7 +113,8 @@ def prediction_table(decoder, samples, names, events=None):
     -------
     table : pandas.DataFrame
         One row per sample: ``image``; ``volume``, its position there, or the columns of the events;
-        ``predicted`` and, if the decoder gives probabilities, ``p_<class>`` for each class.
+        ``predicted`` and, if the decoder gives probabilities, ``p_<class>`` for each class. If it
+        predicts several numbers, ``predicted_0`` and so on.
     """
     originals, parents, _ = trace(samples)
     first = [rows[0] for rows in parents]
@@ -118,7 +123,11 @@ def prediction_table(decoder, samples, names, events=None):
     columns = {"image": np.array([printable(name) for name in names])[images]}
     columns |= {"volume": volumes} if events is None else dict(events)
     if not hasattr(decoder, "predict_proba"):
-        return pd.DataFrame({**columns, "predicted": decoder.predict(samples)})
+        predicted = decoder.predict(samples)
+        if predicted.ndim == 1:
+            return pd.DataFrame({**columns, "predicted": predicted})
+        targets = {f"predicted_{n}": column for n, column in enumerate(predicted.T)}
+        return pd.DataFrame({**columns, **targets})
     probabilities = decoder.predict_proba(samples)
     columns["predicted"] = decoder.classes_[probabilities.argmax(axis=1)]
     for name, values in zip(decoder.classes_, probabilities.T, strict=True):

@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from skfmri.report.words import counted
@@ -20,6 +21,8 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# Numbers with fractions are classes only if there are few.
+MOST_NUMBERS = 20
 # Spreadsheets are zip archives, or older ones compound files.
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
@@ -80,6 +83,52 @@ def read_labels(path, columns, n_volumes, option="--labels"):
         },
         dtype=object,
     )
+
+
+def refuse_text(labels, column):
+    """Raise ValueError unless labels are finite numbers.
+
+    Parameters
+    ----------
+    labels : pandas.Series of str
+        Labels of those volumes that have one.
+    column : str or None
+        Column that the user has chosen.
+    """
+    is_bad = ~np.isfinite(_as_numbers(labels))
+    if is_bad.any():
+        raise ValueError(
+            f"{_named(column)} holds {labels[is_bad].iloc[0]!r}, and "
+            f"{counted(is_bad.sum(), 'label')} of {len(labels)} are not numbers, which --regress "
+            "predicts. Name the column of the numbers with --label-column, leave fields empty where there is none, or leave "
+            "--regress out."
+        )
+
+
+def refuse_numbers(labels, column):
+    """Raise ValueError if labels are measured numbers, each of which would be a class.
+
+    Parameters
+    ----------
+    labels, column
+        As for `refuse_text`.
+    """
+    numbers = _as_numbers(labels)
+    n_numbers = numbers.nunique()
+    if n_numbers > MOST_NUMBERS and np.isfinite(numbers).all() and (numbers % 1 != 0).any():
+        raise ValueError(
+            f"{_named(column)} holds {n_numbers} different numbers, such as {labels.iloc[0]}, each "
+            "of which would be a class. Add --regress to predict them as numbers, or name another "
+            "column with --label-column."
+        )
+
+
+def _as_numbers(labels):
+    return pd.to_numeric(labels, errors="coerce").astype(float)
+
+
+def _named(column):
+    return "The column of labels" if column is None else f"The column {column!r}"
 
 
 def _read_text(path, option):

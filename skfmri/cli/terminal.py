@@ -21,8 +21,12 @@ from skfmri.cli.nonfinite import name_volumes
 from skfmri.cli.values import typed
 from skfmri.cli.wording import option_of
 from skfmri.evaluation.result import DECODER, DUMMY
+from skfmri.evaluation.words import is_error, metric_in_words, score_in_words
 from skfmri.report.words import counted, ranged
 from skfmri.samples.cleaned import watched_runs
+
+# Of the metrics of a regressor, those for which there is room.
+METRICS_OF_NUMBERS = ("r2", "neg_mean_absolute_error", "pearson")
 
 
 class _Terminal(Console):
@@ -46,10 +50,15 @@ def make_console(is_quiet, *, is_stderr=False):
 
 
 def print_inputs(console, inputs):
-    """Print how many volumes of each class there are, and how many are left out."""
+    """Print how many volumes of each class, or which numbers, there are, and what is left out."""
     samples, unit = inputs.samples, inputs.unit
-    classes, counts = np.unique(samples.y, return_counts=True)
-    named = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
+    if samples.y.dtype.kind == "f":
+        named = (
+            f"numbers from {samples.y.min():g} to {samples.y.max():g}, mean {samples.y.mean():.4g}"
+        )
+    else:
+        classes, counts = np.unique(samples.y, return_counts=True)
+        named = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
     console.print(
         f"{len(samples)} {unit}s of {describe_grid(samples.grid_shape)}: {named}; "
         f"{len(np.unique(samples.groups))} groups"
@@ -124,7 +133,8 @@ def print_result(console, result):
     folds = result.folds.pivot(index="fold", columns="model", values=list(result.metrics))
     baselines = [name for name in result.folds["model"].unique() if name != DECODER]
     about = result.folds[result.folds["model"] == DECODER].set_index("fold")
-    shown = [(metric, DECODER) for metric in result.metrics]
+    metrics = result.metrics if result.classes is not None else METRICS_OF_NUMBERS
+    shown = [(metric, DECODER) for metric in metrics]
     shown += [(result.metrics[0], name) for name in baselines if name != DUMMY]
     table = Table(show_footer=False)
     table.add_column("fold", justify="right")
@@ -132,19 +142,29 @@ def print_result(console, result):
     # Other columns give way first, unless many groups are held out at a time.
     table.add_column("groups held out", no_wrap=bool(longest <= len("standard deviation")))
     for metric, model in shown:
-        title = metric.replace("_", " ")
+        title = metric_in_words(metric).replace("_", " ")
         table.add_column(title if model == DECODER else f"{model} {title}", justify="right")
     for fold, row in about.iterrows():
-        scores = [f"{folds.loc[fold, column]:.3f}" for column in shown]
+        scores = [_score(column[0], folds.loc[fold, column]) for column in shown]
         table.add_row(str(fold + 1), row["groups_held_out"], *scores)
     table.add_section()
     summary = result.summary.set_index(["metric", "model"])
-    for name, key in (("mean", "score"), ("standard deviation", "std"), ("chance level", "chance")):
-        values = [f"{summary.loc[column, key]:.3f}" for column in shown]
+    # A regressor has one score for the predictions of all folds.
+    first = "mean" if result.classes is not None else "all folds"
+    for name, key in ((first, "score"), ("standard deviation", "std"), ("chance level", "chance")):
+        values = [_score(column[0], summary.loc[column, key], key) for column in shown]
         table.add_row("", name, *values)
     console.print(table)
     for sentence in result.sentences():
         console.print(sentence)
+
+
+def _score(metric, value, key="score"):
+    """Return a score or its standard deviation as text; a dash where it is not defined."""
+    if not np.isfinite(value):
+        return "-"
+    # A standard deviation is not negative, unlike the score of an error.
+    return score_in_words(metric, -value if key == "std" and is_error(metric) else value)
 
 
 class TimeLeftColumn(ProgressColumn):
@@ -319,9 +339,10 @@ def show_folds(console, n_folds, network=None, n_permutations=0):
             if progress.tasks[0].finished:
                 progress.start_task(permutations)
             subject = f"subject {row['subject']}, " if "subject" in row else ""
+            metric = "accuracy" if "accuracy" in row else "neg_mean_absolute_error"
             progress.console.print(
-                f"{subject}fold {row['fold'] + 1} of {n_folds}: accuracy {row['accuracy']:.3f}, "
-                f"{seconds:.1f} s"
+                f"{subject}fold {row['fold'] + 1} of {n_folds}: {metric_in_words(metric)} "
+                f"{score_in_words(metric, row[metric])}, {seconds:.1f} s"
             )
 
         if network is None:

@@ -27,6 +27,8 @@ OF_BIDS = (
     "confounds",
 )
 OF_TABLE = ("labels", "group_column", "run_column", "subject_column", "block_column")
+# Options about classes.
+OF_CLASSES = ("classes", "drop", "rest", "class_weight", "undersample", "per_subject")
 # What volumes of a BIDS dataset can be centred within.
 CENTERED = ("run", "subject", "session")
 SUFFIXES = (".nii", ".nii.gz", ".img", ".hdr")
@@ -52,6 +54,7 @@ def check_usage(args):
     if args.command == "decode":
         _check_centering(args)
         _check_sources(args)
+        _check_regression(args)
     if args.command in ("decode", "demo"):
         _check_initial_weights(args)
         _check_results(args)
@@ -101,6 +104,16 @@ def _check_initial_weights(args):
         raise ValueError(
             f"The network has the size of --initial-weights, so --size {args.size} means nothing. "
             "Leave it out."
+        )
+
+
+def _check_regression(args):
+    """Raise ValueError if options about classes are given, but numbers are to be predicted."""
+    found = [name for name in OF_CLASSES if getattr(args, name, None)]
+    if predicts_numbers(args) and found:
+        option = option_of(found[0])
+        raise ValueError(
+            f"{option} is about classes, but --regress predicts numbers. Leave one of them out."
         )
 
 
@@ -155,6 +168,11 @@ def _check_sources(args):
             raise ValueError(
                 f"{option} does nothing without --clean. Add --clean, or leave it out."
             )
+
+
+def predicts_numbers(args):
+    """Return whether labels are numbers to predict."""
+    return hasattr(args, "regress")
 
 
 def cleans_runs(args):

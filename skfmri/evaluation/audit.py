@@ -300,8 +300,7 @@ def _notes_on_centred_numbers(context):
     """Return how much of the variance of numbers centring took out of the volumes."""
     notes = []
     for group_of, _ in context.centrings:
-        of_groups = pd.Series(context.y).groupby(group_of)
-        removed = np.var(of_groups.transform("mean")) / np.var(context.y)
+        removed = describe_balance(context.y.astype(float), group_of)["removed_share"]
         if removed > LARGEST_UNNOTED_SHARE:
             notes.append(
                 f"{removed:.0%} of the variance of y lies between groups that were centred, and "

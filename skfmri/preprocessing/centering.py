@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from skfmri._validation import check_per_volume
 from skfmri.samples import as_samples
@@ -136,7 +137,17 @@ def describe_balance(y, group_of):
         ``n_groups``; ``n_unbalanced``, groups in which classes are not equally frequent;
         ``n_forced_choice``, groups that consist of one volume of each class; ``removed_share``, the
         share of the variance of the labels that centring takes away; as JSON-serialisable values.
+        Of numbers, which are labels of a float type or with several columns, only this share is
+        told.
     """
+    if y.dtype.kind == "f" or y.ndim > 1:
+        group_of = np.unique(group_of, return_inverse=True)[1]
+        return {
+            "n_groups": int(group_of.max()) + 1,
+            "n_unbalanced": 0,
+            "n_forced_choice": 0,
+            "removed_share": _share_between(y, group_of),
+        }
     is_labelled = y != "" if y.dtype.kind in "OU" else np.ones(len(y), bool)
     group_of = np.unique(group_of, return_inverse=True)[1]
     sizes = np.bincount(group_of)
@@ -155,6 +166,14 @@ def describe_balance(y, group_of):
         "n_forced_choice": int(is_forced.sum()),
         "removed_share": float(between.sum() / total) if total else 0.0,
     }
+
+
+def _share_between(numbers, group_of):
+    """Return the share of the variance of numbers that lies between groups."""
+    columns = numbers.reshape(len(numbers), -1)
+    means = pd.DataFrame(columns).groupby(group_of).transform("mean").to_numpy()
+    total = columns.var(axis=0).sum()
+    return float(means.var(axis=0).sum() / total) if total else 0.0
 
 
 def _check_counts(names, counts):
@@ -182,7 +201,16 @@ def _check_inside(names, group_of, groups):
 
 def _warn_of_balance(balance):
     share = balance["removed_share"]
-    if share > LARGEST_REMOVED_SHARE:
+    if share > LARGEST_REMOVED_SHARE and not balance["n_unbalanced"]:
+        warnings.warn(
+            f"{share:.0%} of the variance of the labels lies between the {balance['n_groups']} "
+            "groups that are centred, and centring takes as much of their effect away: only what "
+            "varies within these groups can be predicted. If labels are constant within groups, as "
+            "ages of subjects are, do without centring.",
+            UserWarning,
+            stacklevel=3,
+        )
+    elif share > LARGEST_REMOVED_SHARE:
         warnings.warn(
             f"Classes are not equally frequent in {balance['n_unbalanced']} of "
             f"{balance['n_groups']} groups that are centred, so their means lean towards the more "

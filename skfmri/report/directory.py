@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import nibabel
 import numpy as np
 from filelock import Timeout
+from sklearn.base import is_regressor
 
 from skfmri._files import sole_lock, whole_file, write_json, write_text
 from skfmri.evaluation import SubjectsResult
@@ -283,7 +284,8 @@ def save_fold_map(directory, options, fold, pipeline, X, y):
     """Write the mean saliency map of samples that a fitted pipeline has not seen."""
     from skfmri.inspection import saliency_image
 
-    image = saliency_image(pipeline, X, y, **options)
+    # Of numbers, y would name the target.
+    image = saliency_image(pipeline, X, None if is_regressor(pipeline) else y, **options)
     path = fold_map(directory, fold)
     path.parent.mkdir(exist_ok=True)
     _save(path, image.get_fdata(), image)

@@ -1,0 +1,142 @@
+"""The command with numbers in place of classes."""
+
+import json
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import is_regressor
+
+import skfmri
+from skfmri.cli import main
+from tests.bids_trees import write_events, write_image
+
+AFFINE = np.diag([3.0, 3, 3, 1])
+SLAB = ["--angle", "0", "--slab", "all", "--no-crop"]
+
+
+@pytest.fixture(autouse=True)
+def without_report(monkeypatch):
+    # Its pictures take seconds.
+    monkeypatch.setattr("skfmri.cli.decode.build_report", lambda path, anatomy: None)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Two maps of each of 20 subjects, in which a box of voxels rises with age."""
+    folder = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(0)
+    subjects = np.repeat(np.arange(20), 2)
+    age = rng.uniform(20, 80, 20).round(1)[subjects]
+    volumes = rng.normal(100, 5, size=(9, 10, 4, 40))
+    volumes[3:6, 3:7] += 0.3 * (age - 50)
+    nibabel.save(nibabel.Nifti1Image(volumes.astype(np.float32), AFFINE), folder / "maps.nii.gz")
+    table = pd.DataFrame({"age": age, "group": subjects, "label": ["old", "young"] * 20})
+    table.to_csv(folder / "table.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decode(study):
+    def run(*options, out="results"):
+        argv = ["decode", str(study / "maps.nii.gz"), "--labels", str(study / "table.csv"), *SLAB]
+        return main([*argv, "--folds", "4", "--out", str(study / out), *options])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def results(decode, study):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skfmri.cli.decode.build_report", lambda path, anatomy: None)
+        model = str(study / "model.skfmri")
+        options = ["--label-column", "age", "--regress", "--decoder", "multiscale", "--quiet"]
+        assert decode(*options, "--model", model) == 0
+    return study / "results"
+
+
+class TestDecode:
+    def test_the_files_hold_numbers(self, results):
+        summary = pd.read_csv(results / "summary.csv").set_index(["model", "metric"])["score"]
+        assert summary["decoder", "r2"] > 0.5
+        assert summary["dummy", "r2"] < 0.05
+        predictions = pd.read_csv(results / "predictions.csv").query("model == 'decoder'")
+        assert np.corrcoef(predictions["label"], predictions["predicted"])[0, 1] > 0.7
+        assert json.loads((results / "settings.json").read_text())["predicts"] == "numbers"
+
+    def test_the_map_is_where_the_voxels_are(self, results):
+        values = nibabel.load(results / "saliency.nii.gz").get_fdata()
+        inside = np.zeros(values.shape, bool)
+        inside[3:6, 3:7] = True
+        assert (values[inside][:, None] > values[~inside]).mean() > 0.85
+
+    def test_the_model_predicts_numbers(self, results, study, capsys):
+        argv = ["predict", str(study / "model.skfmri"), str(study / "maps.nii.gz"), "--quiet"]
+        assert main([*argv, "--out", str(study / "new.csv")]) == 0
+        table = pd.read_csv(study / "new.csv")
+        assert list(table) == ["image", "volume", "predicted"]
+        model = skfmri.load(study / "model.skfmri")
+        expected = model.predict(skfmri.NiftiSamples(study / "maps.nii.gz"))
+        np.testing.assert_allclose(table["predicted"], expected)
+
+    @pytest.mark.parametrize("network", ["2d", "3d"])
+    def test_the_network_is_a_regressor(self, decode, monkeypatch, capsys, network):
+        seen = []
+
+        def evaluate(pipeline, samples, **options):
+            seen.extend([pipeline, samples])
+            raise ValueError("seen enough")
+
+        monkeypatch.setattr("skfmri.cli.decode.evaluate_decoder", evaluate)
+        options = ["--label-column", "age", "--regress", "--network", network, "--n-blocks", "1"]
+        assert decode(*options, out=f"of-{network}") == 2
+        pipeline, samples = seen
+        assert is_regressor(pipeline)
+        assert samples.y.dtype == float
+        printed = capsys.readouterr().out
+        assert f"numbers from {samples.y.min():g} to {samples.y.max():g}, mean" in printed
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--regress"], "holds 'old', and 40 labels of 40 are not numbers"),
+            (["--label-column", "age"], "different numbers, such as"),
+            (["--label-column", "age", "--regress", "--undersample"], "--undersample is about cl"),
+            (["--label-column", "age", "--regress", "--classes", "30"], "--classes is about cl"),
+        ],
+        ids=["text", "no --regress", "--undersample", "--classes"],
+    )
+    def test_mistakes_are_named(self, decode, capsys, monkeypatch, options, message):
+        monkeypatch.setattr("skfmri.cli.tables.MOST_NUMBERS", 10)
+        assert decode(*options, out="mistakes") == 2
+        assert message in capsys.readouterr().err
+
+    def test_a_column_of_events_can_be_predicted(self, tmp_path, monkeypatch):
+        rng, seen = np.random.default_rng(0), []
+        for subject in "123":
+            stem = tmp_path / f"bids/sub-{subject}/func/sub-{subject}_task-see"
+            write_image(stem.with_name(f"{stem.name}_bold.nii.gz"), seed=int(subject))
+            rows = [(10 * n, 10, "see", rng.integers(1, 8)) for n in range(4)]
+            columns = ("onset", "duration", "trial_type", "rating")
+            write_events(stem.with_name(f"{stem.name}_events.tsv"), rows, columns)
+
+        def evaluate(pipeline, samples, **options):
+            seen.append(samples)
+            raise ValueError("seen enough")
+
+        monkeypatch.setattr("skfmri.cli.decode.evaluate_decoder", evaluate)
+        argv = ["decode", "--bids", str(tmp_path / "bids"), "--task", "see", *SLAB, "--quiet"]
+        argv += ["--label-column", "rating", "--regress", "--decoder", "linear"]
+        assert main([*argv, "--groups", "subject", "--out", str(tmp_path / "out")]) == 2
+        assert seen[0].y.dtype == float
+        assert set(seen[0].y) <= set(range(1, 8))
+
+
+def test_centring_ages_of_whole_subjects_is_warned_of(study):
+    table = pd.read_csv(study / "table.csv")
+    samples = skfmri.NiftiSamples(
+        study / "maps.nii.gz", y=table["age"].to_numpy(), groups=table["group"].to_numpy()
+    )
+    with pytest.warns(UserWarning, match="100% of the variance of the labels lies between the 20"):
+        skfmri.center_groups(samples)
