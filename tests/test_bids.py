@@ -285,7 +285,7 @@ def test_only_headers_and_tables_are_read_before_data_are_needed(fake, tmp_path,
         raise AssertionError("volumes were read")
 
     with monkeypatch.context() as patched:
-        patched.setattr("skfmri.samples.sources.read_volumes", refuse)
+        patched.setattr("skfmri.samples.sources.open_data", refuse)
         patched.setattr("skfmri.samples.cleaned.apply_matrix", refuse)
         samples = load_bids_samples(fake, task="main", space="MNI", confounds=("high_pass",))
         assert not (tmp_path / "store").exists()

@@ -56,7 +56,7 @@ def exact(monkeypatch):
         def __truediv__(self, other):
             return Exact(float(self) / other)
 
-    for name in ("_decoded_bytes", "_kept_bytes"):
+    for name in ("copy_bytes", "_kept_bytes"):
         function = getattr(skfmri.cli.disk, name)
         monkeypatch.setattr(
             skfmri.cli.disk, name, lambda *args, function=function: Exact(function(*args))
@@ -121,6 +121,14 @@ def test_nothing_is_said_if_nothing_is_stored_or_little(tmp_path, cache, monkeyp
     monkeypatch.setattr(skfmri.cli.disk, "WORTH_SAYING", 1e9)
     assert describe_disk(arguments(), packed, is_cleaned=False) is None
     assert describe_disk(arguments(), packed, is_cleaned=True) is None
+
+
+def test_images_that_are_decoded_at_each_read_take_nothing(tmp_path, cache, monkeypatch):
+    samples = samples_in(tmp_path, ".nii.gz")
+    monkeypatch.setattr("skfmri.samples.sources.UNKEPT_BYTES", 2 * np.prod(SHAPE) * LENGTH)
+    assert describe_disk(arguments(), samples, is_cleaned=False) is None
+    np.asarray(samples)
+    assert not cache.exists()
 
 
 def test_a_slab_that_does_not_fit_is_left_to_the_fit(tmp_path, cache):

@@ -169,9 +169,12 @@ class TestReading:
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".bz2"])
+@pytest.mark.parametrize("is_kept", [True, False])
 def test_a_packed_file_that_is_replaced_while_it_is_decoded(
-    tmp_path, volumes, own_store, monkeypatch, suffix
+    tmp_path, volumes, own_store, monkeypatch, suffix, is_kept
 ):
+    if is_kept:
+        monkeypatch.setattr("skfmri.samples.sources.UNKEPT_BYTES", 0)
     path = write(tmp_path / f"a.nii{suffix}", volumes)
     samples = NiftiSamples(path)
     before = expected_values(path)

@@ -147,7 +147,7 @@ class TestCache:
         assert list((tmp_path / "new" / "cache").iterdir()) == []
 
     def test_copies_of_images_go_there(self, tmp_path, capsys):
-        volumes = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+        volumes = np.random.default_rng(0).normal(size=(30, 31, 32, 6)).astype(np.float32)
         nibabel.save(nibabel.Nifti1Image(volumes, np.eye(4)), tmp_path / "x.nii.gz")
         (tmp_path / "x.csv").write_text("label,group\n" + "a,1\nb,1\n" * 3)
         argv = ["decode", str(tmp_path / "x.nii.gz"), "--labels", str(tmp_path / "x.csv")]

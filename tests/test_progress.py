@@ -218,7 +218,8 @@ def test_permutations_that_train_anew_are_counted_after_the_folds(capsys):
     assert not any(line.startswith("permutations") for line in shown(capsys))
 
 
-def test_decoded_copies_are_not_made_of_images_that_are_cleaned(study, tmp_path):
+def test_decoded_copies_are_not_made_of_images_that_are_cleaned(study, tmp_path, monkeypatch):
+    monkeypatch.setattr("skfmri.samples.sources.UNKEPT_BYTES", 0)
     cache = tmp_path / "cache"
     args = make_parser().parse_args([*study, "--out", "x", "--quiet", "--clean"])
     read_inputs(args)

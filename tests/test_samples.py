@@ -22,7 +22,7 @@ from sklearn.utils.validation import _num_samples, indexable
 import skfmri.samples.compressed
 import skfmri.samples.sources
 from skfmri.samples import NiftiSamples, as_samples
-from skfmri.samples.nifti import finite_shares, volume_name
+from skfmri.samples.nifti import finite_shares, stream_batches, volume_name
 
 SHAPE = (6, 7, 8)
 AFFINE = np.array([[-3.0, 0, 0, 40], [0, 3.1, 0.2, -20], [0, -0.2, 3.5, 11], [0, 0, 0, 1]])
@@ -38,6 +38,14 @@ def volumes():
     return np.random.default_rng(0).normal(100, 20, size=(9, *SHAPE)).astype(np.float32)
 
 
+@pytest.fixture(params=[True, False], ids=["kept", "unkept"])
+def is_kept(request, monkeypatch):
+    """Whether decoded copies are kept of images that are as small as here."""
+    if request.param:
+        monkeypatch.setattr(skfmri.samples.sources, "UNKEPT_BYTES", 0)
+    return request.param
+
+
 def write(path, volumes, affine=AFFINE, dtype=np.float32, cls=nibabel.Nifti1Image):
     data = np.moveaxis(np.asarray(volumes, dtype=dtype), 0, -1)
     image = cls(data, affine)
@@ -48,6 +56,7 @@ def write(path, volumes, affine=AFFINE, dtype=np.float32, cls=nibabel.Nifti1Imag
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.img", "a.nii.bz2"])
 @pytest.mark.parametrize("cls", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.usefixtures("is_kept")
 def test_values_equal_those_of_nibabel(tmp_path, volumes, name, cls):
     if name.endswith(".img"):
         cls = {nibabel.Nifti1Image: nibabel.Nifti1Pair, nibabel.Nifti2Image: nibabel.Nifti2Pair}[
@@ -63,6 +72,7 @@ def test_values_equal_those_of_nibabel(tmp_path, volumes, name, cls):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float64])
+@pytest.mark.usefixtures("is_kept")
 def test_scaled_integers_and_doubles_equal_those_of_nibabel(tmp_path, volumes, dtype):
     image = nibabel.Nifti1Image(np.moveaxis(volumes, 0, -1).astype(dtype), AFFINE)
     image.header.set_slope_inter(0.25, -7)
@@ -258,16 +268,21 @@ def copies_in(store):
 
 
 class TestSharing:
-    def test_threads_share_one_decoded_copy(self, tmp_path, volumes):
-        path = write(tmp_path / "a.nii.gz", volumes)
+    @pytest.fixture
+    def many(self, volumes):
+        """Enough volumes for a copy to be kept."""
+        return np.tile(volumes, (6, 1, 1, 1))
+
+    def test_threads_share_one_decoded_copy(self, tmp_path, many):
+        path = write(tmp_path / "a.nii.gz", many)
         with ThreadPoolExecutor(4) as pool:
             read = list(pool.map(lambda _: np.asarray(NiftiSamples(path)), range(8)))
         assert len(copies_in(tmp_path / "store")) == 1
         for array in read:
-            np.testing.assert_array_equal(array, volumes)
+            np.testing.assert_array_equal(array, many)
 
-    def test_a_compressed_file_is_decoded_once_for_all_processes(self, tmp_path, volumes):
-        path = write(tmp_path / "a.nii.gz", volumes)
+    def test_a_compressed_file_is_decoded_once_for_all_processes(self, tmp_path, many):
+        path = write(tmp_path / "a.nii.gz", many)
         code = (
             "import sys, numpy as np; from skfmri.samples import NiftiSamples;"
             "print(float(np.asarray(NiftiSamples(sys.argv[1])).sum()))"
@@ -281,13 +296,23 @@ class TestSharing:
         copies = copies_in(tmp_path / "store")
         inode, changed = copies[0].stat().st_ino, copies[0].stat().st_ctime_ns
         assert len(copies) == 1
-        np.testing.assert_array_equal(np.asarray(NiftiSamples(path)), volumes)
+        np.testing.assert_array_equal(np.asarray(NiftiSamples(path)), many)
         assert copies[0].stat().st_ino == inode
         assert copies[0].stat().st_ctime_ns >= changed
 
     def test_a_plain_file_needs_no_copy(self, tmp_path, volumes):
         np.asarray(NiftiSamples(write(tmp_path / "a.nii", volumes)))
         assert not (tmp_path / "store").exists()
+
+    def test_a_small_compressed_file_needs_no_copy(self, tmp_path, many):
+        fits = skfmri.samples.sources.UNKEPT_BYTES // many[0].nbytes
+        samples = NiftiSamples(write(tmp_path / "a.nii.gz", many[:fits]))
+        for _ in range(2):
+            np.testing.assert_array_equal(np.asarray(samples), many[:fits])
+        np.testing.assert_array_equal(np.concatenate(list(stream_batches(samples))), many[:fits])
+        assert not (tmp_path / "store").exists()
+        np.asarray(NiftiSamples(write(tmp_path / "b.nii.gz", many[: fits + 1])))
+        assert len(copies_in(tmp_path / "store")) == 1
 
     def test_pickles_hold_no_volumes_of_files(self, tmp_path):
         path = write(tmp_path / "a.nii.gz", np.zeros((20, 30, 30, 30)))
@@ -306,20 +331,20 @@ class TestSharing:
         again = pickle.loads(pickle.dumps(lists[[8, 3]]))
         np.testing.assert_array_equal(np.asarray(again), volumes[[8, 3]])
 
-    def test_unused_copies_are_deleted_when_another_is_made(self, tmp_path, volumes, monkeypatch):
-        np.asarray(NiftiSamples(write(tmp_path / "a.nii.gz", volumes)))
+    def test_unused_copies_are_deleted_when_another_is_made(self, tmp_path, many, monkeypatch):
+        np.asarray(NiftiSamples(write(tmp_path / "a.nii.gz", many)))
         old = copies_in(tmp_path / "store")
         os.utime(old[0], (0, 0))
         monkeypatch.setattr("skfmri._cache._cleaned_up", {})
-        np.asarray(NiftiSamples(write(tmp_path / "b.nii.gz", volumes)))
+        np.asarray(NiftiSamples(write(tmp_path / "b.nii.gz", many)))
         assert not old[0].exists()
 
-    def test_files_of_others_in_the_directory_are_left_alone(self, tmp_path, volumes):
+    def test_files_of_others_in_the_directory_are_left_alone(self, tmp_path, many):
         (tmp_path / "store").mkdir()
         thesis = tmp_path / "store" / "thesis.tex"
         thesis.write_text("years of work")
         os.utime(thesis, (0, 0))
-        np.asarray(NiftiSamples(write(tmp_path / "a.nii.gz", volumes)))
+        np.asarray(NiftiSamples(write(tmp_path / "a.nii.gz", many)))
         assert thesis.exists()
 
 
@@ -631,7 +656,7 @@ class TestRefusals:
         assert len(NiftiSamples([first, in_memory])) == 18
 
     @pytest.fixture(params=["isal", "zlib"])
-    def inflater(self, request, monkeypatch):
+    def inflater(self, request, monkeypatch, is_kept):
         """Read with isal and, as where it is not installed, without."""
         if request.param == "zlib":
             monkeypatch.setattr(skfmri.samples.compressed, "isal_zlib", None)

@@ -14,9 +14,7 @@ from skfmri.preprocessing.defaults import ROTATOR
 from skfmri.preprocessing.slab import voxels_of_slab
 from skfmri.samples import NiftiSamples
 from skfmri.samples.cleaned_files import BLOCK_VOXELS, FLOAT, blocks_of, summary_bytes
-from skfmri.samples.compressed import is_compressed
-from skfmri.samples.images import open_header
-from skfmri.samples.nifti import list_images, stream_batches
+from skfmri.samples.nifti import copy_bytes, stream_batches
 
 # Less is not worth a line.
 WORTH_SAYING = 1e9
@@ -52,7 +50,7 @@ def describe_disk(args, samples, *, is_cleaned, n_made=None, decoder=None):
         what = "cleaned runs" if n_made is None else "maps made of the runs"
         what, time = f"what the slab needs of the {what}", f"{days} days"
     else:
-        n_bytes, what, time = _decoded_bytes(samples), "decoded copies of the images", "a day"
+        n_bytes, what, time = copy_bytes(samples), "decoded copies of the images", "a day"
     if n_bytes < WORTH_SAYING:
         return None
     path = store_directory()
@@ -60,16 +58,6 @@ def describe_disk(args, samples, *, is_cleaned, n_made=None, decoder=None):
     return (
         f"up to about {n_bytes / 1e9:.1f} GB in {path} ({free / 1e9:.1f} GB are free): {what}, "
         f"kept for {time} after the last use; --cache DIR names another place"
-    )
-
-
-def _decoded_bytes(samples):
-    """Return the size of the decoded copies of all compressed images."""
-    n_voxels = math.prod(samples.grid_shape)
-    return sum(
-        n_voxels * n_volumes * open_header(name).get_data_dtype().itemsize
-        for name, n_volumes in list_images(samples)
-        if is_compressed(name)
     )
 
 

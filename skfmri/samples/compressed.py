@@ -2,7 +2,6 @@
 
 import os
 import zlib
-from pathlib import Path
 
 from nibabel.openers import ImageOpener
 
@@ -81,7 +80,7 @@ def is_compressed(path):
 
 def open_data(path):
     """Open a file for its decoded bytes."""
-    return GzipReader(path) if Path(path).suffix.lower() == ".gz" else ImageOpener(path)
+    return GzipReader(path) if os.path.splitext(path)[1].lower() == ".gz" else ImageOpener(path)
 
 
 def count_decoded(path, limit):

@@ -33,8 +33,9 @@ class NiftiSamples:
 
     A compressed file is decoded once per machine: the first reader writes a decoded copy to the
     user's cache directory (``$SKFMRI_CACHE`` if set), which all processes share through a memory
-    map. The files themselves are never mapped, so a file that changes while it is in use leads to
-    an error. Pickles hold the path, not the volumes, unless the data are in memory.
+    map. Up to 64 kB are decoded at each read instead, about as fast as a copy is found. The files
+    themselves are never mapped, so a file that changes while it is in use leads to an error.
+    Pickles hold the path, not the volumes, unless the data are in memory.
 
     Parameters
     ----------
@@ -393,6 +394,11 @@ def samples_from_source(source, like):
 def list_images(samples):
     """Return name and number of volumes of each image, in the order of `acquisition_order`."""
     return [(source.name, source.n_volumes) for source in samples._sources]
+
+
+def copy_bytes(samples):
+    """Return the bytes that decoded copies of the images take when all volumes have been read."""
+    return sum(getattr(source, "copy_bytes", 0) for source in samples._sources)
 
 
 def has_groups(samples):

@@ -40,6 +40,8 @@ from skfmri.samples.timing import header_t_r
 # `check_unchanged`. One whose values need fewer bytes than float32 says so by `exact_type`. A new
 # kind of image is a new source.
 CHUNK_BYTES = 4 * 1024**2
+# So much is decoded about as fast as a copy of it is found, and sooner than one is made.
+UNKEPT_BYTES = 64 * 1024
 
 
 class FileSource:
@@ -47,7 +49,8 @@ class FileSource:
 
     Data in an uncompressed file are read into memory. The file is never mapped, because a process
     dies when somebody shortens a file that it has mapped. Data in a compressed file are read
-    through a map of a decoded copy that all processes share.
+    through a map of a decoded copy that all processes share, unless they are so few that each
+    reader decodes them.
 
     Parameters
     ----------
@@ -97,6 +100,12 @@ class FileSource:
         is_plain = is_small and (self.slope, self.inter) == (1.0, 0.0)
         return self.dtype.newbyteorder("=") if is_plain else None
 
+    @property
+    def copy_bytes(self):
+        """Bytes of the decoded copy that `read` keeps, or 0 if it keeps none."""
+        n_bytes = self._n_bytes()
+        return n_bytes if is_compressed(self.data_path) and n_bytes > UNKEPT_BYTES else 0
+
     def read(self, volumes):
         """Return the volumes at some positions, as ``(k, x, y, z)`` of float32.
 
@@ -107,6 +116,8 @@ class FileSource:
         """
         self.check_unchanged()
         is_packed = is_compressed(self.data_path)
+        if is_packed and not self.copy_bytes:
+            return self._decoded(volumes)
         path, offset = (self._copy(), 0) if is_packed else (self.data_path, self.offset)
         layout = self.dtype, self.grid_shape, volumes, self.slope, self.inter
         try:
@@ -127,7 +138,11 @@ class FileSource:
         Unlike `read`, this leaves no decoded copy of a compressed file, but uses one that is there.
         """
         self.check_unchanged()
-        if not is_compressed(self.data_path) or is_stored(self._copy_key(), self._n_bytes()):
+        is_packed = is_compressed(self.data_path)
+        if is_packed and not self.copy_bytes:
+            yield from self._decoded(volumes)[:, np.newaxis]
+            return
+        if not is_packed or is_stored(self._copy_key(), self._n_bytes()):
             yield from (self.read([volume]) for volume in volumes)
             return
         wanted, volume, stored = set(np.asarray(volumes).tolist()), 0, bytearray()
@@ -137,9 +152,7 @@ class FileSource:
                 stored += chunk
                 while len(stored) >= n_bytes:
                     if volume in wanted:
-                        values = np.frombuffer(bytes(stored[:n_bytes]), self.dtype)
-                        values = as_volumes(values, self.grid_shape)
-                        yield scaled(values, self.slope, self.inter).astype(np.float32, copy=False)
+                        yield self._as_volumes(np.frombuffer(bytes(stored[:n_bytes]), self.dtype))
                     del stored[:n_bytes]
                     volume += 1
         self.check_unchanged()
@@ -181,6 +194,18 @@ class FileSource:
                 raise self._damaged(f"but they cannot be unpacked: {error}") from error
         if size < expected:
             raise self._damaged(f"of which {max(size - self.offset, 0)} are there")
+
+    def _decoded(self, volumes):
+        with open_data(self.data_path) as source:
+            stored = b"".join(self._data_chunks(source))
+        self.check_unchanged()
+        values = np.frombuffer(stored, self.dtype).reshape(self.n_volumes, -1)
+        return self._as_volumes(values[volumes])
+
+    def _as_volumes(self, values):
+        """Return values of shape ``(k, n_voxels)``, as they are stored, as volumes of float32."""
+        volumes = as_volumes(values, self.grid_shape)
+        return scaled(volumes, self.slope, self.inter).astype(np.float32, copy=False)
 
     def _copy(self):
         description = f"the decoded copy of {self.name}"

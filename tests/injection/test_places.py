@@ -97,6 +97,7 @@ class TestReadOnly:
 
     def test_a_cache_is_refused_by_name(self, study, read_only, monkeypatch):
         monkeypatch.setenv("SKFMRI_CACHE", str(read_only / "cache"))
+        monkeypatch.setattr("skfmri.samples.sources.UNKEPT_BYTES", 0)
         with pytest.raises(OSError, match=f"{read_only / 'cache'}.*SKFMRI_CACHE"):
             np.asarray(NiftiSamples(study / "bold.nii.gz"))
 
@@ -115,6 +116,7 @@ class TestVanished:
 
     def test_the_cache_is_made_again(self, study, tmp_path, monkeypatch):
         monkeypatch.setenv("SKFMRI_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("skfmri.samples.sources.UNKEPT_BYTES", 0)
         samples = NiftiSamples(study / "bold.nii.gz")
         before = np.array(samples)
         shutil.rmtree(tmp_path / "cache")
