@@ -47,7 +47,7 @@ PACKAGES += ("torch", "skorch", "isal")
 
 
 def machine():
-    """Describe processor, memory and versions in one paragraph."""
+    """Describe processor, memory and versions in one sentence."""
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -58,8 +58,7 @@ def machine():
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
         f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB of memory, {platform.system()}, "
-        f"Python {platform.python_version()}; {versions}; no GPU. Both sides of a row have the "
-        "same number of threads, one per core."
+        f"Python {platform.python_version()}; {versions}; no GPU."
     )
 
 
@@ -80,6 +79,7 @@ def measure(row, work, repeats):
             "repeats": number,
             "date": date.today().isoformat(),
             "version": version("skfmri"),
+            "machine": machine(),
         }
 
 
@@ -116,18 +116,23 @@ def details(measured):
     return "\n".join(lines)
 
 
-def write_results(measured, described):
-    rows = {}
+def write_results(measured):
+    rows, machines = {}, {}
     for letter, row in sorted(measured.items()):
         rows.setdefault((row["date"], row["version"]), []).append(letter)
+        machines.setdefault(row["machine"], []).append(letter)
     made = [
         f"{', '.join(letters)} on {day} with skfmri {release}"
         for (day, release), letters in sorted(rows.items())
     ]
+    described = "\n".join(f"- {', '.join(found)}: {text}" for text, found in machines.items())
     RESULTS.write_text(
         f"""# Speed
 
 Made by `python benchmarks/speed`, which measures and writes this file: rows {"; ".join(made)}.
+
+Machines, with the rows measured there; both sides of a row have the same number of threads, one per
+core:
 
 {described}
 
@@ -171,7 +176,7 @@ def main():
                 # After each turn, so that an interrupted run keeps its measurements.
                 if not arguments.quick:
                     MEASURED.write_text(json.dumps(measured, indent=1) + "\n")
-                    write_results(measured, machine())
+                    write_results(measured)
     print(machine(), table(measured), details(measured), sep="\n\n")
 
 
