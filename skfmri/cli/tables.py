@@ -100,8 +100,8 @@ def refuse_text(labels, column):
         raise ValueError(
             f"{_named(column)} holds {labels[is_bad].iloc[0]!r}, and "
             f"{counted(is_bad.sum(), 'label')} of {len(labels)} are not numbers, which --regress "
-            "predicts. Name the column of the numbers with --label-column, leave fields empty where there is none, or leave "
-            "--regress out."
+            "predicts. Name the column of the numbers with --label-column, leave fields empty "
+            "where there is none, or leave --regress out."
         )
 
 
