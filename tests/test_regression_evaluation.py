@@ -33,6 +33,7 @@ from skfmri.evaluation.kinds import Numbers
 from skfmri.evaluation.outcomes import check_outcome
 from skfmri.evaluation.permutation import plan_chance_test
 from skfmri.evaluation.sums import OF_SUMS, mean_score, score_rows, sum_by
+from skfmri.evaluation.tables import learning_curve_table
 from skfmri.samples import NiftiSamples
 from skfmri.statistics import bootstrap_interval, bootstrap_interval_of_sums
 
@@ -418,6 +419,14 @@ class TestRefusals:
         X, y, groups = ratings
         with pytest.raises(ValueError, match=r"which are not classes\. Pass a regressor"):
             evaluate_decoder(LogisticRegression(), X, y, groups=groups)
+
+    def test_learning_curves_of_networks_have_the_absolute_error(self):
+        history = {"mean_absolute_error": [0.9, 0.8], "loss": [1.0, 0.7]}
+        history |= {f"val_{name}": values for name, values in history.items()}
+        curves = learning_curve_table([{"history": history}])
+        columns = ["fold", "epoch", "loss", "mean_absolute_error"]
+        assert curves.columns.tolist() == [*columns, "val_loss", "val_mean_absolute_error"]
+        assert curves["mean_absolute_error"].tolist() == [0.9, 0.8]
 
     def test_there_is_no_confusion_of_numbers(self, ages):
         X, y, groups = ages

@@ -15,6 +15,9 @@ from skfmri.statistics import (
     corrected_resampled_t_test,
 )
 
+# What the history of a network records of classes or of numbers.
+CURVES = ("loss", "accuracy", "mean_absolute_error")
+
 
 def fold_row(model, fold, outcome, *, splits, y, groups, score):
     """Return the row of one model and fold as a dict.
@@ -147,11 +150,12 @@ def learning_curve_table(outcomes):
         for fold, history in enumerate(outcome.get("history") for outcome in outcomes)
         if history
     ]
-    columns = ["fold", "epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
     if not tables:
-        return pd.DataFrame(columns=columns[:4])
+        return pd.DataFrame(columns=["fold", "epoch", "loss", "accuracy"])
     table = pd.concat(tables, ignore_index=True)
-    return table[[name for name in columns if name in table]]
+    curves = [name for name in CURVES if name in table]
+    validated = [f"val_{name}" for name in curves if f"val_{name}" in table]
+    return table[["fold", "epoch", *curves, *validated]]
 
 
 def model_scores(model, outcomes, folds, *, splits, y, groups, score, metrics, kind):
