@@ -4,6 +4,7 @@ try:
     from skfmri.plotting.brain import plot_map, plot_slab
     from skfmri.plotting.folds import plot_folds
     from skfmri.plotting.layers import plot_activations
+    from skfmri.plotting.numbers import plot_predicted, plot_residuals
     from skfmri.plotting.scores import (
         plot_confusion,
         plot_learning_curves,
@@ -32,7 +33,9 @@ __all__ = [
     "plot_folds",
     "plot_learning_curves",
     "plot_map",
+    "plot_predicted",
     "plot_probabilities",
+    "plot_residuals",
     "plot_search",
     "plot_slab",
     "plot_subjects",

@@ -1,5 +1,6 @@
 """Checks on tables of scores, each with its error message."""
 
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -35,6 +36,63 @@ def rows_of_model(predictions, model, columns):
     return rows
 
 
+def number_rows(predictions, model, columns):
+    """Return the predictions of one model for numbers, averaged over repeats.
+
+    Parameters
+    ----------
+    predictions : pandas.DataFrame
+        One row per prediction.
+    model : str
+        As in `rows_of_model`.
+    columns : list of str
+        What the table must have; "label" and "predicted" are among them.
+
+    Returns
+    -------
+    rows : pandas.DataFrame
+        As given, one row per prediction with finite numbers.
+    means : pandas.DataFrame
+        One row per sample.
+
+    Raises
+    ------
+    ValueError
+        If labels or predictions are not numbers, or no prediction is finite.
+    """
+    rows = rows_of_model(predictions, model, columns)
+    for column in ("label", "predicted"):
+        if rows[column].dtype.kind not in "iuf":
+            raise ValueError(
+                f"The column {column!r} of predictions holds {rows[column].iloc[0]!r}, which is "
+                "not a number. For classes use plot_confusion."
+            )
+    is_finite = np.isfinite(rows[["label", "predicted"]]).all(axis=1)
+    if not is_finite.all():
+        n_lost = np.count_nonzero(~is_finite)
+        message = f"{n_lost} of {len(rows)} predictions of {model!r} are not finite"
+        if n_lost == len(rows):
+            raise ValueError(f"{message}, so there is nothing to draw. The decoder diverged.")
+        # Skips the functions here, to point to the plot.
+        warnings.warn(f"{message} and are not drawn. The decoder diverged.", stacklevel=3)
+        rows = rows[is_finite]
+    if "sample" not in rows:
+        return rows, rows
+    first = dict.fromkeys(set(columns) - {"predicted"}, "first")
+    return rows, rows.groupby("sample", as_index=False).agg({**first, "predicted": "mean"})
+
+
+def refuse_numbers(rows, draws):
+    """Raise ValueError if labels or predictions are numbers with fractions, which no class has."""
+    for column in rows.columns.intersection(["label", "predicted"]):
+        if rows[column].dtype.kind == "f" and (rows[column] % 1 != 0).any():
+            example = rows[column][rows[column] % 1 != 0].iloc[0]
+            raise ValueError(
+                f"{draws} are of classes, but the column {column!r} of predictions holds numbers "
+                f"such as {example:g}. For a regressor use plot_predicted or plot_residuals."
+            )
+
+
 def probability_classes(rows, model):
     """Return the names of the classes that predictions give a probability to."""
     classes = [str(name)[2:] for name in rows if str(name).startswith("p_")]
@@ -56,7 +114,7 @@ def curve_table(history, metric):
     else:
         raise TypeError(
             f"history must be a dict of lists or a table, but is a {type(history).__name__}. Pass "
-            "history_ of a fitted classifier, or learning_curves of a DecodingResult."
+            "history_ of a fitted network, or learning_curves of a DecodingResult."
         )
     if table.empty:
         raise ValueError("history holds no epochs. Pass that of a fitted network.")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FOLD_COLOR, MEAN_COLOR, CHANCE_COLOR = "#8A939B", "#0072B2", "#55606B"
 HALF_WIDTH = 0.18
+# What scikit-learn puts before the name of an error to make it a score.
+ERROR = "neg_"
 
 
 @fill_docstring(PLOTS)
@@ -39,9 +41,11 @@ def plot_folds(
         Table with "model", "fold" and a column per metric, such as ``folds`` of
         :class:`~skfmri.DecodingResult`. Models are drawn in the order of the table.
     metric : str, default="accuracy"
-        Column to draw.
+        Column to draw. One that begins with "neg_", such as "neg_mean_absolute_error", is drawn as
+        the error that it is the negative of.
     chance : float, default=None
-        Score of the best guess that ignores the data, drawn as a dashed line; None draws none.
+        Score of the best guess that ignores the data, as :func:`~skfmri.evaluation.chance_level`
+        returns it, drawn as a dashed line; None draws none.
     {ax}
 
     Returns
@@ -72,6 +76,8 @@ def plot_folds(
         raise ValueError(f"No fold has a score in {metric!r}. Choose another metric.")
     models = [model for model in dict.fromkeys(table["model"]) if model in scores]
     scores = scores[models]
+    if metric.startswith(ERROR):
+        scores, chance = -scores, None if chance is None else -chance
     ax = make_axes(ax, (1.6 + 1.2 * len(models), 3.6))
     places = np.arange(len(models))
     for row in scores.to_numpy():
@@ -92,7 +98,7 @@ def plot_folds(
         )
     ax.set_xticks(places, models)
     ax.set_xlim(-0.5, len(models) - 0.5)
-    ax.set_ylabel(metric.replace("_", " "))
+    ax.set_ylabel(metric.removeprefix(ERROR).replace("_", " "))
     turn_long_labels(ax)
     fit_fonts(ax)
     return ax

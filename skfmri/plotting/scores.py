@@ -20,6 +20,7 @@ from skfmri.plotting._tables import (
     listed,
     parameter_columns,
     probability_classes,
+    refuse_numbers,
     rows_of_model,
     search_table,
 )
@@ -55,11 +56,11 @@ def plot_learning_curves(
     Parameters
     ----------
     history : dict or pandas.DataFrame
-        ``history_`` of a fitted classifier, or a table with "fold", "epoch" and one column per
+        ``history_`` of a fitted network, or a table with "fold", "epoch" and one column per
         metric, such as ``learning_curves`` of :class:`~skfmri.DecodingResult`.
     metric : str, default="accuracy"
-        Metric to draw, on training data and, if `history` also has it with the prefix ``val_``, on
-        validation data.
+        Metric to draw, such as "loss" or, of a regressor, "mean_absolute_error": on training data
+        and, if `history` also has it with the prefix ``val_``, on validation data.
     {ax}
 
     Returns
@@ -136,7 +137,8 @@ def plot_confusion(
     Raises
     ------
     ValueError
-        If the table is empty or lacks a column, or there is no such model.
+        If the table is empty or lacks a column, holds numbers with fractions in place of classes,
+        or there is no such model.
     {predictions_type}
 
     Examples
@@ -151,6 +153,7 @@ def plot_confusion(
     if normalize not in SHARES:
         raise ValueError(f"normalize must be one of {listed(SHARES)}, but is {normalize!r}.")
     rows = rows_of_model(predictions, model, ["label", "predicted"])
+    refuse_numbers(rows, "Confusion matrices")
     classes = np.unique(np.concatenate([rows["label"].to_numpy(), rows["predicted"].to_numpy()]))
     size = 3.0 + 0.45 * len(classes)
     ax = make_axes(ax, (size + 1.3, size))
@@ -202,7 +205,8 @@ def plot_probabilities(
     Raises
     ------
     ValueError
-        If the table is empty or lacks a column, or there is no such model or class.
+        If the table is empty or lacks a column, holds numbers with fractions in place of classes,
+        or there is no such model or class.
     {predictions_type}
 
     Notes
@@ -220,6 +224,7 @@ def plot_probabilities(
     'predicted probability of b'
     """
     rows = rows_of_model(predictions, model, ["label"])
+    refuse_numbers(rows, "Probabilities")
     classes = probability_classes(rows, model)
     labels = rows["label"].astype(str).to_numpy()
     values, name = _chosen_probability(rows, labels, classes, of)

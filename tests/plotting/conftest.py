@@ -88,3 +88,19 @@ def subjects():
     ]
     columns = ["subject", "model", "metric", "score", "low", "high", "chance"]
     return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.fixture
+def numbers():
+    """Two models; three samples of each of seven groups of one number, predicted twice."""
+    rng = np.random.default_rng(4)
+    label = np.repeat(rng.uniform(20, 80, 7), 3)
+    rows = {"sample": np.arange(21), "group": np.repeat(list("abcdefg"), 3), "label": label}
+    repeats = [
+        pd.DataFrame({"model": "decoder", "repeat": repeat, **rows}).assign(
+            predicted=label + rng.normal(scale=8, size=21)
+        )
+        for repeat in range(2)
+    ]
+    dummy = pd.DataFrame({"model": "dummy", "repeat": 0, **rows, "predicted": 51.5})
+    return pd.concat([*repeats, dummy], ignore_index=True)

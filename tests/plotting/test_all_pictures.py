@@ -18,7 +18,9 @@ from skfmri.plotting import (
     plot_folds,
     plot_learning_curves,
     plot_map,
+    plot_predicted,
     plot_probabilities,
+    plot_residuals,
     plot_search,
     plot_slab,
     plot_subjects,
@@ -29,7 +31,7 @@ from .images import SHAPE, image_of
 
 
 @pytest.fixture
-def pictures(samples, predictions, curves, search, folds, subjects):
+def pictures(samples, predictions, curves, search, folds, subjects, numbers):
     """All functions on small data."""
     rotator = NiftiSlabRotator(angle=0, slab=(3, 6), crop=False).fit(samples)
     with_axes = {
@@ -39,6 +41,8 @@ def pictures(samples, predictions, curves, search, folds, subjects):
         "embedding": lambda ax: plot_embedding(samples, samples.y, ax=ax),
         "learning curves": lambda ax: plot_learning_curves(curves, ax=ax),
         "folds": lambda ax: plot_folds(folds, ax=ax),
+        "predicted": lambda ax: plot_predicted(numbers, ax=ax),
+        "residuals": lambda ax: plot_residuals(numbers, ax=ax),
         "subjects": lambda ax: plot_subjects(subjects, ax=ax),
         "confusion": lambda ax: plot_confusion(predictions, ax=ax),
         "probabilities": lambda ax: plot_probabilities(predictions, ax=ax),

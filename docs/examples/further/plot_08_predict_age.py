@@ -25,7 +25,7 @@ from skfmri import (
     evaluate_decoder,
 )
 from skfmri.datasets import make_ages
-from skfmri.plotting import plot_map
+from skfmri.plotting import plot_map, plot_predicted, plot_residuals
 
 data = make_ages(n_subjects=100, random_state=0)
 samples = NiftiSamples(data.images, y=data.ages, groups=data.subjects)
@@ -104,13 +104,11 @@ assert 0.3 < scores.loc["ridge", "r2"] < 0.7
 # subject.
 
 predictions = results["ridge"].predictions
+figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
+plot_predicted(predictions, ax=axes[0])
+plot_residuals(predictions, ax=axes[1])
 predictions = predictions[predictions["model"] == "decoder"]
-age, predicted = (predictions[column].astype(float) for column in ("label", "predicted"))
-figure, ax = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
-ax.scatter(age, predicted, s=14)
-ax.plot([20, 80], [20, 80], color="0.4", linestyle="--", label="predicted = true")
-ax.set(xlabel="age in years", ylabel="predicted age in years")
-ax.legend()
+age, predicted = predictions["label"], predictions["predicted"]
 slant = np.corrcoef(age, predicted - age)[0, 1]
 print(f"correlation of age with predicted minus true age: {slant:.2f}")
 
