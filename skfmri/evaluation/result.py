@@ -130,8 +130,8 @@ class DecodingResult:
         """
         if self.classes is None:
             raise ValueError(
-                "A regressor predicts numbers, which have no confusion matrix. Draw predictions with "
-                "skfmri.plotting.plot_predicted."
+                "A regressor predicts numbers, which have no confusion matrix. Draw predictions "
+                "with skfmri.plotting.plot_predicted."
             )
         names = self.predictions["model"].unique().tolist()
         if model not in names:

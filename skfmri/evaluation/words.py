@@ -1,7 +1,9 @@
 """Scores as sentences have them."""
 
 ERROR = "neg_"
+WITHIN = "_within_groups"
 WORDS = {"r2": "R2", "pearson": "Pearson correlation", "spearman": "Spearman correlation"}
+WORDS |= {f"{name}{WITHIN}": f"{WORDS[name]} within groups" for name in ("pearson", "spearman")}
 
 
 def metric_in_words(metric):

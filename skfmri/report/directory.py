@@ -28,14 +28,15 @@ TABLES = {
     "folds": ("model", "repeat", "fold", "groups_held_out", "n_train", "n_test"),
     "predictions": ("model", "repeat", "fold", "sample", "group", "label", "predicted"),
     "groups": ("model", "group", "weight"),
-    "learning_curves": ("fold", "epoch", "loss", "accuracy"),
+    "learning_curves": ("fold", "epoch", "loss"),
     "summary": ("model", "metric", "score", "std", "low", "high", "chance"),
     "comparisons": ("baseline", "metric", "difference", "low", "high", "t", "df", "p_value"),
 }
 # One row per subject, model and metric, if each subject has a decoder of its own.
 SUBJECTS = "subjects.csv"
 SUBJECT_COLUMNS = ("subject", "model", "metric", "score", "std", "low", "high", "chance", "p_value")
-# A class that is called 1, NA or nan is a name, not a number.
+# A class that is called 1, NA or nan is a name, not a number. Where a decoder predicts numbers, its
+# labels and predictions are none of these.
 TEXT_COLUMNS = {"model", "baseline", "metric", "groups_held_out", "group", "label", "predicted"}
 TEXT_COLUMNS |= {"best_params", "subject"}
 SETTINGS = "settings.json"

@@ -12,7 +12,8 @@ from skfmri.report.methods_decoder import (
     slab_sentences,
     zscore_sentences,
 )
-from skfmri.report.methods_model import RIDGE, decoder_sentences
+from skfmri.report.methods_model import decoder_sentences, ridge_words
+from skfmri.report.methods_numbers import RIDGE_CV, other_scores_sentence, statistics_sentences
 from skfmri.report.methods_subjects import (
     subject_scheme,
     subject_statistics,
@@ -24,9 +25,12 @@ from skfmri.report.words import (
     exact,
     joined,
     number,
+    oriented,
     p_value,
     percent,
     ranged,
+    score,
+    score_range,
     upper,
     words_of,
 )
@@ -103,8 +107,10 @@ def methods_paragraphs(results):
     return [(title, " ".join(sentences)) for title, sentences in parts.items() if sentences]
 
 
-def model_name(model):
+def model_name(results, model):
     """Return what a model is called in a sentence."""
+    if results.predicts_numbers and model == "linear":
+        return "ridge regression"
     return MODEL_NAMES.get(model, model)
 
 
@@ -155,7 +161,8 @@ def _leaks(results):
 
 def _baselines(results):
     models, sentences = results.models, []
-    described = {"linear": "logistic regression (L2 penalty, C = 1)", "multiscale": RIDGE}
+    linear = RIDGE_CV if results.predicts_numbers else "logistic regression (L2 penalty, C = 1)"
+    described = {"linear": linear, "multiscale": ridge_words(results)}
     others = [text for name, text in described.items() if name in models]
     if others:
         _, network = results.step(-1)
@@ -166,8 +173,10 @@ def _baselines(results):
         )
     if DUMMY in models:
         sentences.append(
-            "A dummy classifier predicted the most frequent class of the training volumes on the "
-            "same folds."
+            "A dummy predicted the mean of the training volumes on the same folds."
+            if results.predicts_numbers
+            else "A dummy classifier predicted the most frequent class of the training volumes on "
+            "the same folds."
         )
     return sentences
 
@@ -176,6 +185,9 @@ def _statistics(results):
     metrics, is_compared = joined(map(words_of, results.metrics)), _are_models(results).any()
     if results.n_subjects:
         sentences = subject_statistics(metrics, CONFIDENCE, N_BOOTSTRAPS, is_compared=is_compared)
+        return sentences + _on_several_models(results)
+    if results.predicts_numbers:
+        sentences = statistics_sentences(results, CONFIDENCE, N_BOOTSTRAPS, is_compared=is_compared)
         return sentences + _on_several_models(results)
     sentences = [
         f"Scores ({metrics}) are means over folds. Their "
@@ -194,7 +206,7 @@ def _statistics(results):
 
 
 def _on_several_models(results):
-    if _are_models(results).sum() <= len(results.metrics):
+    if results.comparisons.loc[_are_models(results), "baseline"].nunique() <= 1:
         return []
     return [
         "A decoder counts as better than the best of several models if it is clearly better than "
@@ -238,11 +250,13 @@ def _maps(results):
     saliency = results.record.get("saliency")
     if not saliency or "saliency" not in results.images:
         return []
+    explained = "The output for the true class, before the softmax,"
+    if results.predicts_numbers:
+        explained = "The predicted number"
     sentences = [
-        "The output for the true class, before the softmax, was explained for each volume held out "
-        f"by {saliency_words(saliency)}; the maps were averaged over the volumes of a fold, "
-        "carried back to native space by the transpose of the resampling, and averaged over "
-        f"{counted(n_maps(results), 'fold')}."
+        f"{explained} was explained for each volume held out by {saliency_words(saliency)}; the "
+        "maps were averaged over the volumes of a fold, carried back to native space by the "
+        f"transpose of the resampling, and averaged over {counted(n_maps(results), 'fold')}."
     ]
     if "sign_consistency" in results.images:
         sentences.append("Sign consistency is the mean sign of the maps of the folds.")
@@ -292,24 +306,28 @@ def _scores(results):
     own, name = results.score(DECODER), upper(words_of(metric))
     if results.n_subjects:
         name = f"The mean {words_of(metric)} of {results.n_subjects} subjects"
-    text = f"{name} was {number(own['score'])}{_interval(own)}"
+    text = f"{name} was {score(metric, own['score'])}{_interval(own)}"
     if math.isfinite(own["chance"]):
-        text += f", at a chance level of {number(own['chance'])}"
+        text += f", at a chance level of {score(metric, own['chance'])}"
     if not math.isfinite(own["score"]):
-        text = f"{name} has no mean, since it is not defined in every fold"
+        unit = "repeat" if results.predicts_numbers else "fold"
+        text = f"{name} has no mean, since it is not defined in every {unit}"
     sentences = [f"{text}."]
+    if results.predicts_numbers:
+        sentences += other_scores_sentence(results, CONFIDENCE)
     is_shown = (results.comparisons["metric"] == metric) & _are_models(results)
     comparisons = results.comparisons[is_shown]
     for row in comparisons.to_dict("records"):
         other = results.score(row["baseline"])
         if not math.isfinite(row["difference"]):
             continue
-        text = f"{model_name(row['baseline'])} reached {number(other.get('score'))}"
+        text = f"{model_name(results, row['baseline'])} reached {score(metric, other.get('score'))}"
         text += f"{_interval(other)}; the difference of the decoder to it is "
-        text += number(row["difference"], signed=True)
+        text += score(metric, row["difference"], signed=True)
         if math.isfinite(row["p_value"]):
             text += (
-                f" ({_ends(row, signed=True)}; t({exact(row['df'])}) = {number(row['t'], 2)}, "
+                f" ({_ends(row, signed=True)}; t({exact(row['df'])}) = "
+                f"{number(oriented(metric, row['t']), 2)}, "
                 f"{p_value(row['p_value'])})"
             )
         sentences.append(upper(text) + ".")
@@ -333,5 +351,5 @@ def _interval(row):
 
 
 def _ends(row, signed=False):
-    low, high = (number(row[end], signed=signed) for end in ("low", "high"))
-    return f"{CONFIDENCE} interval {low} to {high}"
+    ends = score_range(row["metric"], row["low"], row["high"], signed=signed)
+    return f"{CONFIDENCE} interval {ends}"

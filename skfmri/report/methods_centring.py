@@ -14,6 +14,9 @@ def centring_sentences(results):
         f"In each voxel, the mean over the {ranged(centring['maps_per_group'])} volumes of each "
         f"{unit} was subtracted from these volumes, whatever their labels{scaled}."
     ]
+    if results.predicts_numbers:
+        # The rest counts classes.
+        return sentences
     short, n_groups = unit.partition(" (")[0], centring["n_groups"]
     n_forced, n_unbalanced = centring["n_forced_choice"], centring["n_unbalanced"]
     if n_forced:

@@ -4,8 +4,18 @@ import math
 from pathlib import PurePath
 
 from skfmri.datasets.defaults import BIDS
+from skfmri.report.methods_numbers import number_sentence
 from skfmri.report.methods_trials import is_estimated, unit_of_samples
-from skfmri.report.words import by, counted, exact, joined, number, ranged, upper
+from skfmri.report.words import (
+    by,
+    counted,
+    counted_range,
+    exact,
+    joined,
+    number,
+    ranged,
+    upper,
+)
 from skfmri.spatial import angle_in_radians
 
 INTERPOLATION = {
@@ -18,7 +28,7 @@ INTERPOLATION = {
 def data_sentences(results):
     """Return what was decoded: how many volumes, of what, on which grid, in which groups."""
     source, counts = results.source, results.volumes_per_group()
-    n_volumes, per_group = int(counts.to_numpy().sum()), ranged(counts.sum(axis=1))
+    n_volumes, per_group = int(counts.to_numpy().sum()), counts.sum(axis=1)
     balance = joined(f"{n} {name}" for name, n in counts.sum().items())
     groups = counted(len(counts), "group")
     if results.is_simulated:
@@ -26,7 +36,7 @@ def data_sentences(results):
             f"The data are simulated, not measured: {counted(n_volumes, 'map')} of subjects with "
             f"their eyes closed or open ({balance}){_grid(results)}, drawn by "
             f"skfmri.datasets.make_eyes_open_closed with seed {source['seed']}, in {groups} of "
-            f"simulated subjects with {per_group} maps each."
+            f"simulated subjects with {ranged(per_group)} maps each."
         ]
     if source["kind"] == "bids":
         named = f" (one per {source['groups']})"
@@ -35,11 +45,13 @@ def data_sentences(results):
     n_runs = results.data.get("n_runs")
     runs = f", from {counted(n_runs, 'run')}" if n_runs else ""
     unit = unit_of_samples(results)
+    of_classes = f" of {counted(len(results.classes), 'class', 'classes')} ({balance})"
     sentences = [
-        f"The data are {counted(n_volumes, unit)} of "
-        f"{counted(len(results.classes), 'class', 'classes')} ({balance}){_grid(results)}, in "
-        f"{groups}{named} of {per_group} {unit}s{runs}."
+        f"The data are {counted(n_volumes, unit)}{'' if results.predicts_numbers else of_classes}"
+        f"{_grid(results)}, in {groups}{named} of {counted_range(per_group, unit)}{runs}."
     ]
+    if results.predicts_numbers:
+        sentences.append(number_sentence(results))
     if source["kind"] == "bids":
         sentences.append(_labelling(source, estimated=is_estimated(results)))
     if source["classes"]:

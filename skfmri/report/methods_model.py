@@ -4,26 +4,31 @@ from statistics import median
 
 from skfmri.estimators.defaults import MULTISCALE_RIDGE
 from skfmri.evaluation.result import DECODER
-from skfmri.report.words import by, counted, exact, joined, percent, ranged
+from skfmri.report.methods_numbers import RIDGE_CV, STANDARDIZED, loss_words
+from skfmri.report.words import by, counted, exact, joined, percent, ranged, significant
 
 # The command leaves it alone, and the 2-D network has no parameter for it.
 POOL_SIZE = 2
 NORMALIZATION = "batch normalization (Ioffe and Szegedy 2015; momentum {})"
-NETWORKS = {"SlabCNNClassifier": 2, "VolumeCNNClassifier": 3}
+NETWORKS = {
+    "SlabCNNClassifier": 2,
+    "SlabCNNRegressor": 2,
+    "VolumeCNNClassifier": 3,
+    "VolumeCNNRegressor": 3,
+}
 
 
-def ridge_words(scales):
+def ridge_words(results, scales=MULTISCALE_RIDGE.scales):
     """Return what a multiscale ridge is, for a list of smoothing widths in voxels."""
-    widths = joined(map(exact, scales))
+    targets = " on the indicators of the classes,"
+    chosen = "strengths, mixture (stacking, Breiman 1996) and softmax temperature"
+    if results.predicts_numbers:
+        targets, chosen = "", "strengths and mixture (stacking, Breiman 1996)"
     return (
-        "a multiscale ridge: ridge regressions on the indicators of the classes, of voxels "
-        f"smoothed with Gaussians of standard deviations {widths} voxels, with strengths, mixture "
-        "(stacking, Breiman 1996) and softmax temperature chosen by leaving each training group "
-        "out in closed form"
+        f"a multiscale ridge: ridge regressions{targets} of voxels smoothed with Gaussians of "
+        f"standard deviations {joined(map(exact, scales))} voxels, with {chosen} chosen by leaving "
+        "each training group out in closed form"
     )
-
-
-RIDGE = ridge_words(MULTISCALE_RIDGE.scales)
 
 
 def decoder_sentences(results):
@@ -50,8 +55,10 @@ def _decoder(results):
     name, parameters = results.step(-1)
     if name in NETWORKS:
         return [*_size(results), *network_sentences(results), *training_sentences(results)]
-    if name == "MultiscaleRidgeClassifier":
-        return [f"The decoder is {ridge_words(parameters['scales'])}."]
+    if name in ("MultiscaleRidgeClassifier", "MultiscaleRidgeRegressor"):
+        return [f"The decoder is {ridge_words(results, parameters['scales'])}."]
+    if results.predicts_numbers:
+        return [f"The decoder is a {RIDGE_CV}."]
     return [
         "The decoder is a logistic regression of all voxels (L2 penalty, C = "
         f"{exact(parameters['C'])})."
@@ -77,25 +84,37 @@ def network_sentences(results):
     rank = NETWORKS[name]
     n_parameters = (results.record.get("network") or {}).get("n_parameters")
     parts = [*_layers(network, rank)]
-    parts.append(f"a softmax over {counted(len(results.classes), 'class', 'classes')}")
+    parts.append(
+        "a linear output"
+        if results.predicts_numbers
+        else f"a softmax over {counted(len(results.classes), 'class', 'classes')}"
+    )
     if n_parameters:
         parts.append(f"{n_parameters:,} parameters in all")
     kind = "2-D convolutions, whose channels are the slices" if rank == 2 else "3-D convolutions"
     sentences = [f"The decoder is a network with {kind}: {'; '.join(parts)}."]
-    if network["linear_path"] == "multiscale":
-        sentences.append(
-            f"It starts from {RIDGE}. The decision values of this linear model are added to those "
-            "of the network, times a weight from 0 to 1 of the least loss on training groups held "
-            "out from both; the weight is 0 if that lowers the loss by less than a standard error "
-            "over groups."
-        )
-    elif network["linear_path"] is not None:
-        sentences.append(
-            "The decision values of a logistic regression of all voxels (L2 penalty, C = "
-            f"{exact(network['linear_path'])}), fitted beforehand and then kept, are added to "
-            "those of the network, which start at zero."
-        )
-    return sentences
+    return sentences + _linear_path(results, network["linear_path"])
+
+
+def _linear_path(results, path):
+    """Return which linear model a network starts from, if it starts from one."""
+    outputs = "predictions" if results.predicts_numbers else "decision values"
+    if path is None:
+        return []
+    if path == "multiscale":
+        return [
+            f"It starts from {ridge_words(results)}. The {outputs} of this linear model are added "
+            "to those of the network, times a weight from 0 to 1 of the least loss on training "
+            "groups held out from both; the weight is 0 if that lowers the loss by less than a "
+            "standard error over groups."
+        ]
+    model = f"logistic regression of all voxels (L2 penalty, C = {exact(path)})"
+    if results.predicts_numbers:
+        model = f"ridge regression of all voxels (L2 penalty, strength {significant(1 / path)})"
+    return [
+        f"The {outputs} of a {model}, fitted beforehand and then kept, are added to those of the "
+        "network, which start at zero."
+    ]
 
 
 def _layers(network, rank):
@@ -151,8 +170,9 @@ def training_sentences(results):
     _, network = results.step(-1)
     patience, n_members = network["patience"], network["n_members"]
     upper_limit = "at most " if patience is not None else ""
+    loss = loss_words(network) if results.predicts_numbers else "cross-entropy"
     sentences = [
-        f"From {_start(network)}, cross-entropy was minimised by Adam (Kingma and Ba 2015; "
+        f"From {_start(network)}, {loss} was minimised by Adam (Kingma and Ba 2015; "
         f"learning rate {exact(network['learning_rate'])}) on batches of {network['batch_size']} "
         f"volumes for {upper_limit}{counted(network['epochs'], 'epoch')}."
     ]
@@ -169,10 +189,12 @@ def training_sentences(results):
             f"loss on them, and the weights of the epoch with the lowest loss{found} were kept "
             "(Prechelt 2012)."
         )
+    if results.predicts_numbers:
+        sentences.append(STANDARDIZED)
     sentences += _frozen(network)
     if n_members > 1:
         sentences.append(
             f"{n_members} such networks were trained from different random weights, and their "
-            "probabilities averaged."
+            f"{'predictions' if results.predicts_numbers else 'probabilities'} averaged."
         )
     return sentences

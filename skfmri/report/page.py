@@ -11,15 +11,24 @@ from markupsafe import Markup
 from skfmri._files import write_text
 from skfmri._validation import printable, shortened
 from skfmri.evaluation.result import DECODER
+from skfmri.evaluation.words import is_error
 from skfmri.report import pictures, tables
 from skfmri.report.directory import MEAN, REPORT
 from skfmri.report.methods import methods_paragraphs, n_maps, saliency_words
 from skfmri.report.methods_decoder import region_words
+from skfmri.report.methods_numbers import (
+    explained_sentences,
+    is_repeated,
+    map_words,
+    number_words,
+    variation_words,
+)
 from skfmri.report.references import cited
 from skfmri.report.results import DAMAGED, IMAGES, ReportError, read_image, read_results
 from skfmri.report.words import (
     by,
     counted,
+    counted_range,
     exact,
     joined,
     number,
@@ -133,8 +142,7 @@ def render(results, anatomy=None):
         folds=_folds(results),
         images=_images(results),
         curves=_curves(results),
-        confusion=_confusion(results),
-        probabilities=_probabilities(results),
+        **_predictions(results),
         maps=maps,
         paragraphs=paragraphs,
         references=cited(" ".join(text for _, text in paragraphs) + " Nichols et al. 2017"),
@@ -145,6 +153,8 @@ def render(results, anatomy=None):
 
 
 def _title(results):
+    if results.predicts_numbers:
+        return f"Predicting {results.number_name or 'numbers'}"
     classes = results.classes
     if len(classes) > MOST_NAMED:
         return f"Decoding {len(classes)} classes"
@@ -157,9 +167,9 @@ def _facts(results):
     sizes = results.voxel_sizes()
     facts = {
         "Volumes": exact(int(counts.to_numpy().sum())),
-        "Classes": joined(f"{name} ({n})" for name, n in counts.sum().items()),
+        **_labels(results, counts),
         "Subjects": f"{results.n_subjects}, each with a decoder" if results.n_subjects else None,
-        "Groups": f"{len(counts)}, of {ranged(counts.sum(axis=1))} volumes",
+        "Groups": f"{len(counts)}, of {counted_range(counts.sum(axis=1), 'volume')}",
         "Centred": _centred(results),
         "Grid": f"{by(data['grid_shape'])} voxels" if data.get("grid_shape") else None,
         "Voxel size": f"{by(sizes)} mm" if sizes else None,
@@ -180,6 +190,13 @@ def _facts(results):
     return {name: value for name, value in facts.items() if value}
 
 
+def _labels(results, counts):
+    """Return which classes there are, or how the numbers to predict are distributed."""
+    if not results.predicts_numbers:
+        return {"Classes": joined(f"{name} ({n})" for name, n in counts.sum().items())}
+    return {"Numbers": f"{number_words(results)}, {variation_words(results)}"}
+
+
 def _images(results):
     """Return the names of the images if they are too many for the facts."""
     images = results.source.get("images") or []
@@ -188,9 +205,11 @@ def _images(results):
 
 def _folds(results):
     n_folds = counted(len(results.of_model("folds", DECODER)), "fold")
+    metric = results.metric_of_folds
+    values = "errors" if is_error(metric) else "scores"
     caption = (
-        f"{upper(words_of(results.metrics[0]))} on the held-out groups of {n_folds}: a line joins "
-        "the scores of one fold, and bars are means."
+        f"{upper(words_of(metric))} on the held-out groups of {n_folds}: a line joins the {values} "
+        "of one fold, and bars are means."
     )
     picture = pictures.fold_picture(results)
     return {"picture": picture, "caption": caption, "table": tables.fold_table(results)}
@@ -269,6 +288,8 @@ def _subjects(results):
 
 def _explained(results):
     """Return how the means, intervals and tests of the scores came about."""
+    if results.predicts_numbers:
+        return " ".join(explained_sentences(results))
     has_comparison = not results.comparisons.empty
     if results.n_subjects:
         text = (
@@ -308,11 +329,15 @@ def _permutations(results):
 
 def _curves(results):
     table = results.learning_curves
-    if not table[["accuracy", "loss"]].notna().any(axis=None):
+    metric, scale = "accuracy", ""
+    if results.predicts_numbers:
+        metric, scale = "mean_absolute_error", " of standardised numbers"
+    if not table.reindex(columns=[metric, "loss"]).notna().any(axis=None):
         return {"note": "The decoder left no learning curves."}
     validated = "val_loss" in table and table["val_loss"].notna().any()
     n_folds = table["fold"].nunique()
-    caption = f"Accuracy and loss on training volumes, mean of {counted(n_folds, 'fold')}"
+    caption = f"{upper(words_of(metric))} and loss{scale} on training volumes, mean of "
+    caption += counted(n_folds, "fold")
     caption += " with a band from the lowest to the highest" if n_folds > 1 else ""
     caption += (
         ", and on the groups held out of training for early stopping."
@@ -321,6 +346,24 @@ def _curves(results):
         "overfitting began."
     )
     return {"pictures": pictures.curve_pictures(results), "caption": caption}
+
+
+def _predictions(results):
+    """Return what is shown of the predictions of classes, or of numbers."""
+    parts = dict.fromkeys(("confusion", "probabilities", "predicted", "residuals"))
+    if not results.predicts_numbers:
+        return parts | {
+            "confusion": _confusion(results),
+            "probabilities": _probabilities(results),
+        }
+    picture = pictures.predicted_picture(results)
+    if picture is None:
+        note = {"note": "Not shown: no prediction is a finite number."}
+        return parts | {"predicted": note, "residuals": note}
+    is_constant = (results.numbers_per_group()["nunique"] == 1).all()
+    residuals = {"picture": pictures.residual_picture(results), "is_sorted": is_constant}
+    predicted = {"picture": picture, "is_repeated": is_repeated(results)}
+    return parts | {"predicted": predicted, "residuals": residuals}
 
 
 def _confusion(results):
@@ -346,12 +389,16 @@ def _maps(results, anatomy, shown_on):
         return {"note": note}
     n_folds = counted(n_maps(results), "fold")
     method = upper(saliency_words(about)) if about else "Saliency"
+    explained = "the output for the true class"
+    meaning = "Positive values supported the true class, negative values another one."
+    if results.predicts_numbers:
+        explained, meaning = "the predicted number", map_words(about)
     maps = [
         (
             pictures.saliency_picture(results, anatomy),
-            f"{method} of the output for the true class, mean over held-out volumes and over "
-            f"{n_folds}, on {shown_on}. Positive values supported the true class, negative values "
-            f"another one. Values below {pictures.SMALLEST:.0%} of the largest are not drawn.",
+            f"{method} of {explained}, mean over held-out volumes and over {n_folds}, on "
+            f"{shown_on}. {meaning} Values below {pictures.SMALLEST:.0%} of the largest are not "
+            "drawn.",
         )
     ]
     if "sign_consistency" in results.images:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import nibabel
 import numpy as np
+import pandas as pd
 from nibabel.affines import apply_affine
 
 from skfmri._validation import printable
@@ -15,15 +16,28 @@ from skfmri.plotting import (
     plot_folds,
     plot_learning_curves,
     plot_map,
+    plot_predicted,
     plot_probabilities,
+    plot_residuals,
     plot_slab,
     plot_subjects,
 )
 from skfmri.plotting._viewer import interactive_map
-from skfmri.report.words import counted, joined, number, percent, upper, words_of
+from skfmri.report.words import (
+    counted,
+    joined,
+    number,
+    percent,
+    score,
+    score_range,
+    significant,
+    upper,
+    words_of,
+)
 
 LONGEST_NAME = 18
 CHART = (5.6, 3.5)
+SQUARE, WIDE = (4.4, 4.4), (8.4, 3.5)
 BRAIN = (7, 2.7)
 # Room for the scale of a map, which every map then has at the same place.
 MAP_FRAME = (0, 0, 0.93, 1)
@@ -145,30 +159,30 @@ def _point(place):
 
 def fold_picture(results):
     """Return the scores of each fold, decoder and baselines; None if there are none."""
-    metric = results.metrics[0]
+    metric = results.metric_of_folds
     rows = results.folds[results.folds["model"] != DUMMY]
     if metric not in rows or not rows[metric].notna().any():
         return None
     chance = results.summary.loc[results.summary["metric"] == metric, "chance"].iloc[0]
     spans = [
-        f"{model} from {number(scores.min())} to {number(scores.max())}"
+        f"{model} from {score_range(metric, scores.min(), scores.max())}"
         for model, scores in rows.dropna(subset=[metric]).groupby("model", sort=False)[metric]
     ]
     alt = f"{words_of(metric)} of each fold: {joined(spans)}."
     chance = chance if np.isfinite(chance) else None
     width = max(CHART[0], 1.6 + 1.2 * rows["model"].nunique())
-    return _drawn(
-        lambda ax: plot_folds(rows, metric=metric, chance=chance, ax=ax),
-        upper(alt),
-        (width, CHART[1]),
-    )
+
+    def draw(ax):
+        plot_folds(rows, metric=metric, chance=chance, ax=ax).set_ylabel(words_of(metric))
+
+    return _drawn(draw, upper(alt), (width, CHART[1]))
 
 
 def curve_pictures(results):
-    """Return the learning curves, accuracy first."""
+    """Return the learning curves, those of the loss last."""
     table = results.learning_curves.dropna(axis="columns", how="all")
     pictures = []
-    for metric in ("accuracy", "loss"):
+    for metric in ("accuracy", "mean_absolute_error", "loss"):
         if metric not in table:
             continue
         means = table.groupby("epoch").mean(numeric_only=True)
@@ -182,7 +196,7 @@ def curve_pictures(results):
         ]
         n_folds = counted(table["fold"].nunique(), "fold")
         alt = (
-            f"Learning curve of the {metric}, mean over {n_folds}, from epoch "
+            f"Learning curve of the {words_of(metric)}, mean over {n_folds}, from epoch "
             f"{means.index[0]:.0f} to epoch {means.index[-1]:.0f}: {joined(parts)}."
         )
 
@@ -200,7 +214,7 @@ def subject_picture(results):
     scores = rows["score"]
     alt = (
         f"{upper(words_of(metric))} of {counted(len(rows), 'subject')}, from "
-        f"{number(scores.min())} to {number(scores.max())}, mean {number(scores.mean())}."
+        f"{score_range(metric, scores.min(), scores.max())}, mean {score(metric, scores.mean())}."
     )
     return _drawn(
         lambda ax: plot_subjects(table, metric=metric, ax=ax),
@@ -250,10 +264,47 @@ def probability_picture(results):
     )
 
 
-def short_names(classes):
-    """Return for each class a short name that no other class has."""
+def predicted_picture(results):
+    """Return the predicted against the true numbers, or None if no prediction is finite."""
+    rows = _finite_predictions(results)
+    if rows.empty:
+        return None
+    spans = [
+        f"{name} from {significant(rows[column].min(), 4)} to {significant(rows[column].max(), 4)}"
+        for name, column in (("true", "label"), ("predicted", "predicted"))
+    ]
+    n_samples = rows["sample"].nunique()
+    alt = f"Predicted against true numbers of {counted(n_samples, 'volume')}: {joined(spans)}."
+    return _drawn(lambda ax: plot_predicted(rows, ax=ax), alt, SQUARE)
+
+
+def residual_picture(results):
+    """Return how far predictions are off in each group, or None if none is finite."""
+    rows = _finite_predictions(results)
+    if rows.empty:
+        return None
+    names = results.volumes_per_group().index
+    short = short_names(names)
+    rows["group"] = pd.Categorical(rows["group"].map(short), short.values())
+    residuals = rows["predicted"] - rows["label"]
+    alt = (
+        f"Predicted minus true numbers in {counted(len(names), 'group')}: from "
+        f"{significant(residuals.min(), 4)} to {significant(residuals.max(), 4)}, mean "
+        f"{significant(residuals.mean())}."
+    )
+    return _drawn(lambda ax: plot_residuals(rows, ax=ax), alt, WIDE)
+
+
+def _finite_predictions(results):
+    """Return the predictions of the decoder that can be drawn; a network may diverge."""
+    rows = results.of_model("predictions", DECODER)
+    return rows[np.isfinite(rows["predicted"])].copy()
+
+
+def short_names(names):
+    """Return for each class or group a short name that no other has."""
     short = {}
-    for name in classes:
+    for name in names:
         text = printable(name)
         if len(text) > LONGEST_NAME:
             half = LONGEST_NAME // 2
@@ -272,11 +323,6 @@ def with_short_names(predictions, short):
     for column in ("label", "predicted"):
         table[column] = table[column].map(short)
     return table
-
-
-def significant(value):
-    """Return a number with two significant digits."""
-    return f"{value:.2g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _drawn_map(image, anatomy, alt, threshold, place, label):

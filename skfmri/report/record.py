@@ -14,20 +14,55 @@ from skfmri.report.methods_trials import UNITS
 from skfmri.samples.nifti import trace
 
 
-def describe_data(samples):
-    """Return what was decoded, as JSON-serialisable values."""
-    counts = pd.crosstab(samples.groups, samples.y)
+def describe_data(samples, *, is_classes=True):
+    """Return what was decoded, as JSON-serialisable values.
+
+    Parameters
+    ----------
+    samples : NiftiSamples
+        With labels and groups.
+    is_classes : bool, default=True
+        Whether labels are classes. If not, they are numbers to predict. A rating from 1 to 5 may be
+        either, so labels alone do not tell.
+
+    Returns
+    -------
+    description : dict
+        With ``volumes_per_class`` and ``volumes_per_group`` of classes; of numbers with
+        ``numbers``, their mean, standard deviation and range, and ``volumes_per_group``.
+    """
     return {
         "n_volumes": len(samples),
         "n_runs": len(np.unique(samples.runs)),
         "grid_shape": list(samples.grid_shape),
         "voxel_sizes_mm": voxel_sizes(samples.affine).tolist(),
         "affine": samples.affine.tolist(),
+        **(_describe_classes if is_classes else _describe_numbers)(samples),
+        # Cleaning and centring have sections of their own.
+        "derivations": {name: settings for name, settings in trace(samples)[2] if name in UNITS},
+    }
+
+
+def _describe_classes(samples):
+    counts = pd.crosstab(samples.groups, samples.y)
+    return {
         "volumes_per_class": counts.sum().to_dict(),
         "volumes_per_group": counts.to_dict("index"),
         "groups": counts.index.tolist(),
-        # Cleaning and centring have sections of their own.
-        "derivations": {name: settings for name, settings in trace(samples)[2] if name in UNITS},
+    }
+
+
+def _describe_numbers(samples):
+    numbers = pd.Series(samples.y, dtype=np.float64)
+    of_groups = numbers.groupby(samples.groups)
+    counts = of_groups.size()
+    return {
+        "numbers": {
+            **numbers.agg(["mean", "std", "min", "max"]).to_dict(),
+            "n_distinct_per_group": of_groups.nunique().to_dict(),
+        },
+        "volumes_per_group": counts.to_dict(),
+        "groups": counts.index.tolist(),
     }
 
 

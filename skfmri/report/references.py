@@ -100,6 +100,12 @@ REFERENCES = (
         "10.48550/arXiv.1207.0580",
     ),
     Reference(
+        "Hoerl and Kennard 1970",
+        "A. E. Hoerl, R. W. Kennard (1970). Ridge regression: biased estimation for nonorthogonal "
+        "problems. Technometrics 12(1), 55-67.",
+        "10.1080/00401706.1970.10488634",
+    ),
+    Reference(
         "Holm 1979",
         "S. Holm (1979). A simple sequentially rejective multiple test procedure. Scandinavian "
         "Journal of Statistics 6(2), 65-70.",
@@ -140,6 +146,12 @@ REFERENCES = (
         "F. Pedregosa et al. (2011). Scikit-learn: machine learning in Python. Journal of Machine "
         "Learning Research 12, 2825-2830.",
         "10.48550/arXiv.1201.0490",
+    ),
+    Reference(
+        "Poldrack et al. 2020",
+        "R. A. Poldrack, G. Huckins, G. Varoquaux (2020). Establishment of best practices for "
+        "evidence for prediction: a review. JAMA Psychiatry 77(5), 534-540.",
+        "10.1001/jamapsychiatry.2019.3671",
     ),
     Reference(
         "Prechelt 2012",

@@ -12,6 +12,7 @@ from nibabel.affines import voxel_sizes
 from skfmri._validation import shortened
 from skfmri.evaluation.result import DECODER
 from skfmri.evaluation.subjects import SEED_LEDGER
+from skfmri.evaluation.words import is_error
 from skfmri.report.directory import (
     LEDGER,
     LEDGERS,
@@ -49,9 +50,13 @@ SECTIONS |= dict.fromkeys(
     dict | None,
 )
 TEXTS = ("sentences", "leaks_ignored")
+# What a decoder may predict; records that do not say so are of classes.
+CLASSES, NUMBERS = "classes", "numbers"
 # Columns of counts and positions, and those that tell the rows of a table apart.
 WHOLE = {"repeat", "fold", "sample", "n_train", "n_test", "epoch"}
 KEYS = ("subject", "model", "baseline", "metric", "fold", "sample", "epoch")
+# What is told of the numbers of a group.
+NUMBER_COLUMNS = ("count", "nunique", "min", "mean", "max", "std")
 DAMAGED = "Run the command again with --resume, which computes nothing twice."
 
 
@@ -81,7 +86,7 @@ class Results:
     record : dict
         Content of ``settings.json``.
     folds, predictions, summary, comparisons, learning_curves : pandas.DataFrame
-        Tables, with names as text.
+        Tables, with names as text. Labels are names of classes, or numbers.
     subjects : pandas.DataFrame
         Scores of each subject; without rows unless each has a decoder of its own.
     images : dict of str to nibabel.Nifti1Image
@@ -138,6 +143,16 @@ class Results:
         return self.source["kind"] == "simulated"
 
     @property
+    def predicts_numbers(self):
+        """Whether the decoder predicts numbers, not classes."""
+        return self.record["predicts"] == NUMBERS
+
+    @property
+    def number_name(self):
+        """What the predicted number is called; None if the record does not tell."""
+        return self.source.get("label") or self.source.get("columns", {}).get("label")
+
+    @property
     def n_subjects(self):
         """Number of subjects that have a decoder of their own; 0 if there is one for all."""
         return self.subjects["subject"].nunique()
@@ -148,8 +163,22 @@ class Results:
         return list(dict.fromkeys(self.summary["metric"]))
 
     @property
+    def metric_of_folds(self):
+        """The metric that folds are compared in: the first one, of numbers the first error.
+
+        A fold may hold a single number, so that other metrics have no value in it.
+        """
+        errors = [name for name in self.metrics if is_error(name)]
+        return errors[0] if self.predicts_numbers and errors else self.metrics[0]
+
+    @property
     def classes(self):
-        """Names of the classes in the order of the record, then those only predictions name."""
+        """Names of the classes in the order of the record, then those only predictions name.
+
+        There are none of numbers.
+        """
+        if self.predicts_numbers:
+            return []
         named = list(self.data.get("volumes_per_class") or ())
         return list(dict.fromkeys([*map(str, named), *sorted(set(self.predictions["label"]))]))
 
@@ -169,25 +198,49 @@ class Results:
         rows = rows[rows["metric"] == self.metrics[0]].to_dict("records")
         return rows[0] if rows else {}
 
+    def samples(self):
+        """Return one row of the predictions of the decoder for each sample."""
+        # Each repeat predicts each sample once.
+        return self.of_model("predictions", DECODER).drop_duplicates("sample")
+
     def volumes_per_group(self):
         """Return the number of volumes of each group and class.
 
         Returns
         -------
         counts : pandas.DataFrame of shape (n_groups, n_classes)
-            Groups in the order of the record.
+            Groups in the order of the record. Of numbers there is a single column.
         """
         counts = self.data.get("volumes_per_group")
+        if self.predicts_numbers:
+            counts = self.samples().groupby("group").size().to_frame("volumes")
+            return counts.reindex(self._in_order(counts.index))
         if counts:
             counts = pd.DataFrame.from_dict(counts, orient="index").fillna(0).astype(int)
         else:
-            # Each repeat predicts each sample once.
-            rows = self.of_model("predictions", DECODER).drop_duplicates("sample")
+            rows = self.samples()
             counts = pd.crosstab(rows["group"], rows["label"])
         counts.index, counts.columns = counts.index.map(str), counts.columns.map(str)
-        order = [str(group) for group in self.data.get("groups", ()) if str(group) in counts.index]
-        order += [group for group in counts.index if group not in order]
-        return counts.reindex(index=order, columns=self.classes, fill_value=0)
+        return counts.reindex(
+            index=self._in_order(counts.index), columns=self.classes, fill_value=0
+        )
+
+    def numbers_per_group(self):
+        """Return how the numbers to predict are distributed in each group.
+
+        Returns
+        -------
+        table : pandas.DataFrame of shape (n_groups, 6)
+            Groups in the order of the record; "count", "nunique", "min", "mean", "max" and "std" of
+            their samples.
+        """
+        table = self.samples().groupby("group")["label"].agg(list(NUMBER_COLUMNS))
+        return table.reindex(self._in_order(table.index))
+
+    def _in_order(self, names):
+        """Return names of groups in the order of the record, then those that it does not name."""
+        known = [str(group) for group in self.data.get("groups", ())]
+        return [name for name in dict.fromkeys([*known, *names]) if name in names]
 
     def voxel_sizes(self):
         """Return the sides of a voxel in mm, or None where nothing tells them."""
@@ -233,7 +286,11 @@ def read_results(directory):
         raise ValueError(
             f"{directory} is not a result directory: it has no {', '.join(missing)}. {end}"
         )
-    tables = {name: _read_table(directory / f"{name}.csv", TABLES[name]) for name in READ}
+    # What predictions of numbers are is known from the record alone.
+    numbers = ("label", "predicted") if record["predicts"] == NUMBERS else ()
+    tables = {
+        name: _read_table(directory / f"{name}.csv", TABLES[name], numbers=numbers) for name in READ
+    }
     tables["subjects"] = pd.DataFrame(columns=list(SUBJECT_COLUMNS))
     if has_subjects:
         tables["subjects"] = _read_table(directory / SUBJECTS, SUBJECT_COLUMNS)
@@ -261,13 +318,20 @@ def _read_record(path):
     for name, kind in SECTIONS.items():
         if not isinstance(record, dict) or not isinstance(record.get(name), kind):
             raise ValueError(f"{path} is damaged: it holds no {name}. {DAMAGED}")
+    if record.get("predicts", CLASSES) not in (CLASSES, NUMBERS):
+        raise ValueError(
+            f"{path} is damaged: it predicts {record['predicts']!r}, neither {CLASSES} nor "
+            f"{NUMBERS}. {DAMAGED}"
+        )
     for name in TEXTS:
         if not all(isinstance(text, str) for text in record.get(name) or ()):
             raise ValueError(f"{path} is damaged: its {name} are not all text. {DAMAGED}")
-    return {"cleaning": None, "centring": None, "size": None, "subjects": None, **record}
+    missing = dict.fromkeys(("cleaning", "centring", "size", "subjects"))
+    return {**missing, "predicts": CLASSES, **record}
 
 
-def _read_table(path, columns):
+def _read_table(path, columns, numbers=()):
+    text_columns = TEXT_COLUMNS.difference(numbers)
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     try:
@@ -278,13 +342,15 @@ def _read_table(path, columns):
         if missing:
             raise ValueError(f"it has no column {', '.join(missing)}")
         # A row that was cut short ends in empty fields, and no name is empty.
-        names = [name for name in columns if name in TEXT_COLUMNS]
+        names = [name for name in columns if name in text_columns]
         if names and (table[names].isna() | (table[names] == "")).any(axis=None):
             raise ValueError("a row ends before its last field")
-        numbers = [name for name in table if name not in TEXT_COLUMNS]
-        values = table[numbers].replace({"": np.nan, "True": "1", "False": "0"})
-        table[numbers] = values.apply(pd.to_numeric)
+        names = [name for name in table if name not in text_columns]
+        values = table[names].replace({"": np.nan, "True": "1", "False": "0"})
+        table[names] = values.apply(pd.to_numeric)
         _check_rows(table)
+        if "label" in numbers and "label" in table and not np.isfinite(table["label"]).all():
+            raise ValueError("its column label holds something else than finite numbers")
     except (ValueError, OverflowError, OSError) as error:
         raise ValueError(f"{path} is damaged: {shortened(error)}. {DAMAGED}") from error
     return table

@@ -8,10 +8,24 @@ from sklearn.metrics import roc_auc_score
 
 from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.report.methods import CONFIDENCE
-from skfmri.report.words import NOTHING, exact, number, p_value, upper, words_of
+from skfmri.report.results import NUMBER_COLUMNS
+from skfmri.report.words import (
+    NOTHING,
+    exact,
+    number,
+    oriented,
+    p_value,
+    score,
+    score_range,
+    significant,
+    upper,
+    words_of,
+)
 
 # More columns than these are set in smaller type.
 MANY = 10
+# Digits of the numbers that a decoder predicts.
+DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class Table:
     n_text : int
         Number of columns, from the left, that hold text.
     kind : str
-        "by-class" if columns of numbers are named after classes, with "many" if there are many;
+        "by-class" if columns of numbers are named after classes; "many" if there are many columns;
         "settings" if the second column may be long.
     """
 
@@ -44,7 +58,24 @@ class Table:
 
 
 def group_table(results):
-    """Return the number of volumes of each group and class."""
+    """Return the number of volumes of each group and class, or the numbers of each group."""
+    return (_number_table if results.predicts_numbers else _count_table)(results)
+
+
+def _number_table(results):
+    table = results.numbers_per_group()
+    every = results.samples()["label"].agg(list(NUMBER_COLUMNS))
+    columns = ["Group", "Volumes", "Different numbers", "Lowest", "Mean", "Highest", "SD"]
+    rows = [_number_cells(group, row) for group, row in _rows(table)]
+    footer = (_number_cells("All", every.tolist()),)
+    return Table("Numbers to predict in each group", columns, rows, footer)
+
+
+def _number_cells(name, values):
+    return [name, *map(exact, values[:2]), *(significant(value, DIGITS) for value in values[2:])]
+
+
+def _count_table(results):
     counts = results.volumes_per_group()
     rows = [[group, *map(str, row), str(sum(row))] for group, row in _rows(counts)]
     totals = counts.sum()
@@ -67,15 +98,16 @@ def score_table(results):
         [
             row["model"],
             words_of(row["metric"]),
-            number(row["score"]),
-            interval(row["low"], row["high"]),
-            number(row["std"]),
-            number(row["chance"]),
+            score(row["metric"], row["score"]),
+            score_range(row["metric"], row["low"], row["high"]),
+            spread(row["metric"], row["std"]),
+            score(row["metric"], row["chance"]),
         ]
         for row in results.summary.to_dict("records")
     ]
+    mean = "Score" if results.predicts_numbers else "Mean"
     unit = "subjects" if results.n_subjects else "folds"
-    columns = ["Model", "Metric", "Mean", f"{CONFIDENCE} interval", f"SD of {unit}", "Chance"]
+    columns = ["Model", "Metric", mean, f"{CONFIDENCE} interval", f"SD of {unit}", "Chance"]
     return Table("Scores on held-out groups", columns, rows, n_text=2)
 
 
@@ -93,9 +125,9 @@ def subject_table(results):
         rows.append(
             [
                 subject,
-                *map(number, scores),
-                interval(own["low"], own["high"]),
-                number(own["chance"]),
+                *(score(name, value) for (_, name), value in zip(shown, scores, strict=True)),
+                score_range(metric, own["low"], own["high"]),
+                score(metric, own["chance"]),
                 p_text if np.isfinite(own["p_value"]) else NOTHING,
             ]
         )
@@ -116,14 +148,14 @@ def comparison_table(results):
         [
             row["baseline"],
             words_of(row["metric"]),
-            number(row["difference"], signed=True),
-            interval(row["low"], row["high"], signed=True),
-            number(row["t"], 2),
-            exact(row["df"]) if np.isfinite(row["df"]) else NOTHING,
+            score(row["metric"], row["difference"], signed=True),
+            score_range(row["metric"], row["low"], row["high"], signed=True),
+            number(oriented(row["metric"], row["t"]), 2),
+            exact(row["df"]) if np.isfinite(row["p_value"]) else NOTHING,
             p_value(row["p_value"]).removeprefix("p ").removeprefix("= ")
             if np.isfinite(row["p_value"])
             else NOTHING,
-            interval(row.get("group_low"), row.get("group_high"), signed=True),
+            score_range(row["metric"], row.get("group_low"), row.get("group_high"), signed=True),
         ]
         for row in results.comparisons.to_dict("records")
     ]
@@ -143,27 +175,38 @@ def fold_table(results):
         first["Subject"] = own["subject"]
     first["Held-out groups"] = own["groups_held_out"]
     scores = {
-        f"{model} {words_of(metric)}": results.of_model("folds", model)
+        (model, metric): results.of_model("folds", model)
         .set_index("fold")[metric]
         .reindex(own["fold"])
         for model in results.models
-        for metric in (results.metrics if model == DECODER else results.metrics[:1])
+        for metric in (results.metrics if model == DECODER else [results.metric_of_folds])
         if metric in own
     }
+    if results.predicts_numbers:
+        # Most metrics are undefined in folds that hold a single number.
+        scores = {key: values for key, values in scores.items() if values.notna().any()}
     last = {"Training": own["n_train"].map(exact), "Test": own["n_test"].map(exact)}
     for name, column, digits in (("Epochs", "n_epochs", 0), ("Seconds", "seconds_fit", 1)):
         if column in own:
             last[name] = [number(value, digits) for value in own[column]]
-    shown = {**first, **{upper(name): values.map(number) for name, values in scores.items()}}
+    shown = dict(first)
+    for (model, metric), values in scores.items():
+        texts = [score(metric, value) for value in values]
+        shown[upper(f"{model} {words_of(metric)}")] = texts
     shown |= last
-    blank = [""] * (len(first) - 1)
-    footer = [
-        [title, *blank, *(number(of(values)) for values in scores.values()), *[""] * len(last)]
-        for title, of in (("Mean", _mean), ("SD", _std))
-    ]
+    footer = () if results.predicts_numbers else _fold_footer(scores, len(first), len(last))
     rows = [list(cells) for cells in zip(*shown.values(), strict=True)]
     caption = "Scores of each fold"
-    return Table(caption, list(shown), rows, tuple(footer), n_text=len(first))
+    kind = "many" if len(shown) > MANY else ""
+    return Table(caption, list(shown), rows, footer, n_text=len(first), kind=kind)
+
+
+def _fold_footer(scores, n_before, n_after):
+    """Return mean and standard deviation over folds; of numbers these are not the scores."""
+    blank, end = [""] * (n_before - 1), [""] * n_after
+    means = [score(metric, _mean(values)) for (_, metric), values in scores.items()]
+    spreads = [spread(metric, _std(values)) for (_, metric), values in scores.items()]
+    return ["Mean", *blank, *means, *end], ["SD", *blank, *spreads, *end]
 
 
 def confusion_table(results):
@@ -246,11 +289,9 @@ def _kind(classes):
     return "by-class many" if len(classes) > MANY else "by-class"
 
 
-def interval(low, high, signed=False):
-    """Return "0.7 to 0.8", or a dash without an interval."""
-    if low is None or high is None or not np.isfinite([low, high]).all():
-        return NOTHING
-    return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
+def spread(metric, value):
+    """Return a standard deviation of scores, with as many digits as they have."""
+    return score(metric, oriented(metric, value))
 
 
 def as_text(value):

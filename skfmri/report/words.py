@@ -3,6 +3,8 @@
 import math
 import re
 
+from skfmri.evaluation.words import is_error, metric_in_words, score_in_words
+
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -16,11 +18,50 @@ def number(value, digits=3, *, signed=False):
     """Return a number with a fixed number of digits, or a dash for none."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return _with_minus(f"{value:{'+' if signed else ''}.{digits}f}")
+
+
+def score(metric, value, *, signed=False):
+    """Return a score, an error without the sign that makes it one, or a dash for none."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return _with_minus(score_in_words(metric, value, signed=signed))
+
+
+def oriented(metric, value):
+    """Return a value with the sign of what is shown: of an error, not of the score that it makes.
+
+    Parameters
+    ----------
+    metric : str
+        Name of the metric.
+    value : float
+        A t statistic, or anything else with the sign of a score.
+
+    Returns
+    -------
+    value : float
+    """
+    return -value if is_error(metric) else value
+
+
+def score_range(metric, low, high, *, signed=False):
+    """Return "0.7 to 0.8", of an error the smaller one first, or a dash without an interval."""
+    ends = (high, low) if is_error(metric) else (low, high)
+    texts = [score(metric, end, signed=signed) for end in ends]
+    return NOTHING if NOTHING in texts else " to ".join(texts)
+
+
+def _with_minus(text):
     # What rounds to zero has no sign.
     if float(text) == 0:
         text = text.lstrip("+-")
     return text.replace("-", MINUS)
+
+
+def significant(value, digits=2):
+    """Return a number with a few significant digits, or a dash for none."""
+    return exact(float(f"{value:.{digits}g}"))
 
 
 def exact(value):
@@ -65,6 +106,12 @@ def ranged(values):
     return exact(low) if low == high else f"{exact(low)} to {exact(high)}"
 
 
+def counted_range(counts, noun):
+    """Return "1 volume", or "3 to 5 volumes" if counts differ."""
+    text = ranged(counts)
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
+
+
 def by(lengths):
     """Return lengths as "40 × 51 × 41"."""
     return f"{NO_BREAK}{TIMES}{NO_BREAK}".join(exact(round(length, 3)) for length in lengths)
@@ -77,4 +124,4 @@ def upper(text):
 
 def words_of(name):
     """Return the name of a metric or method in words."""
-    return str(name).replace("_", " ")
+    return metric_in_words(str(name)).replace("_", " ")

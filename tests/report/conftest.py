@@ -9,7 +9,7 @@ from skfmri.cli import main
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.report import write_report
 
-from .pages import AWKWARD, Page, write_results
+from .pages import AWKWARD, Page, write_numbers, write_results
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +43,14 @@ def awkward(tmp_path_factory):
             },
         },
     )
+    write_report(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def numbers(tmp_path_factory):
+    """A directory of results of a regressor, with its report."""
+    directory = write_numbers(tmp_path_factory.mktemp("numbers"))
     write_report(directory)
     return directory
 

@@ -6,15 +6,24 @@ from html.parser import HTMLParser
 import nibabel
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import Ridge
 from sklearn.naive_bayes import GaussianNB
 
-from skfmri import evaluate_decoder
+from skfmri import (
+    DecodingPipeline,
+    NiftiSamples,
+    NiftiSlabRotator,
+    SlabCNNRegressor,
+    VoxelZScorer,
+    evaluate_decoder,
+)
 from skfmri.cli.arguments import make_parser
 from skfmri.cli.method import build_pipeline, choose_splits
+from skfmri.evaluation.result import describe_result
 from skfmri.report import write_report
 from skfmri.report.directory import write_tables
 from skfmri.report.methods import methods_paragraphs
-from skfmri.report.record import describe_estimator
+from skfmri.report.record import describe_data, describe_estimator
 from skfmri.report.results import read_results
 from skfmri.report.words import NOTHING, TIMES
 
@@ -22,6 +31,15 @@ SHAPE, AFFINE = (7, 8, 9), np.diag([4.0, 4, 4, 1])
 LONG = "a_very_long_name_of_a_class_that_nobody_would_type_twice_" * 2
 AWKWARD = ["1", "NA", "<script>alert(1)</script>", 'say "hi" & go', "$5 or $6", "_hidden", LONG]
 AWKWARD += [LONG + "b", "\N{GREEK SMALL LETTER ALPHA}"]
+VOLUMES = ("mean", "slab", "saliency", "sign_consistency")
+TABLE = {
+    "kind": "table",
+    "images": ["one.nii.gz"],
+    "labels": "labels.csv",
+    "columns": {"label": "age", "group": "subject", "run": None, "block": None},
+    "classes": None,
+    "drop": None,
+}
 SALIENCY = {"method": "integrated_gradients", "n_steps": 16, "n_folds": 4}
 
 
@@ -35,7 +53,7 @@ def write_results(
     cv=None,
     decoder=None,
     curves=None,
-    volumes=("mean", "slab", "saliency", "sign_consistency"),
+    volumes=VOLUMES,
     shape=SHAPE,
     change=lambda result: None,
 ):
@@ -58,9 +76,7 @@ def write_results(
     )
     change(result)
     write_tables(directory, result, np.arange(len(y)))
-    curves = curves or {"loss": [0.9, 0.7, 0.4], "accuracy": [0.5, 0.625, 0.75]}
-    tables = [pd.DataFrame({"fold": fold, "epoch": [1, 2, 3], **curves}) for fold in range(4)]
-    pd.concat(tables).to_csv(directory / "learning_curves.csv", index=False)
+    write_curves(directory, curves or {"loss": [0.9, 0.7, 0.4], "accuracy": [0.5, 0.625, 0.75]})
     counts = pd.crosstab(groups, y)
     content = {
         "command": "demo",
@@ -90,6 +106,73 @@ def write_results(
         **(record or {}),
     }
     (directory / "settings.json").write_text(json.dumps(content))
+    write_volumes(directory, volumes, shape, rng)
+    return directory
+
+
+def write_numbers(directory, *, varies=False, last=None, cv=None, record=None, change=None):
+    """Write what a run leaves behind that predicts the age of six subjects; return the directory.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Where to.
+    varies : bool, default=False
+        Whether the three volumes of a subject differ in age.
+    last : regressor, default=None
+        What the record describes as the decoder, in place of a small network. What is evaluated is
+        a quick ridge regression.
+    cv, record
+        As in `write_results`.
+    change : callable, default=None
+        Takes the result, before it is written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    rng, groups = np.random.default_rng(0), np.repeat([f"s{n}" for n in range(6)], 3)
+    y = np.repeat([24.0, 61.5, 35.25, 78.0, 47.5, 52.0], 3)
+    y += np.tile([-2.0, 0, 2], 6) if varies else 0
+    X = (y[:, None] - 50) / 20 + rng.normal(scale=0.5, size=(18, 3))
+    options = {"cv": cv, "n_bootstraps": 100, "random_state": 0}
+    options["baseline"] = {"linear": Ridge(50.0), "multiscale": Ridge(5.0)}
+    result = evaluate_decoder(Ridge(), X, y, groups=groups, **options)
+    if change is not None:
+        change(result)
+    write_tables(directory, result, np.arange(len(y)))
+    write_curves(directory, {"loss": [1.0, 0.6, 0.5], "mean_absolute_error": [1.1, 0.9, 0.8]})
+    volumes = NiftiSamples.from_array(np.ones((18, *SHAPE), np.float32), AFFINE, y=y, groups=groups)
+    last = last or SlabCNNRegressor.for_small_samples()
+    steps = [("slab", NiftiSlabRotator()), ("zscore", VoxelZScorer()), ("last", last)]
+    found = describe_result(result)
+    content = {
+        "command": "decode",
+        "predicts": "numbers",
+        "settings": {"regress": True},
+        "source": TABLE,
+        "pipeline": describe_estimator(DecodingPipeline(steps)),
+        "cross_validation": {"n_folds": None, "n_repeats": 1, "seed": 0, "n_permutations": 0},
+        "data": describe_data(volumes, is_classes=False),
+        "slab": {"shape": [7, 8, 3], "first_slice": 2, "affine": AFFINE.tolist()},
+        "network": {"n_parameters": 1234},
+        "saliency": {"method": "gradient", "n_folds": 6},
+        "sentences": found["sentences"],
+        "permutation_test": found["permutation_test"],
+        "leaks_ignored": [],
+        "versions": {"skfmri": "0.2.0"},
+        **(record or {}),
+    }
+    (directory / "settings.json").write_text(json.dumps(content))
+    write_volumes(directory, VOLUMES, SHAPE, rng)
+    return directory
+
+
+def write_curves(directory, curves):
+    """Write learning curves of four folds that are alike."""
+    tables = [pd.DataFrame({"fold": fold, "epoch": [1, 2, 3], **curves}) for fold in range(4)]
+    pd.concat(tables).to_csv(directory / "learning_curves.csv", index=False)
+
+
+def write_volumes(directory, volumes, shape, rng):
+    """Write images of some names with random values."""
     inside = np.zeros(shape, np.float32)
     inside[1:6, 1:7, shape[2] // 3 : shape[2] // 2 + 1] = 1
     drawn = {
@@ -101,7 +184,6 @@ def write_results(
     for name in volumes:
         image = nibabel.Nifti1Image(drawn[name].astype(np.float32), AFFINE)
         nibabel.save(image, directory / f"{name}.nii.gz")
-    return directory
 
 
 def method_record(argv, n_groups=4):

@@ -36,7 +36,7 @@ def photographed(browser, name, folder):
 class TestInABrowser:
     # 673 CSS pixels are what the margins leave of A4.
     @pytest.mark.parametrize(("media", "width"), [("", 390), ("", 1200), ("print", 673)])
-    @pytest.mark.parametrize("name", ["ordinary", "awkward"])
+    @pytest.mark.parametrize("name", ["ordinary", "awkward", "numbers"])
     def test_nothing_is_broken_cut_or_fetched(self, browser, name, media, width, request, tmp_path):
         report = request.getfixturevalue(name) / "report.html"
         found = browser.open(report, width, media)

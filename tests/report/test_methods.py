@@ -9,16 +9,8 @@ from skfmri.report.methods import methods_paragraphs
 from skfmri.report.references import REFERENCES, cited
 from skfmri.report.results import read_results
 
-from .pages import method_record, plain
+from .pages import TABLE, method_record, plain
 
-TABLE = {
-    "kind": "table",
-    "images": ["one.nii.gz"],
-    "labels": "labels.csv",
-    "columns": {"label": "label", "group": "subject", "run": None, "block": None},
-    "classes": None,
-    "drop": None,
-}
 BIDS = {
     "kind": "bids",
     "root": "/data/ds1",
