@@ -28,7 +28,7 @@ from tests.undrawn import undrawn_pictures
 
 from .pages import AFFINE, SHAPE, Page, methods_of, page_of, plain, write_numbers
 
-OF_CLASSES = r"class|accurac|confusion|recall|precision|\bROC\b|probabilit|softmax|logistic|entropy"
+OF_CLASSES = r"class|accurac|confusion|recall|precision|\bROC\b|probability|probabilities|softmax|logistic|entropy"
 
 
 @pytest.fixture(scope="module")
