@@ -10,6 +10,7 @@ from sklearn.base import is_regressor
 
 import skfmri
 from skfmri.cli import main
+from skfmri.report import write_report
 from tests.bids_trees import write_events, write_image
 
 AFFINE = np.diag([3.0, 3, 3, 1])
@@ -64,6 +65,14 @@ class TestDecode:
         predictions = pd.read_csv(results / "predictions.csv").query("model == 'decoder'")
         assert np.corrcoef(predictions["label"], predictions["predicted"])[0, 1] > 0.7
         assert json.loads((results / "settings.json").read_text())["predicts"] == "numbers"
+
+    def test_the_report_is_of_numbers(self, results, undrawn):
+        page = write_report(results, path=results.parent / "report.html").read_text()
+        assert "<h1>Predicting age</h1>" in page
+        assert "the same throughout each group" in page
+        assert (
+            "volumes_per_class" not in json.loads((results / "settings.json").read_text())["data"]
+        )
 
     def test_the_map_is_where_the_voxels_are(self, results):
         values = nibabel.load(results / "saliency.nii.gz").get_fdata()

@@ -15,8 +15,8 @@ def centring_sentences(results):
         f"{unit} was subtracted from these volumes, whatever their labels{scaled}."
     ]
     if results.predicts_numbers:
-        # The rest counts classes.
-        return sentences
+        taken = f"This took {centring['removed_share']:.1%} of the variance of the numbers away."
+        return [*sentences, taken] if centring["removed_share"] else sentences
     short, n_groups = unit.partition(" (")[0], centring["n_groups"]
     n_forced, n_unbalanced = centring["n_forced_choice"], centring["n_unbalanced"]
     if n_forced:

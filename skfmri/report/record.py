@@ -14,16 +14,13 @@ from skfmri.report.methods_trials import UNITS
 from skfmri.samples.nifti import trace
 
 
-def describe_data(samples, *, is_classes=True):
+def describe_data(samples):
     """Return what was decoded, as JSON-serialisable values.
 
     Parameters
     ----------
     samples : NiftiSamples
-        With labels and groups.
-    is_classes : bool, default=True
-        Whether labels are classes. If not, they are numbers to predict. A rating from 1 to 5 may be
-        either, so labels alone do not tell.
+        With groups and labels; those of a float type are numbers to predict, all others classes.
 
     Returns
     -------
@@ -37,7 +34,7 @@ def describe_data(samples, *, is_classes=True):
         "grid_shape": list(samples.grid_shape),
         "voxel_sizes_mm": voxel_sizes(samples.affine).tolist(),
         "affine": samples.affine.tolist(),
-        **(_describe_classes if is_classes else _describe_numbers)(samples),
+        **(_describe_numbers if samples.y.dtype.kind == "f" else _describe_classes)(samples),
         # Cleaning and centring have sections of their own.
         "derivations": {name: settings for name, settings in trace(samples)[2] if name in UNITS},
     }

@@ -150,7 +150,7 @@ def write_numbers(directory, *, varies=False, last=None, cv=None, record=None, c
         "source": TABLE,
         "pipeline": describe_estimator(DecodingPipeline(steps)),
         "cross_validation": {"n_folds": None, "n_repeats": 1, "seed": 0, "n_permutations": 0},
-        "data": describe_data(volumes, is_classes=False),
+        "data": describe_data(volumes),
         "slab": {"shape": [7, 8, 3], "first_slice": 2, "affine": AFFINE.tolist()},
         "network": {"n_parameters": 1234},
         "saliency": {"method": "gradient", "n_folds": 6},

@@ -28,7 +28,10 @@ from tests.undrawn import undrawn_pictures
 
 from .pages import AFFINE, SHAPE, Page, methods_of, page_of, plain, write_numbers
 
-OF_CLASSES = r"class|accurac|confusion|recall|precision|\bROC\b|probability|probabilities|softmax|logistic|entropy"
+OF_CLASSES = (
+    r"class|accurac|confusion|recall|precision|\bROC\b|probability|probabilities|softmax|logistic|"
+    "entropy"
+)
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +222,10 @@ class TestMethods:
 
     def test_centring_counts_no_classes(self, say):
         centring = {"column": None, "scale": False, "maps_per_group": [3], "n_groups": 6}
+        centring |= {"n_unbalanced": 0, "n_forced_choice": 0, "removed_share": 0.25}
         text = say(MultiscaleRidgeRegressor(), centring=centring)["Preprocessing"]
         assert "the mean over the 3 volumes of each group" in text
+        assert "took 25.0% of the variance of the numbers away" in text
 
 
 class TestFiles:
@@ -251,7 +256,7 @@ class TestFiles:
         y = np.array([20, 20, 30, 31, 55.5])
         volumes = np.ones((5, *SHAPE), np.float32)
         samples = NiftiSamples.from_array(volumes, AFFINE, y=y, groups=[1, 1, 2, 2, 3])
-        data = json.loads(json.dumps(describe_data(samples, is_classes=False)))
+        data = json.loads(json.dumps(describe_data(samples)))
         assert data["numbers"] == {
             "mean": pytest.approx(y.mean()),
             "std": pytest.approx(y.std(ddof=1)),
