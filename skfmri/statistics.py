@@ -409,6 +409,7 @@ def permute_labels(
     *,
     blocks: Values | None = None,
     scheme: Literal["auto", "within", "groups"] = "auto",
+    reorder: bool = False,
     random_state: RandomGenerator = None,
 ) -> NDArray[Any]:
     """Return labels shuffled within each group, or among groups that hold one label each.
@@ -429,6 +430,11 @@ def permute_labels(
         "within" shuffles the labels within each group; groups of a single label keep it. "groups"
         shuffles the labels of whole groups among the groups, each of which must have a single
         label. "auto" is "within" if any group holds two labels, otherwise "groups".
+    reorder : bool, default=False
+        Whether blocks of a group follow each other in a new order, each with its length, instead of
+        exchanging labels in place. Then each label keeps its number of samples, also if blocks of
+        one label are longer. It is for stretches in time, as `label_stretches` finds them, not for
+        blocks that must stay whole, such as subjects.
     random_state : int, numpy.random.Generator or None, default=None
         Draws the permutation.
 
@@ -446,7 +452,10 @@ def permute_labels(
     -----
     Shuffling whole groups assumes that, if labels mean nothing, any group could have had the label
     of any other: groups must not come in matched pairs or from several sites. If they do, pass the
-    pairs or sites as `groups`, and the subjects as `blocks`.
+    pairs or sites as `groups`, and the subjects as `blocks`. The same holds for blocks. If those of
+    one label are longer by design, as stretches of a frequent label are, exchanging labels in place
+    makes this label rarer, and a decoder that predicts it everywhere looks better with the true
+    labels than with any others.
 
     Examples
     --------
@@ -462,8 +471,45 @@ def permute_labels(
     y = np.asarray(y)
     shuffled = y.copy()
     for labels, rows, unit in exchangeable_units(y, groups, blocks=blocks, scheme=scheme):
-        shuffled[rows] = rng.permutation(labels)[unit]
+        order = rng.permutation(len(labels))[np.newaxis]
+        shuffled[rows] = place_labels(labels, unit, order, reorder=reorder)[0]
     return shuffled
+
+
+def place_labels(
+    labels: NDArray[Any], unit: NDArray[np.intp], orders: NDArray[np.intp], *, reorder: bool
+) -> NDArray[Any]:
+    """Return the labels of samples after units were brought into each of several orders.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_units,)
+        Label of each unit.
+    unit : ndarray of shape (n_samples,)
+        The unit of each sample, as `exchangeable_units` returns it.
+    orders : ndarray of int, of shape (n_orders, n_units)
+        Permutations of the units.
+    reorder : bool
+        As in `permute_labels`; units must then follow each other in ascending order.
+
+    Returns
+    -------
+    placed : ndarray of shape (n_orders, n_samples)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfmri.statistics import place_labels
+    >>> labels, unit, orders = np.array(["a", "b"]), np.array([0, 0, 0, 1]), np.array([[1, 0]])
+    >>> "".join(place_labels(labels, unit, orders, reorder=False)[0])
+    'bbba'
+    >>> "".join(place_labels(labels, unit, orders, reorder=True)[0])
+    'baaa'
+    """
+    if not reorder:
+        return labels[orders][:, unit]
+    lengths = np.bincount(unit, minlength=len(labels))
+    return np.repeat(labels[orders].ravel(), lengths[orders].ravel()).reshape(len(orders), -1)
 
 
 def exchangeable_units(

@@ -17,7 +17,7 @@ def make_row(baseline, difference, p_value, half_width=None):
         "low": difference - half_width,
         "high": difference + half_width,
         "p_value": p_value,
-        "df": 5,
+        "df": 5 if np.isfinite(p_value) else 0,
     }
 
 

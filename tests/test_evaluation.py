@@ -322,6 +322,23 @@ class TestComparisons:
         # More would be found by chance in 1 % of such tests.
         assert n_claims <= 4
 
+    def test_noise_that_predicts_the_frequent_class_does_not_beat_chance(self):
+        # Its stretches are long; exchanged in place, they would make the class rare.
+        n_claims, groups = 0, np.repeat(range(6), 15)
+        for seed in range(10):
+            rng = np.random.default_rng(seed)
+            X, y = rng.normal(size=(90, 3)), rng.uniform(size=90) < 0.2
+            result = evaluate_decoder(
+                *(RidgeClassifier(), X, y),
+                groups=groups,
+                scoring="accuracy",
+                baseline=None,
+                n_bootstraps=100,
+                random_state=seed,
+            )
+            n_claims += result.permutation_test.pvalue <= 0.05
+        assert n_claims <= 2
+
     def test_a_metric_that_is_not_defined_is_not_compared(self):
         groups = np.repeat(range(6), 4)
         X, y = np.random.default_rng(0).normal(size=(24, 3)), groups % 2

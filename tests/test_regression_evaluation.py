@@ -505,6 +505,37 @@ class TestPermutations:
         assert all(np.isin(labels, y).all() for labels in seen)
         assert (scores < summary_of(result).loc["r2", "score"]).all()
 
+    def test_a_rare_event_is_as_frequent_among_permuted_labels(self):
+        # Stretches of the frequent value are long. Exchanged in place, they would become rare, and
+        # noise that predicts small values would look good with the true labels only.
+        n_claims = 0
+        for seed in range(10):
+            rng, groups = np.random.default_rng(seed), np.repeat(range(6), 20)
+            y = np.where(rng.uniform(size=120) < 0.1, 10.0, 0.0)
+            X = rng.normal(size=(120, 3))
+            options = {"scoring": "neg_mean_absolute_error", **QUICK}
+            result = evaluate_decoder(Ridge(), X, y, groups=groups, **options)
+            n_claims += result.permutation_test.pvalue <= 0.05
+        assert n_claims <= 2
+
+    def test_labels_that_change_slowly_are_not_exchanged_one_by_one(self, ratings):
+        X, y, groups = ratings
+        order = np.lexsort([y, groups])
+        X, y, groups = X[order], y[order], groups[order]
+        result = evaluate_decoder(DECODER, X, y, groups=groups, **QUICK)
+        assert result.permutation_test is None
+        assert "labels change slowly within groups, since those of neighbours" in str(result)
+        with pytest.raises(ValueError, match="Labels cannot be permuted: labels change slowly"):
+            evaluate_decoder(DECODER, X, y, groups=groups, n_permutations=9, **QUICK)
+        result = evaluate_decoder(DECODER, X, y, groups=groups, blocks=np.arange(64), **QUICK)
+        assert result.permutation_test is not None
+
+    def test_blocks_of_one_rating_are_no_slow_change(self):
+        rng, groups = np.random.default_rng(0), np.repeat(range(6), 12)
+        y = np.repeat(rng.normal(size=24), 3)
+        test = plan_chance_test("auto", y, groups, None, n_permutations=9, kind=Numbers)
+        assert np.unique(test.blocks).size == 24
+
     def test_few_groups_of_one_value_are_counted_without_renaming(self):
         groups, y = np.arange(4), np.arange(4.0)
         test = plan_chance_test("auto", y, groups, None, n_permutations=0, kind=Numbers)

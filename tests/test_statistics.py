@@ -185,6 +185,28 @@ class TestPermuteLabels:
         assert len(seen) == 6
         assert stats.chisquare(list(seen.values())).pvalue > 0.001
 
+    def test_reordered_stretches_keep_labels_as_frequent_as_they_are(self):
+        y, groups = np.array(list("aaaabaaab" + "bba")), np.repeat([1, 2], [9, 3])
+        blocks, seen = label_stretches(y, groups), set()
+        for seed in range(50):
+            shuffled = permute_labels(y, groups, blocks=blocks, reorder=True, random_state=seed)
+            for group in (1, 2):
+                assert sorted(shuffled[groups == group]) == sorted(y[groups == group])
+            seen.add("".join(shuffled[groups == 1]))
+        # The stretches are aaaa, b, aaa, b; two of a that meet make one.
+        lengths = {4, 3, 7}
+        assert all({len(part) for part in text.split("b") if part} <= lengths for text in seen)
+        assert {"aaaabaaab", "baaaabaaa", "aaaaaaabb", "bbaaaaaaa"} <= seen
+
+    def test_stretches_of_one_length_are_reordered_as_they_are_exchanged(self):
+        y, groups = np.repeat(list("abcabc"), 2), np.repeat([1, 2], 6)
+        options = {"blocks": label_stretches(y, groups), "random_state": 3}
+        exchanged, reordered = (
+            permute_labels(y, groups, reorder=reorder, **options) for reorder in (False, True)
+        )
+        assert (exchanged == reordered).all()
+        assert (exchanged != y).any()
+
     def test_a_seed_repeats_it(self):
         y, groups = np.tile([1, 2, 3], 20), np.arange(60) // 15
         one, again, other = (permute_labels(y, groups, random_state=seed) for seed in (1, 1, 2))

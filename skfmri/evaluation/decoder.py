@@ -72,8 +72,8 @@ def evaluate_decoder(
     ----------
     estimator : classifier, regressor, pipeline or search
         The decoder; clones of it are fitted. A search such as `GridSearchCV` is fitted in each
-        fold, so its score is that of a nested cross-validation. What is no regressor by
-        :func:`sklearn.base.is_regressor` counts as a classifier.
+        fold, so its score is that of a nested cross-validation. Whether it is a regressor is asked
+        of :func:`sklearn.base.is_regressor`.
     X : NiftiSamples or array-like of shape (n_samples, ...)
         Samples.
     y : array-like of shape (n_samples,), default=None
@@ -98,7 +98,12 @@ def evaluate_decoder(
     blocks : array-like of shape (n_samples,), default=None
         Stretches of samples that share a label within a group, such as stimulation blocks, and that
         permutations keep together. None takes samples that follow each other with one label, since
-        neighbours in time are alike; if all samples are independent, pass ``np.arange(len(y))``.
+        neighbours in time are alike, and brings these stretches into a new order, so that each
+        label keeps its number of samples; if all samples are independent, pass
+        ``np.arange(len(y))``. Blocks that are passed stay where they are and exchange labels, so
+        those of one label must not be larger by design.
+        Numbers that change slowly within groups, with neighbours that correlate above 0.3, are not
+        tested unless blocks are passed.
     permutation : {"auto", "within", "groups"} or None, default="auto"
         How labels are shuffled to test whether the first metric is better than chance: within
         groups or among whole groups. "auto" takes the latter if each group has a single label. None
@@ -307,15 +312,13 @@ def evaluated(
     of_decoder = scores[DECODER]
     warn_of_undefined(of_decoder.of_pools, reasons, kind)
     shuffled = permutation_test = untested = None
-    if n_permutations:
-        shuffled = chance.by_refits(
+    if chance is not None:
+        shuffled, permutation_test, untested = chance.test(
             *(of_decoder, metrics[0], score, units, estimator),
             splits_of=lambda labels: grouped_splits(X, labels, groups, cv),
+            n_permutations=n_permutations,
+            level=1 - confidence,
         )
-    if chance is not None and shuffled is None:
-        shuffled, untested = chance.of_predictions(of_decoder, metrics[0], score, random_state)
-    if shuffled is not None:
-        permutation_test, untested = shuffled.test(n_permutations, 1 - confidence)
     bootstrap = {
         "n_bootstraps": n_bootstraps,
         "confidence": confidence,

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import tee
 
 import numpy as np
+import pandas as pd
 from scipy.special import gammaln
 
 from skfmri._validation import check_number
@@ -17,6 +18,7 @@ from skfmri.statistics import (
     exchangeable_units,
     label_stretches,
     permutation_scheme,
+    place_labels,
     prediction_permutation_test,
     sequential_permutation_test,
 )
@@ -24,6 +26,8 @@ from skfmri.statistics import (
 # How often the labels of kept predictions are shuffled; less often for metrics that call a scorer
 # of scikit-learn each time.
 N_PERMUTATIONS, N_SLOW_PERMUTATIONS = 1000, 200
+# Above this correlation of neighbours, single samples are not exchangeable.
+LARGEST_NEIGHBOUR_CORRELATION = 0.3
 # Labels held at once.
 N_HELD = 4_000_000
 
@@ -122,17 +126,49 @@ class ChanceTest:
         Labels and groups.
     blocks : ndarray of shape (n_samples,)
         What permutations keep together.
+    reorder : bool
+        As in `permute_labels`.
     scheme : {"within", "groups"} or None
         How labels are permuted; None if all are equal.
     kind : type
         `Classes` or `Numbers`.
+    untested : str or None
+        Why labels cannot be exchanged.
     """
 
     y: np.ndarray
     groups: np.ndarray
     blocks: np.ndarray
+    reorder: bool
     scheme: str | None
     kind: type
+    untested: str | None
+
+    def test(self, scores, metric, score, units, estimator, *, splits_of, n_permutations, level):
+        """Return what the score is compared with, the test, and why there is none if so.
+
+        Parameters
+        ----------
+        scores, metric, score, units, estimator, splits_of
+            As in `by_refits`.
+        n_permutations, level
+            As in `ShuffledScores.test`. With 0 permutations, or if the metric is not defined
+            everywhere, predictions are kept.
+
+        Returns
+        -------
+        shuffled : ShuffledScores or None
+        test : PermutationTest or None
+        untested : str or None
+        """
+        shuffled = test = untested = None
+        if n_permutations:
+            shuffled = self.by_refits(scores, metric, score, units, estimator, splits_of=splits_of)
+        if shuffled is None:
+            shuffled, untested = self.of_predictions(scores, metric, score, units.random_state)
+        if shuffled is not None:
+            test, untested = shuffled.test(n_permutations, level)
+        return shuffled, test, untested
 
     def by_refits(self, scores, metric, score, units, estimator, *, splits_of):
         """Return the scores of the decoder fitted anew, or None if the metric is undefined.
@@ -161,6 +197,7 @@ class ChanceTest:
         permuted = units.permuted_scores(
             *(estimator, self.y, score, metric),
             blocks=self.blocks,
+            reorder=self.reorder,
             scheme=self.scheme,
             splits_of=splits_of,
         )
@@ -187,7 +224,7 @@ class ChanceTest:
         scorers, codes, n_permutations = self._pool_scorers(scores, metric, score)
         sets = exchangeable_units(codes, self.groups, blocks=self.blocks, scheme=self.scheme)
         rng, permuted = np.random.default_rng(random_state), []
-        for labels in _permutations(codes, sets, n_permutations, rng):
+        for labels in _permutations(codes, sets, n_permutations, rng, reorder=self.reorder):
             of_pools = [
                 scorer(labels[:, pool.test])
                 for scorer, pool in zip(scorers, scores.pools, strict=True)
@@ -225,7 +262,7 @@ class ChanceTest:
             return "the network diverged."
         if self.scheme is None:
             return "all samples share one label."
-        return None
+        return self.untested
 
     def _count_partitions(self):
         """Return how many permutations differ, other than in the names of the classes."""
@@ -265,18 +302,51 @@ def plan_chance_test(permutation, y, groups, blocks, *, n_permutations, kind=Cla
     if n_permutations or len(np.unique(y)) > 1:
         exchangeable_units(y, groups, blocks=blocks, scheme=permutation)
         scheme = permutation_scheme(y, groups)
-    blocks = label_stretches(y, groups) if blocks is None else np.asarray(blocks)
-    return ChanceTest(y, groups, blocks, scheme, kind)
+    untested, reorder = None, blocks is None and scheme == "within"
+    if blocks is None:
+        blocks = label_stretches(y, groups)
+        if scheme == "within" and not kind.is_classes:
+            untested = _why_not_exchangeable(y, groups, blocks)
+    if untested is not None and n_permutations:
+        raise ValueError(f"Labels cannot be permuted: {untested}")
+    return ChanceTest(y, groups, np.asarray(blocks), reorder, scheme, kind, untested)
 
 
-def _permutations(codes, sets, n_permutations, rng):
+def _why_not_exchangeable(y, groups, blocks):
+    """Return that numbers change slowly within groups, or None if they do not.
+
+    The noise of neighbours is alike too, so a slow label goes with slow noise more often than a
+    shuffled one does.
+    """
+    order = np.argsort(groups, kind="stable")
+    _, first = np.unique(blocks[order], return_index=True)
+    rows = order[np.sort(first)]
+    of_groups = pd.Series(y[rows]).groupby(groups[rows])
+    gaps = (of_groups.transform("mean") - y[rows]).to_numpy()
+    follows = groups[rows][1:] == groups[rows][:-1]
+    before, after = gaps[:-1][follows], gaps[1:][follows]
+    length = np.sqrt((before @ before) * (after @ after))
+    correlation = before @ after / length if length else 0.0
+    # Three standard errors of independent labels, which few of them may well exceed.
+    if correlation <= max(LARGEST_NEIGHBOUR_CORRELATION, 3 / np.sqrt(max(1, len(before)))):
+        return None
+    return (
+        f"labels change slowly within groups, since those of neighbours correlate at "
+        f"{correlation:.2f}, so single samples cannot be exchanged. If samples are independent of "
+        "each other, say so with blocks=np.arange(len(y)); else average them over blocks, or pass "
+        "one sample per event."
+    )
+
+
+def _permutations(codes, sets, n_permutations, rng, *, reorder):
     """Yield rows of shuffled labels in batches."""
     size = max(1, N_HELD // len(codes))
     for begin in range(0, n_permutations, size):
         n_rows = min(size, n_permutations - begin)
         shuffled = np.tile(codes, (n_rows, 1))
         for labels, rows, unit in sets:
-            shuffled[:, rows] = rng.permuted(np.tile(labels, (n_rows, 1)), axis=1)[:, unit]
+            orders = rng.permuted(np.tile(np.arange(len(labels)), (n_rows, 1)), axis=1)
+            shuffled[:, rows] = place_labels(labels, unit, orders, reorder=reorder)
         yield shuffled
 
 

@@ -90,14 +90,14 @@ class Units:
                 self.ledger.add(key, outcome)
             yield name, fold, outcome
 
-    def permuted_scores(self, model, y, score, metric, *, blocks, scheme, splits_of):
+    def permuted_scores(self, model, y, score, metric, *, blocks, reorder, scheme, splits_of):
         """Yield the mean score over the folds for one permutation of the labels after another.
 
         `splits_of` returns the splits for given labels. It is asked if labels of whole groups are
         shuffled: splits that were balanced for the true labels would not be so for others, and
         would make the true labels look better than they are.
         """
-        permuted = self._permuted_labels(y, blocks, scheme, splits_of)
+        permuted = self._permuted_labels(y, blocks, reorder, scheme, splits_of)
         if not has_closed_form(model):
             for shuffled, splits in permuted:
                 yield self._refitted_score(model, shuffled, splits, score, metric)
@@ -113,15 +113,15 @@ class Units:
                 else:
                     yield self._refitted_score(model, shuffled, splits, score, metric)
 
-    def _permuted_labels(self, y, blocks, scheme, splits_of):
+    def _permuted_labels(self, y, blocks, reorder, scheme, splits_of):
         """Yield permuted labels with their splits, without end."""
         for number in count():
             rng = np.random.default_rng([self.random_state, number])
             if scheme == "groups":
                 yield self._shuffled_groups(y, splits_of, rng)
             else:
-                shuffled = permute_labels(y, self.groups, blocks=blocks, random_state=rng)
-                yield shuffled, self.splits
+                options = {"blocks": blocks, "reorder": reorder, "random_state": rng}
+                yield permute_labels(y, self.groups, **options), self.splits
 
     def _refitted_score(self, model, shuffled, splits, score, metric):
         """Return the mean score of a model that is fitted to permuted labels in each fold."""
