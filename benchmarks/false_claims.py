@@ -261,7 +261,7 @@ def are_claimed_of_numbers(design, seed, effect):
     claims, scores = [], []
     for metric in NUMBER_METRICS:
         result = evaluate_decoder(
-            *(Ridge(alpha=100), X, y),
+            *(Ridge(), X, y),
             groups=groups,
             cv=GroupKFold(8),
             scoring=metric,
@@ -282,7 +282,7 @@ def compare_metrics_of_numbers(args):
         f"{'':<18}{'':<8}{'of sets':>8}{''.join(f'{title:>10}' for title in titles)}{'mean R2':>9}"
     )
     for design in NUMBER_DESIGNS:
-        for name, n_sets, effect in (("noise", args.n_noise, 0.0), ("effect", args.n_effect, 0.5)):
+        for name, n_sets, effect in (("noise", args.n_noise, 0.0), ("effect", args.n_effect, 1.0)):
             tasks = (delayed(are_claimed_of_numbers)(design, n, effect) for n in range(n_sets))
             claims, scores = zip(*Parallel(args.jobs)(tasks), strict=True)
             counts = "".join(f"{count:>10}" for count in np.sum(claims, axis=0))

@@ -5,6 +5,8 @@ accuracy    `bootstrap_interval` of the accuracies of groups that are drawn from
 decoders    the same through `evaluate_decoder`, one group left out at a time: the accuracy of a
             nearest-centroid decoder, and its difference from logistic regression by the bootstrap
             and by the corrected t-test; the true value is the mean over all simulations
+numbers     `bootstrap_interval_of_sums` of R2, errors and correlations of predictions with a known
+            relation to labels, which are constant within groups or not
 p-values    `evaluate_decoder(n_permutations=)` with meaningless labels: p <= a should occur with
             probability a; if volumes of a block are alike, only if blocks are kept together
 
@@ -13,6 +15,7 @@ Run: python benchmarks/intervals.py
 
 import argparse
 import warnings
+from functools import partial
 
 import numpy as np
 from scipy import stats
@@ -20,7 +23,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
 from skfmri import evaluate_decoder
-from skfmri.statistics import bootstrap_interval
+from skfmri.evaluation.sums import mean_score, sum_by
+from skfmri.statistics import bootstrap_interval, bootstrap_interval_of_sums
 
 LEVELS = (0.05, 0.1, 0.2, 0.5)
 
@@ -112,6 +116,35 @@ def coverage_of_decoders(n_simulations):
             )
 
 
+def simulate_predictions(rng, n_groups, is_constant, per_group=4):
+    """Return labels and predictions that share patterns of groups, and the groups."""
+    groups = np.repeat(np.arange(n_groups), per_group)
+    labels, gaps = rng.normal(size=(2, n_groups))[:, groups]
+    if not is_constant:
+        labels = labels + rng.normal(size=len(groups))
+    return labels, 0.5 * (labels + gaps + rng.normal(size=len(groups))), groups
+
+
+def coverage_of_numbers(n_simulations):
+    print(f"\nnumbers: coverage of the 95 % interval in {n_simulations} simulations")
+    metrics = ("r2", "neg_mean_absolute_error", "pearson", "spearman")
+    print(f"{'label':>12}{'groups':>7}{'metric':>25}{'truth':>8}{'coverage':>18}")
+    for is_constant in (True, False):
+        label = "per group" if is_constant else "per sample"
+        population = simulate_predictions(np.random.default_rng(1), 100_000, is_constant)
+        for n_groups in (8, 12, 40):
+            for metric in metrics:
+                whole = sum_by(metric, *population[:2], np.zeros(len(population[2]), int), 1)
+                truth, ends, rng = mean_score(metric, whole), [], np.random.default_rng(0)
+                for _ in range(n_simulations):
+                    drawn = simulate_predictions(rng, n_groups, is_constant)
+                    sums = sum_by(metric, *drawn, n_groups)[:, np.newaxis]
+                    score = partial(mean_score, metric)
+                    ends.append(bootstrap_interval_of_sums(sums, score, random_state=rng))
+                text = covered(*zip(*ends, strict=True), truth)
+                print(f"{label:>12}{n_groups:>7}{metric:>25}{truth:>8.2f}{text:>18}", flush=True)
+
+
 def p_values(n_simulations, n_permutations):
     print(
         f"\np-values: fraction of p <= a in {n_simulations} simulated data sets without an effect"
@@ -159,7 +192,7 @@ def main():
     parser.add_argument(
         "--permutations", type=int, default=199, help="largest number for each p-value"
     )
-    parser.add_argument("--only", choices=("accuracy", "decoders", "p-values"))
+    parser.add_argument("--only", choices=("accuracy", "decoders", "numbers", "p-values"))
     parser.add_argument("--quick", action="store_true", help="10 simulations, 9 permutations")
     options = parser.parse_args()
     if options.quick:
@@ -170,6 +203,8 @@ def main():
         coverage_of_accuracies(options.simulations)
     if options.only in (None, "decoders"):
         coverage_of_decoders(options.simulations)
+    if options.only in (None, "numbers"):
+        coverage_of_numbers(options.simulations)
     if options.only in (None, "p-values"):
         p_values(options.simulations, options.permutations)
 

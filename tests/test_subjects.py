@@ -21,6 +21,7 @@ from skfmri import (
     evaluate_decoder,
     evaluate_subjects,
 )
+from skfmri.evaluation.kinds import Classes, ModelScores
 from skfmri.evaluation.ledger import Ledger
 from skfmri.evaluation.permutation import ShuffledScores, mean_of_shuffled, plan_chance_test
 from skfmri.evaluation.subjects import WithinSubjects, find_subjects, ledger_name
@@ -68,11 +69,10 @@ def shuffled_scores_of_noise(rng, share, n_runs=4, per_run=8, n_voxels=6):
         np.mean(outcome["predict"] == y[test])
         for outcome, (_, test) in zip(outcomes, splits, strict=True)
     ]
-    folds = pd.DataFrame({"model": "decoder", "accuracy": scores})
+    folds = pd.DataFrame({"accuracy": scores})
+    of_model = ModelScores(Classes.pools(outcomes, splits), folds, folds, None)
     chance = plan_chance_test("auto", y, runs, np.arange(len(y)), n_permutations=0)
-    return chance.of_predictions(
-        *(folds, "accuracy", None, outcomes, splits), int(rng.integers(2**31))
-    )[0]
+    return chance.of_predictions(of_model, "accuracy", None, int(rng.integers(2**31)))[0]
 
 
 class TestSamples:

@@ -26,8 +26,8 @@ from skfmri.evaluation.tables import (
     fold_row,
     fold_table,
     learning_curve_table,
-    model_scores,
     prediction_table,
+    scores_of_models,
     summary_table,
     warn_of_undefined,
 )
@@ -301,14 +301,11 @@ def evaluated(
     options = {"ledger": book, "n_jobs": n_jobs, "on_fitted": on_fitted, "kind": kind}
     units = Units(X, groups, splits, random_state=random_state, **options)
     reasons = {}
-    design = {"splits": splits, "y": y, "groups": groups, "score": partial(score, reasons=reasons)}
-    row_of = partial(fold_row, **design)
+    design = {"splits": splits, "y": y, "groups": groups}
+    row_of = partial(fold_row, **design, score=partial(score, reasons=reasons))
     outcomes = _all_outcomes(units, models, y, row_of, on_fold)
     folds = fold_table(outcomes, row_of)
-    scores = {
-        name: model_scores(name, each, folds, metrics=metrics, kind=kind, **design)
-        for name, each in outcomes.items()
-    }
+    scores = scores_of_models(outcomes, folds, score, metrics, kind, **design)
     of_decoder = scores[DECODER]
     warn_of_undefined(of_decoder.of_pools, reasons, kind)
     shuffled = permutation_test = untested = None

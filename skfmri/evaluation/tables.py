@@ -158,38 +158,41 @@ def learning_curve_table(outcomes):
     return table[["fold", "epoch", *curves, *validated]]
 
 
-def model_scores(model, outcomes, folds, *, splits, y, groups, score, metrics, kind):
-    """Return all scores of one model.
+def scores_of_models(outcomes, folds, score, metrics, kind, *, splits, y, groups):
+    """Return all scores of each model.
 
     Parameters
     ----------
-    model : str
-        Name of the model.
-    outcomes : list of dict
-        What `fit_and_predict` returned for each split.
+    outcomes : dict of str to list of dict
+        For each model what `fit_and_predict` returned for each split.
     folds : pandas.DataFrame
         From `fold_table`.
-    splits, y, groups, score
-        As in `fold_row`.
+    score : callable
+        From `make_scorer_of`.
     metrics : list of str
         Names of the metrics.
     kind : type
         `Classes` or `Numbers`.
+    splits, y, groups
+        As in `fold_row`.
 
     Returns
     -------
-    scores : ModelScores
+    scores : dict of str to ModelScores
     """
-    of_folds = folds[folds["model"] == model]
-    pools = kind.pools(outcomes, splits)
-    of_groups = score_groups(score, metrics, pools, y, groups)
-    of_groups.insert(0, "model", model)
-    of_pools = of_folds[metrics]
-    if len(pools) < len(outcomes):
-        of_pools = pd.DataFrame(
-            [score(pool.outcome, y[pool.test], np.arange(len(pool.test))) for pool in pools]
-        )
-    return ModelScores(pools, of_pools, of_folds, of_groups)
+    found = {}
+    for model, of_model in outcomes.items():
+        pools = kind.pools(of_model, splits)
+        of_folds = folds[folds["model"] == model]
+        of_groups = score_groups(score, metrics, pools, y, groups)
+        of_groups.insert(0, "model", model)
+        of_pools = of_folds[metrics]
+        if not kind.is_classes:
+            of_pools = pd.DataFrame(
+                [score(pool.outcome, y[pool.test], np.arange(len(pool.test))) for pool in pools]
+            )
+        found[model] = ModelScores(pools, of_pools, of_folds, of_groups)
+    return found
 
 
 def summary_table(scores, y, groups, bootstrap, kind):
