@@ -631,7 +631,9 @@ class TestAudit:
         _, y, groups = ages
         volumes = np.random.default_rng(0).normal(size=(36, 3, 4, 5))
         samples = NiftiSamples.from_array(volumes, np.eye(4), y=y, groups=groups)
-        with pytest.warns(UserWarning, match="centring takes away 100%"):
+        with pytest.warns(
+            UserWarning, match="100% of the variance of the labels lies between the 12 groups"
+        ):
             centred = center_groups(samples)
         (note,) = audit_leakage(DECODER, centred, checks=["centred"]).notes
         assert note.startswith("100% of the variance of y lies between groups that were centred")
