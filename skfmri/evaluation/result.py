@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from skfmri.evaluation.words import metric_in_words, range_in_words, score_in_wo
 from skfmri.statistics import PermutationTest
 
 if TYPE_CHECKING:
-    from skfmri._types import Normalize
+    from skfmri._types import KnownByUser, Normalize
 
 DECODER, DUMMY = "decoder", "dummy"
 PERMUTED = {
@@ -102,7 +102,7 @@ class DecodingResult:
     permutation_test: PermutationTest | None
     untested: str | None
     metrics: list[str]
-    classes: list[Any] | None
+    classes: KnownByUser
     confidence: float
     random_state: int
 
