@@ -132,20 +132,23 @@ TASKS = {
     "48 simulated subjects, centred": simulated("report", 48, 1, is_centred=True),
 }
 SVM, LOGISTIC, RIDGE = "linear SVM", "logistic regression", "multiscale ridge"
-NOTEBOOK, SMALL_SAMPLE, FROM_RIDGE = "notebook", "small-sample", "small-sample from ridge"
+NOTEBOOK, SMALL_SAMPLE = "notebook", "small-sample"
+# The configuration of version 0.1, in both of its parts.
+FROM_LOGISTIC = "small-sample from logistic"
+OF_VERSION_0_1 = {"linear_path": 100.0, "learning_rate": 0.001}
 
 
 def networks(task, epochs):
     """Return the classifiers of a task; those for the choice include single changes."""
     notebook = task.classifier(n_blocks=task.n_blocks, epochs=epochs)
     small = task.classifier.for_small_samples(epochs=epochs)
-    from_ridge = task.classifier.for_small_samples(epochs=epochs, linear_path="multiscale")
-    found = {NOTEBOOK: notebook, SMALL_SAMPLE: small, FROM_RIDGE: from_ridge}
+    from_logistic = clone(small).set_params(**OF_VERSION_0_1)
+    found = {NOTEBOOK: notebook, SMALL_SAMPLE: small, FROM_LOGISTIC: from_logistic}
     if task.role == "choice":
         size = {name: getattr(small, name) for name in ("filters", "n_blocks", "dense_units")}
         fewer = clone(notebook).set_params(**size)
         momentum = {"batch_norm_momentum": small.batch_norm_momentum}
-        linear_path = {"linear_path": small.linear_path}
+        linear_path = {"linear_path": from_logistic.linear_path}
         variants = {
             "notebook, momentum": (notebook, momentum),
             "notebook, linear path": (notebook, linear_path),
@@ -155,9 +158,10 @@ def networks(task, epochs):
             "fewer, 3 members": (fewer, {"n_members": 3}),
             # The default of Keras, which multiplies it by the learning rate.
             "fewer, weight decay": (fewer, {"optimizer": keras.optimizers.AdamW(0.001, 0.004)}),
-            "small-sample, 3 members": (small, {"n_members": 3}),
+            "small-sample from logistic, 3 members": (from_logistic, {"n_members": 3}),
         }
         found |= {name: clone(base).set_params(**more) for name, (base, more) in variants.items()}
+        found["small-sample, kernel 5"] = clone(small).set_params(kernel_size=5)
         found["fewer, shifts"] = Augmented(fewer, max_shift=1)
         found["fewer, noise"] = Augmented(fewer, noise=0.5)
     return found

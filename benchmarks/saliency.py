@@ -36,7 +36,9 @@ METHODS = {
 
 def decoders(epochs):
     return {
-        "small samples": SlabCNNClassifier.for_small_samples(epochs=epochs, random_state=0),
+        "small samples": SlabCNNClassifier.for_small_samples(
+            linear_path=100, learning_rate=0.001, epochs=epochs, random_state=0
+        ),
         "notebook": SlabCNNClassifier(epochs=epochs, batch_norm_momentum=0.9, random_state=0),
     }
 

@@ -33,7 +33,7 @@ def run(path, scheduler, epochs):
 
     data = json.loads(Path(path).with_suffix(".json").read_text())
     samples = NiftiSamples(path, y=data["labels"], groups=data["chunks"])
-    network = SlabCNNClassifier.for_small_samples(epochs=epochs, random_state=0)
+    network = SlabCNNClassifier.for_small_samples(linear_path=100, epochs=epochs, random_state=0)
     pipeline = make_pipeline(NiftiSlabRotator(), VoxelZScorer(), network)
     backend = {} if scheduler == "serial" else {"backend": scheduler, "n_jobs": 2}
     if scheduler == "dask":

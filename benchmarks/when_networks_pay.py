@@ -183,8 +183,9 @@ class PairAveraging(ClassifierMixin, BaseEstimator):
 
 
 def small(**parameters):
-    """Return the configuration for small samples without its linear path, or with changes."""
-    return SlabCNNClassifier.for_small_samples(**{"linear_path": None, **parameters})
+    """Return a network of the size for small samples without a linear path, or with changes."""
+    alone = {"linear_path": None, "learning_rate": 0.001}
+    return SlabCNNClassifier.for_small_samples(**{**alone, **parameters})
 
 
 CANDIDATES = {
@@ -222,7 +223,9 @@ LINEAR = {
 NETWORKS = {
     "small network": SMALL,
     "small network from ridge": clone(SMALL).set_params(linear_path="multiscale"),
-    "for_small_samples": SlabCNNClassifier.for_small_samples(),
+    "for_small_samples of 0.1": SlabCNNClassifier.for_small_samples(
+        linear_path=100.0, learning_rate=0.001
+    ),
     "notebook": SlabCNNClassifier(epochs=EPOCHS),
     "3-D": VolumeCNNClassifier(epochs=EPOCHS),
 }

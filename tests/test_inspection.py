@@ -318,7 +318,7 @@ def study():
     pipeline = make_pipeline(
         NiftiSlabRotator(),
         VoxelZScorer(),
-        SlabCNNClassifier.for_small_samples(random_state=0),
+        SlabCNNClassifier.for_small_samples(linear_path=100.0, random_state=0),
     )
     found = cross_validate(
         pipeline,

@@ -37,7 +37,7 @@ from skfmri._validation import (
     check_unchanged_since_fit,
 )
 from skfmri.estimators.callbacks import begin_fit, epoch_tasks
-from skfmri.estimators.defaults import MULTISCALE, MULTISCALE_RIDGE
+from skfmri.estimators.defaults import MULTISCALE, MULTISCALE_RIDGE, SMALL_SAMPLE
 from skfmri.estimators.origin import SOURCE, fitted_network, last_network, trained_further
 from skfmri.estimators.restored import check_weights
 from skfmri.estimators.ridge_base import groups_to_leave_out
@@ -90,6 +90,29 @@ class BaseCNN(CallbackSupportMixin):
 
     _get_param_names = parameter_names
     __repr__ = BaseEstimator.__repr__
+
+    @classmethod
+    def for_small_samples(cls, **parameters: Any) -> Self:
+        """Return an estimator set up for fewer than a few hundred training samples.
+
+        The defaults of the class have far more weights than so few samples can determine. These
+        settings have few, in two blocks, and batch normalisation that follows the data within a
+        fit. The network starts from the multiscale ridge and is kept only as far as it lowers the
+        loss of groups that are left out, so `fit` needs groups, as a
+        :class:`~skfmri.DecodingPipeline` passes them. The page "Few samples" of the documentation
+        shows what this gains.
+
+        Parameters
+        ----------
+        **parameters : dict
+            Parameters of the constructor, which override those chosen here.
+
+        Returns
+        -------
+        estimator : SlabCNNClassifier, VolumeCNNClassifier or a regressor of these kinds
+            Unfitted; all parameters can be read, searched and set as usual.
+        """
+        return cls(**{**SMALL_SAMPLE, **parameters})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name.

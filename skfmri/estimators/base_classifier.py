@@ -15,7 +15,6 @@ from skfmri._types import with_callbacks
 from skfmri._validation import check_number
 from skfmri.docstrings import fill_docstring
 from skfmri.estimators.base import BaseCNN
-from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.estimators.parameter_docs import CLASSIFIERS
 from skfmri.networks.backend import wrappers
 from skfmri.networks.outputs import CLASSES
@@ -37,27 +36,6 @@ class BaseCNNClassifier(BaseCNN, wrappers.KerasClassifier):
     learnt_of_targets = ("classes_", "n_classes_")
     _takes_columns = False
     _weights_in_words = "class_weight and sample_weight"
-
-    @classmethod
-    def for_small_samples(cls, **parameters: Any) -> Self:
-        """Return a classifier set up for fewer than a few hundred training samples.
-
-        The defaults of the class have far more weights than so few samples can determine. These
-        settings have few, in two blocks, a linear model of all voxels to start from, and batch
-        normalisation that follows the data within a fit. The page "Few samples" of the
-        documentation shows what each of them gains.
-
-        Parameters
-        ----------
-        **parameters : dict
-            Parameters of the constructor, which override those chosen here.
-
-        Returns
-        -------
-        classifier : SlabCNNClassifier or VolumeCNNClassifier
-            Unfitted; all parameters can be read, searched and set as usual.
-        """
-        return cls(**{**SMALL_SAMPLE, **parameters})
 
     def build_network(self, sample_shape: Shape, n_classes: int) -> keras.Model:
         """Return the untrained network, to look at its layers.

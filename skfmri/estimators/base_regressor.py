@@ -13,7 +13,6 @@ from skfmri._types import with_callbacks
 from skfmri._validation import check_number
 from skfmri.docstrings import fill_docstring
 from skfmri.estimators.base import BaseCNN
-from skfmri.estimators.defaults import SMALL_SAMPLE_REGRESSOR
 from skfmri.estimators.parameter_docs import REGRESSORS
 from skfmri.estimators.targets import as_columns, check_spread, numbers
 from skfmri.networks.backend import wrappers
@@ -37,25 +36,6 @@ class BaseCNNRegressor(BaseCNN, wrappers.KerasRegressor):
     learnt_of_targets = ("target_mean_", "target_scale_", "target_shape_")
     _takes_columns = True
     _weights_in_words = "Sample weights"
-
-    @classmethod
-    def for_small_samples(cls, **parameters: Any) -> Self:
-        """Return a regressor set up for fewer than a few hundred training samples.
-
-        It has few weights and starts from the multiscale ridge; the network is kept only as far as
-        it lowers the loss of groups that are left out.
-
-        Parameters
-        ----------
-        **parameters : dict
-            Parameters of the constructor, which override those chosen here.
-
-        Returns
-        -------
-        regressor : SlabCNNRegressor or VolumeCNNRegressor
-            Unfitted; all parameters can be read, searched and set as usual.
-        """
-        return cls(**{**SMALL_SAMPLE_REGRESSOR, **parameters})
 
     def build_network(self, sample_shape: Shape, n_targets: int = 1) -> keras.Model:
         """Return the untrained network, to look at its layers.

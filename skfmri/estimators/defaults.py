@@ -58,16 +58,13 @@ MULTISCALE_RIDGE = SimpleNamespace(
 # A decoder that is trained on fewer samples is set up for small samples, unless the user decides.
 SMALL_SAMPLE_LIMIT = 1000
 
-# What `for_small_samples` sets instead, in either class; chosen and measured by
-# benchmarks/accuracy.py.
+# What `for_small_samples` sets instead, in any class; measured by benchmarks/accuracy.py.
 SMALL_SAMPLE = {
     "filters": 16,
     "n_blocks": 2,
     "dense_units": (64,),
     "batch_norm_momentum": 0.9,
-    "linear_path": 100.0,
+    "linear_path": MULTISCALE,
+    "learning_rate": 0.003,
     "epochs": 30,
 }
-
-# The same for regressors.
-SMALL_SAMPLE_REGRESSOR = SMALL_SAMPLE | {"linear_path": MULTISCALE}

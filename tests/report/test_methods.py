@@ -204,7 +204,8 @@ class TestMethods:
 
     def test_the_configuration_for_small_samples_is_described(self, say):
         small = ["--small-sample", "--n-blocks", "0", "--dropout", "0", "--dense-units"]
-        text = say(*small, "", "--members", "3")["Decoder"]
+        assert "multiscale" in say(*small, "", "--members", "3")["Decoder"]
+        text = say(*small, "", "--members", "3", "--linear-path", "100")["Decoder"]
         assert "logistic regression of all voxels (L2 penalty, C = 100)" in text
         assert "3 such networks" in text
         for word in ("Ioffe", "Hinton", "dense layer", "block"):

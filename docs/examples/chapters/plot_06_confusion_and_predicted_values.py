@@ -11,9 +11,9 @@ Which classes are confused with each other, and how confident is the network?
 
 import matplotlib.pyplot as plt
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import Pipeline
 
 from skfmri import (
+    DecodingPipeline,
     NiftiSamples,
     NiftiSlabRotator,
     RepeatedGroupKFold,
@@ -26,11 +26,11 @@ from skfmri.plotting import plot_confusion, plot_probabilities
 
 data = make_eyes_open_closed(n_subjects=24, random_state=0)
 samples = NiftiSamples(data.images, y=data.labels, groups=data.chunks)
-pipe = Pipeline(
+pipe = DecodingPipeline(
     [
         ("slab", NiftiSlabRotator(angle=0.35, slab=(12, 15))),
         ("zscore", VoxelZScorer()),
-        ("cnn", SlabCNNClassifier.for_small_samples()),
+        ("cnn", SlabCNNClassifier.for_small_samples(epochs=10)),
     ]
 )
 cv = RepeatedGroupKFold(n_splits=3, n_repeats=1, random_state=0)

@@ -46,9 +46,9 @@ plot_slab(thick, samples, cut_coords=(30, 50, -35), title="ten slices")
 # ---------
 # :func:`~skfmri.evaluate_decoder` accepts any number of named models for comparison and evaluates
 # all of them on the same folds. The networks are small, and both start from a logistic regression
-# on their voxels, as :doc:`/few_samples` recommends.
+# on their voxels, which takes one fit; :doc:`/few_samples` recommends a ridge, which takes four.
 
-small = {"filters": 8, "epochs": 10}
+small = {"filters": 8, "epochs": 10, "linear_path": 100, "learning_rate": 0.001}
 flat = pipeline((12, 15), SlabCNNClassifier.for_small_samples(**small))
 deep = pipeline((8, 18), VolumeCNNClassifier.for_small_samples(**small))
 result = evaluate_decoder(

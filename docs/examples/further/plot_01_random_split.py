@@ -31,7 +31,10 @@ network = Pipeline(
     [
         ("slab", NiftiSlabRotator(angle=0.35, slab=(12, 15))),
         ("zscore", VoxelZScorer()),
-        ("cnn", SlabCNNClassifier.for_small_samples(epochs=10, random_state=0)),
+        (
+            "cnn",
+            SlabCNNClassifier.for_small_samples(linear_path=100, epochs=10, random_state=0),
+        ),
     ]
 )
 models = {"linear": linear_baseline(network), "network": network}

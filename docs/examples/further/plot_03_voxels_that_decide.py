@@ -37,7 +37,13 @@ pipe = Pipeline(
     [
         ("slab", NiftiSlabRotator(angle=0.35, slab=(12, 15))),
         ("zscore", VoxelZScorer()),
-        ("cnn", SlabCNNClassifier.for_small_samples(random_state=0)),
+        # The network as a whole is kept, beside a logistic regression.
+        (
+            "cnn",
+            SlabCNNClassifier.for_small_samples(
+                linear_path=100, learning_rate=0.001, random_state=0
+            ),
+        ),
     ]
 )
 found = cross_validate(

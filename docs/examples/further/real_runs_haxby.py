@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from nilearn.datasets import fetch_haxby
 from nilearn.image import get_data
-from sklearn.pipeline import Pipeline
 
 from skfmri import (
+    DecodingPipeline,
     NiftiSamples,
     NiftiSlabRotator,
     SlabCNNClassifier,
@@ -60,7 +60,7 @@ plot_slab(rotator.fit(samples[:1]), haxby.anat[0])
 # folds. With 18 volumes per run there are 198 to train on, so use the configuration for small
 # samples. `ledger` names a file from which the same call continues if it is interrupted.
 
-pipe = Pipeline(
+pipe = DecodingPipeline(
     [
         ("slab", rotator),
         # The means of cleaned voxels are 0, so do not apply a threshold to them.
