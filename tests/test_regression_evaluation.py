@@ -403,10 +403,10 @@ class TestRefusals:
             (np.zeros((64, 2)), r"y has shape \(64, 2\), but one number per sample is needed"),
             (
                 np.full(64, 3.5),
-                "All 64 samples have the target 3.5, so there is nothing to predict",
+                "y is 3.5 in all 64 samples, so there is nothing to predict",
             ),
-            (["old", "young"] * 32, "A regressor predicts numbers, but y holds <U5"),
-            ([np.inf] + [1.0] * 63, "Found 1 infinite values among the 64 of y"),
+            (["old", "young"] * 32, "'old', which is not a number, but a regressor predicts"),
+            ([np.inf] + [1.0] * 63, "y holds NaN or infinity for 1 of 64 samples"),
             ([np.nan] + [1.0] * 63, "Found 1 missing label"),
         ],
     )

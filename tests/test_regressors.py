@@ -219,11 +219,12 @@ class TestTargets:
         ("y", "message"),
         [
             (np.array(["old", "young"] * 30), r"'old', which is not a number.*use a classifier"),
+            (np.array(["40", "50"] * 30), r"'40', which is not a number"),
             (np.full(60, 41.5), r"y is 41.5 in all 60 samples, so there is nothing to predict"),
             (np.column_stack([np.arange(60), np.ones(60)]), r"Column 1 of y is 1 in all 60"),
             (np.where(np.arange(60) < 3, np.nan, 1.0), "NaN"),
         ],
-        ids=["text", "constant", "one constant column", "nan"],
+        ids=["text", "digits", "constant", "one constant column", "nan"],
     )
     @pytest.mark.filterwarnings("ignore:MultiscaleRidgeRegressor got no groups")
     def test_what_cannot_be_predicted_is_refused(self, slabs, estimator, y, message):

@@ -1,5 +1,7 @@
 """Numbers that a regressor is fitted to."""
 
+from numbers import Real
+
 import numpy as np
 
 
@@ -17,14 +19,16 @@ def numbers(y, name, estimator_name):
     -------
     numbers : ndarray of the same shape, float64
     """
-    try:
-        found = np.asarray(y, np.float64)
-    except (TypeError, ValueError) as error:
-        first = next(value for value in np.ravel(np.asarray(y, object)) if not _is_number(value))
-        raise ValueError(
-            f"{name} holds {first!r}, which is not a number, but {estimator_name} predicts "
-            "numbers. For classes use a classifier, such as SlabCNNClassifier."
-        ) from error
+    found = np.asarray(y)
+    if found.dtype.kind not in "biuf":
+        for value in found.ravel().tolist():
+            # Text may look like a number.
+            if not isinstance(value, Real):
+                raise ValueError(
+                    f"{name} holds {value!r}, which is not a number, but {estimator_name} predicts "
+                    "numbers. For classes use a classifier, such as SlabCNNClassifier."
+                )
+    found = found.astype(np.float64)
     if not np.isfinite(found).all():
         n_bad = np.count_nonzero(~np.isfinite(found).reshape(len(found), -1).all(axis=1))
         raise ValueError(
@@ -55,11 +59,3 @@ def check_spread(columns):
             f"{place} is {columns[0, constant[0]]:g} in {samples}, so there is nothing to predict. "
             "Choose samples whose values differ."
         )
-
-
-def _is_number(value):
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -5,6 +5,7 @@ from sklearn.base import is_regressor
 from sklearn.utils.multiclass import type_of_target
 
 from skfmri._validation import find_labels_and_groups
+from skfmri.estimators.targets import as_columns, check_spread, numbers
 
 
 def predicts_numbers(estimator):
@@ -61,27 +62,6 @@ def find_target_and_groups(estimator, X, y, groups):
             "time, such as y[:, 0]."
         )
     y, groups = find_labels_and_groups(X, y, groups)
-    return _as_numbers(y), groups
-
-
-def _as_numbers(y):
-    """Return labels as float64, or raise ValueError unless they are finite and differ."""
-    if y.dtype.kind == "O" and not any(isinstance(value, str) for value in y):
-        y = y.astype(float)
-    if y.dtype.kind not in "iuf":
-        raise ValueError(
-            f"A regressor predicts numbers, but y holds {y.dtype} such as {y[0]!r}. Pass a "
-            "classifier for classes, or convert y, as in y.astype(float)."
-        )
-    y = y.astype(np.float64)
-    n_infinite = int((~np.isfinite(y)).sum())
-    if n_infinite:
-        raise ValueError(
-            f"Found {n_infinite} infinite values among the {len(y)} of y. Leave these samples out."
-        )
-    if not np.ptp(y):
-        raise ValueError(
-            f"All {len(y)} samples have the target {y[0]:g}, so there is nothing to predict. Pass "
-            "samples whose targets differ."
-        )
-    return y
+    y = numbers(y, "y", "a regressor")
+    check_spread(as_columns(y))
+    return y, groups
