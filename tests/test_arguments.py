@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from skfmri.cli.arguments import DEMO_EPOCHS, make_parser
+from skfmri.cli.arguments import DEMO_EPOCHS, DEMO_EPOCHS_SMALL, make_parser
 from skfmri.cli.values import typed
 from skfmri.datasets.defaults import BIDS
 from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE, VOLUME_CNN
@@ -43,7 +43,8 @@ def test_help_shows_the_default_of_the_class(helps, name):
 
 
 def test_help_shows_the_epochs_of_the_demo(helps):
-    assert f"(default: {DEMO_EPOCHS};" in helps["demo"]["--epochs"]
+    expected = f"(default: {DEMO_EPOCHS}; {DEMO_EPOCHS_SMALL} with --size small)"
+    assert helps["demo"]["--epochs"].endswith(expected)
 
 
 @pytest.mark.parametrize("name", SMALL_SAMPLE)

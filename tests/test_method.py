@@ -9,7 +9,7 @@ from skfmri import (
     VolumeCNNClassifier,
     VoxelZScorer,
 )
-from skfmri.cli.arguments import DEMO_EPOCHS, make_parser
+from skfmri.cli.arguments import DEMO_EPOCHS, DEMO_EPOCHS_SMALL, make_parser
 from skfmri.cli.method import (
     build_pipeline,
     check_decoder,
@@ -63,8 +63,8 @@ def test_options_beside_the_preset_still_count(order):
 def test_the_demo_is_short_unless_told_otherwise():
     assert network(command="demo").epochs == DEMO_EPOCHS
     assert network("--epochs", "7", command="demo").epochs == 7
-    assert network("--small-sample", command="demo").epochs == SMALL_SAMPLE["epochs"]
-    assert network("--size", "auto", command="demo", n_train=9).epochs == SMALL_SAMPLE["epochs"]
+    assert network("--small-sample", command="demo").epochs == DEMO_EPOCHS_SMALL
+    assert network("--size", "auto", command="demo", n_train=9).epochs == DEMO_EPOCHS_SMALL
 
 
 def test_the_size_follows_the_smallest_training_set_unless_it_is_chosen():

@@ -7,9 +7,11 @@ from skfmri.cli.data_options import add_bids_options, add_cleaning_options, add_
 from skfmri.cli.method_options import add_method_options
 from skfmri.cli.shared_options import add_anatomy_option, add_cache_option, add_output_options
 from skfmri.cli.values import parse_path
-from skfmri.estimators.defaults import SLAB_CNN
+from skfmri.estimators.defaults import SLAB_CNN, SMALL_SAMPLE
 
-DEMO_DIRECTORY, DEMO_EPOCHS = "skfmri-demo", 20
+DEMO_DIRECTORY = "skfmri-demo"
+# The demo should take a minute or two. A small network is trained four times in each fold.
+DEMO_EPOCHS, DEMO_EPOCHS_SMALL = 20, 8
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,14 +44,14 @@ def make_parser():
     add_data_options(decode.add_argument_group("data"))
     add_bids_options(decode.add_argument_group("BIDS dataset, instead of IMAGE and --labels"))
     add_cleaning_options(decode.add_argument_group("cleaning and centring"))
-    add_method_options(decode, SLAB_CNN.epochs)
+    add_method_options(decode, SLAB_CNN.epochs, SMALL_SAMPLE["epochs"])
     _add_decode_output(decode.add_argument_group("output"))
     demo = commands.add_parser(
         "demo",
         help="run on simulated data whose true effect is known",
         usage="%(prog)s [options]",
     )
-    add_method_options(demo, DEMO_EPOCHS)
+    add_method_options(demo, DEMO_EPOCHS, DEMO_EPOCHS_SMALL)
     _add_demo_output(demo.add_argument_group("output"))
     report = commands.add_parser("report", help="rebuild the HTML report of an earlier run")
     _add_report_options(report)

@@ -9,7 +9,7 @@ from sklearn.base import clone, is_regressor
 from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
-from skfmri.cli.arguments import DEMO_EPOCHS
+from skfmri.cli.arguments import DEMO_EPOCHS, DEMO_EPOCHS_SMALL
 from skfmri.cli.initial_weights import read_source
 from skfmri.cli.method_options import AUTO, NETWORK, NOTEBOOK, SMALL
 from skfmri.cli.shared_options import given
@@ -146,8 +146,8 @@ def build_pipeline(args, size=None):
 
     network = given(args, vars(SLAB_CNN))
     is_small = (args.size if size is None else size["name"]) == SMALL
-    if args.command == "demo" and not is_small:
-        network = {"epochs": DEMO_EPOCHS, **network}
+    if args.command == "demo":
+        network = {"epochs": DEMO_EPOCHS_SMALL if is_small else DEMO_EPOCHS, **network}
     shape = {"2d": "SlabCNN", "3d": "VolumeCNN"}[args.network]
     kind = "Regressor" if is_of_numbers else "Classifier"
     cls = getattr(estimators, shape + kind)

@@ -30,12 +30,12 @@ NETWORK, LINEAR_MODELS = "network", ("linear", "multiscale")
 AUTO, SMALL, NOTEBOOK = "auto", "small", "notebook"
 
 
-def add_method_options(parser, epochs):
+def add_method_options(parser, epochs, epochs_small):
     """Add the options of slab, network and cross-validation."""
     _add_slab_options(parser.add_argument_group("slab"))
     network = parser.add_argument_group("network")
     _add_kind_options(network)
-    _add_network_options(network, epochs)
+    _add_network_options(network, epochs, epochs_small)
     _add_run_options(parser.add_argument_group("cross-validation"))
 
 
@@ -127,15 +127,17 @@ def _add_initial_options(network):
     )
 
 
-def _add_network_options(network, epochs):
+def _add_network_options(network, epochs, epochs_small):
+    small = SMALL_SAMPLE | {"epochs": epochs_small}
+
     def add(name, text, **options):
         slab, volume = vars(SLAB_CNN)[name], vars(VOLUME_CNN)[name]
         default = epochs if name == "epochs" else slab
         shown = f"{text} (default: {typed(default)}"
         if volume != slab:
             shown += f"; {typed(volume)} with --network 3d"
-        if name in SMALL_SAMPLE:
-            shown += f"; {typed(SMALL_SAMPLE[name])} with --size small"
+        if name in small:
+            shown += f"; {typed(small[name])} with --size small"
         add_unless_given(network, name, f"{shown})", **options)
 
     add("filters", "number of filters in the first block", type=parse_number)
