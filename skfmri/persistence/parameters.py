@@ -30,7 +30,7 @@ OBJECTS = {
 # a file or code, so any other is refused.
 SCIKIT_LEARN = {
     *("C", "accept_sparse", "alpha", "alpha_per_target", "alphas", "check_inverse", "class_weight"),
-    *("copy", "cv", "dual", "feature_names_out", "fit_intercept", "func", "gcv_mode"),
+    *("copy", "copy_X", "cv", "dual", "feature_names_out", "fit_intercept", "func", "gcv_mode"),
     *("intercept_scaling", "inv_kw_args", "inverse_func", "iterated_power", "kw_args", "l1_ratio"),
     *("loss", "max_iter", "memory", "multi_class", "n_components", "n_groups", "n_jobs"),
     *(

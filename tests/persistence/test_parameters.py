@@ -8,10 +8,17 @@ import warnings
 import nibabel
 import numpy as np
 import pytest
+from sklearn.base import is_regressor
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skfmri.estimators.ridge import MultiscaleRidgeClassifier
+from skfmri.estimators import (
+    MultiscaleRidgeClassifier,
+    MultiscaleRidgeRegressor,
+    SlabCNNRegressor,
+    VolumeCNNRegressor,
+)
 from skfmri.persistence import estimators
 from skfmri.persistence.estimators import ESTIMATORS, from_plain, to_plain
 from skfmri.persistence.objects import SPLITTERS, find_class
@@ -65,13 +72,20 @@ def fitted(models, samples):
     slabs = models["network"][:-1].transform(samples)
     rows = slabs.reshape(len(slabs), -1)
     network, machine = models["network"], models["machine"]
+    tiny = {"filters": 2, "n_blocks": 1, "dense_units": (4,), "epochs": 1, "random_state": 0}
+    volumes, numbers = np.asarray(samples), np.arange(len(rows), dtype=float)
     return {
         "DecodingPipeline": (network, samples),
         "MultiscaleRidgeClassifier": (MultiscaleRidgeClassifier().fit(slabs, samples.y), slabs),
         "NiftiSlabRotator": (network["slab"], samples),
         "VoxelZScorer": (network["zscore"], slabs),
         "SlabCNNClassifier": (network["cnn"], slabs),
-        "VolumeCNNClassifier": (models["volumes"]["cnn"], np.asarray(samples)),
+        "VolumeCNNClassifier": (models["volumes"]["cnn"], volumes),
+        "MultiscaleRidgeRegressor": (MultiscaleRidgeRegressor().fit(slabs, numbers), slabs),
+        "SlabCNNRegressor": (SlabCNNRegressor(**tiny).fit(slabs, numbers), slabs),
+        "VolumeCNNRegressor": (VolumeCNNRegressor(**tiny).fit(volumes, numbers), volumes),
+        "Ridge": (Ridge().fit(rows, numbers), rows),
+        "RidgeCV": (RidgeCV().fit(rows, numbers), rows),
         "Pipeline": (Pipeline([*machine.steps[2:]]).fit(rows, samples.y), rows),
         "FunctionTransformer": (FunctionTransformer().fit(rows), rows),
         "LogisticRegression": (models["linear"][-1], rows),
@@ -107,6 +121,7 @@ def use(content, arrays, X, y=None):
 
 def set_and_use(name, parameter, fitted, folder, y):
     model, X = fitted[name]
+    y = np.arange(len(y), dtype=float) if is_regressor(model) else y
     content, arrays, _ = to_plain(model)
     for value in hostile_values(folder):
         altered = copy.deepcopy(content)
