@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 
+import joblib
 import keras
 import numpy as np
 import pytest
@@ -156,6 +157,13 @@ class TestNetworks:
         assert not np.allclose(*singles)
         expected = np.mean(singles, axis=0)[:, 0] * age.std() + age.mean()
         np.testing.assert_allclose(network.predict(X), expected, rtol=1e-4)
+
+    def test_members_are_trained_by_workers(self, slabs):
+        X, age, _ = slabs
+        network = SlabCNNRegressor(**QUICK, n_members=2)
+        with joblib.parallel_config(n_jobs=2):
+            found = clone(network).fit(X, age).predict(X)
+        np.testing.assert_allclose(found, network.fit(X, age).predict(X), rtol=1e-3)
 
     def test_one_seed_gives_one_network_and_pickles_predict_the_same(self, slabs):
         X, age, _ = slabs

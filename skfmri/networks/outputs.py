@@ -40,6 +40,10 @@ class OutputKind:
     encode: Callable
     judge: Callable
 
+    def __reduce__(self):
+        # By name, so that there is one of each in any process.
+        return "CLASSES" if self.n_axes == 1 else "NUMBERS"
+
 
 def _one_hot(positions, n_outputs, loss):
     import tensorflow as tf
