@@ -161,6 +161,11 @@ NOT_MET = {
     "check_sample_weight_equivalence_on_dense_data": "training goes by shuffled batches, in which "
     "a repeated sample has two places and one of weight 2 has one",
 }
+# What networks do not give on every processor, with the reason.
+NOT_MET_EVERYWHERE = {
+    "check_methods_sample_order_invariance": "the last of the seven digits of an output may depend "
+    "on the place of the sample in its batch",
+}
 # A network small enough for hundreds of fits, and trained long enough to learn what is asked.
 SUITE = """
 import json, sys, warnings
@@ -188,7 +193,7 @@ print(json.dumps(found))
 def suite_results():
     # One check runs only if SciPy was imported with this variable set.
     environment = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SUITE, json.dumps(NOT_MET)]
+    command = [sys.executable, "-c", SUITE, json.dumps(NOT_MET | NOT_MET_EVERYWHERE)]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
@@ -206,9 +211,8 @@ class TestScikitLearnSuite:
     def test_a_network_passes_all_but_what_is_declared(self, suite_results, name):
         results = suite_results[name]
         others = [result for result in results if result[1] != "passed"]
-        assert {(check, status) for check, status, _ in others} == {
-            (check, "xfail") for check in NOT_MET
-        }, others
+        assert {status for _, status, _ in others} == {"xfail"}, others
+        assert {check for check, _, _ in others} - NOT_MET_EVERYWHERE.keys() == NOT_MET.keys()
         assert len(results) - len(others) >= 60
 
     def test_tags_promise_what_the_suite_tries(self):

@@ -439,6 +439,8 @@ def test_scikit_learn_s_suite_fails_only_as_for_classifiers():
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     failed = {tuple(line.split()[:2]) for line in lines if line.split()[2] == "failed"}
+    # Not on every processor.
+    failed.discard(("SlabCNNRegressor", "check_methods_sample_order_invariance"))
     assert failed == {
         ("SlabCNNRegressor", "check_estimator_tags_renamed"),
         ("SlabCNNRegressor", "check_mixin_order"),
