@@ -70,7 +70,9 @@ def test_the_model_is_a_copy_that_stays_as_it_is_and_changes_no_prediction(slabs
     decoder = SlabCNNClassifier(random_state=0, **tiny).fit(X, y)
     model = decoder.model_
     assert decoder.model_ is model
-    np.testing.assert_array_equal(model.predict_on_batch(as_batch(X)), decoder.predict_proba(X))
+    # Keras traces a graph of its own, in which some processors round differently.
+    probabilities = decoder.predict_proba(X)
+    np.testing.assert_allclose(model.predict_on_batch(as_batch(X)), probabilities, rtol=1e-6)
     before = model.get_weights()
     SlabCNNClassifier(random_state=1, **tiny).fit(X, y)
     for a, b in zip(before, model.get_weights(), strict=True):

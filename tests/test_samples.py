@@ -506,7 +506,7 @@ class TestLabels:
         for values, message in [
             (["a", NAN, "b"], r"\(NaN\) for 3 volumes, at position 1"),
             ([1, 2], "Found 2 .*labels for 3 volumes"),
-            (np.zeros((3, 1)), r"one-dimensional, but have shape \(3, 1\)"),
+            (np.full((3, 1), "a"), r"one-dimensional, but have shape \(3, 1\)"),
             ([1, "a", 2], r"the number 1 at position 0 and the string 'a' at position 1"),
             ([[1], [2, 3], [4]], "one-dimensional, but those given have no common shape"),
         ]:
@@ -836,7 +836,7 @@ class TestRefusals:
             ({"y": range(8)}, "Found 8 labels for 9 volumes"),
             ({"groups": range(10)}, "Found 10 group labels for 9 volumes"),
             ({"runs": [1]}, "Found 1 run labels for 9 volumes"),
-            ({"y": np.zeros((9, 2))}, r"must be one-dimensional, but have shape \(9, 2\)"),
+            ({"y": np.full((9, 2), "a")}, r"must be one-dimensional, but have shape \(9, 2\)"),
         ],
     )
     def test_labels_that_do_not_fit(self, volumes, values, message):
