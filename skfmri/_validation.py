@@ -202,8 +202,11 @@ def check_labels(values, n_volumes):
     -------
     labels : ndarray of the same shape
     """
-    columns = np.asarray(values) if np.ndim(values) == 2 else None
-    if columns is None or columns.dtype.kind not in "biuf":
+    try:
+        columns = np.asarray(values)
+    except ValueError:
+        columns = np.empty(0)  # of no common shape, of which more is said below
+    if columns.ndim != 2 or columns.dtype.kind not in "biuf":
         return check_per_volume(values, n_volumes, "label")
     for column in columns.T:
         check_per_volume(column, n_volumes, "label")
