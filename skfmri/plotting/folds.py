@@ -41,8 +41,8 @@ def plot_folds(
         Table with "model", "fold" and a column per metric, such as ``folds`` of
         :class:`~skfmri.DecodingResult`. Models are drawn in the order of the table.
     metric : str, default="accuracy"
-        Column to draw. One that begins with ``neg_``, such as ``neg_mean_absolute_error``, is drawn as
-        the error that it is the negative of.
+        Column to draw. One that begins with ``neg_``, such as ``neg_mean_absolute_error``, is drawn
+        as the error that it is the negative of.
     chance : float, default=None
         Score of the best guess that ignores the data, as :func:`~skfmri.evaluation.chance_level`
         returns it, drawn as a dashed line; None draws none.
