@@ -280,8 +280,10 @@ class TestSums:
         assert interval.low < r2_score(y, predicted) < interval.high
 
     def test_equal_draws_make_a_point_and_one_group_nothing(self):
+        def ratio(drawn):
+            return drawn[:, 0] / drawn[:, 1]
+
         sums = np.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])
-        ratio = lambda drawn: drawn[:, 0] / drawn[:, 1]  # noqa: E731
         assert bootstrap_interval_of_sums(sums, ratio) == (0.5, 0.5)
         assert np.isnan(bootstrap_interval_of_sums(sums[:1], ratio)).all()
 
