@@ -395,7 +395,7 @@ def _fit(spectra, y, groups, alphas, n_classes):
     return fit_ridge(spectra, y, groups, alphas, n_classes)
 
 
-def scores_of_labelings(X, X_test, labelings, groups, scales, alphas):
+def scores_of_labelings(X, X_test, labelings, groups, scales, alphas, n_classes=None):
     """Return scores of test samples after a fit to each of many label vectors.
 
     Samples are smoothed and kernels decomposed once for all of them, so a permutation of the
@@ -407,21 +407,23 @@ def scores_of_labelings(X, X_test, labelings, groups, scales, alphas):
         Training samples.
     X_test : ndarray of shape (n_test, ...)
         Test samples on the same grid.
-    labelings : ndarray of shape (n_labelings, n_samples), int
-        Positions of the classes.
+    labelings : ndarray of shape (n_labelings, n_samples), int or float
+        Positions of the classes, or numbers.
     groups : ndarray of shape (n_samples,)
         Groups of the training samples.
     scales : sequence of float
         Smoothing in voxels.
     alphas : sequence of float
         Strengths to choose from.
+    n_classes : int, default=None
+        Number of classes; None stands for numbers.
 
     Returns
     -------
-    scores : ndarray of shape (n_labelings, n_test, n_classes)
-        Logarithms of probabilities, up to a constant for each sample.
+    scores : ndarray of shape (n_labelings, n_test, n_classes) or (n_labelings, n_test)
+        Logarithms of probabilities, up to a constant for each sample; or predicted numbers.
     """
-    n, n_classes = len(X), int(labelings.max()) + 1
+    n = len(X)
     mean = mean_sample(X)
     together = np.concatenate([X, X_test])
     spectra, test_kernels = [], []
@@ -430,13 +432,18 @@ def scores_of_labelings(X, X_test, labelings, groups, scales, alphas):
         spectra.append(decompose(kernel[:n, :n]))
         test_kernels.append(kernel[n:, :n])
     test_kernels = np.array(test_kernels)
-    scores = np.empty((len(labelings), len(X_test), n_classes))
-    at_once = max(1, MOST_SCORES // (len(scales) * n * n_classes))
+    scores = []
+    at_once = max(1, MOST_SCORES // (len(scales) * n * (n_classes or 1)))
     for start in range(0, len(labelings), at_once):
-        part = slice(start, start + at_once)
-        fit = fit_ridge(spectra, labelings[part], groups, alphas, n_classes)
-        scores[part] = (test_kernels @ fit.duals).sum(axis=1) + fit.offset[:, None]
-    return scores
+        part = labelings[start : start + at_once]
+        if n_classes is None:
+            # Targets are fitted independently of each other.
+            fit = fit_numbers(spectra, part.T, groups, alphas)
+            scores.append(((test_kernels @ fit.duals).sum(axis=0) + fit.offset).T)
+        else:
+            fit = fit_ridge(spectra, part, groups, alphas, n_classes)
+            scores.append((test_kernels @ fit.duals).sum(axis=1) + fit.offset[:, None])
+    return np.concatenate(scores)
 
 
 def voxel_weights(X, mean, scales, duals):

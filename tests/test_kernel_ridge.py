@@ -300,7 +300,7 @@ class TestLabelings:
         train, test = X[:17], X[17:]
         labelings = np.array([rng.permutation(np.arange(17) % 3) for _ in range(5)])
         groups = np.arange(17) % 4
-        arguments = (train, test, labelings, groups, SCALES, ALPHAS)
+        arguments = (train, test, labelings, groups, SCALES, ALPHAS, 3)
         found = scores_of_labelings(*arguments)
         assert found.shape == (5, 5, 3)
         monkeypatch.setattr(kernel_ridge, "MOST_SCORES", 2 * 3 * 17 * 3)

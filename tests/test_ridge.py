@@ -394,7 +394,8 @@ class TestElsewhere:
         labelings = np.array([labels, rng.permutation(labels), rng.permutation(labels)])
         ridge = MultiscaleRidgeClassifier()
         scores = scores_of_labelings(
-            *(X[train], X[test], labelings, GROUPS[train]), ridge.scales, ridge.alphas
+            *(X[train], X[test], labelings, GROUPS[train]),
+            *(ridge.scales, ridge.alphas, len(np.unique(labels))),
         )
         for labels, expected in zip(labelings, scores, strict=True):
             ridge.fit(X[train], labels, groups=GROUPS[train])

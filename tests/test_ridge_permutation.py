@@ -6,7 +6,12 @@ from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedGrou
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skfmri import MultiscaleRidgeClassifier, evaluate_decoder
+from skfmri import (
+    MultiscaleRidgeClassifier,
+    MultiscaleRidgeRegressor,
+    RepeatedGroupKFold,
+    evaluate_decoder,
+)
 from skfmri.evaluation import units
 from skfmri.evaluation.ridge_permutation import has_closed_form
 from skfmri.pipeline import DecodingPipeline
@@ -23,6 +28,10 @@ def few_at_a_time(monkeypatch):
 
 class Refitted(MultiscaleRidgeClassifier):
     """The same model; of a subclass nothing is known, so each permutation fits it."""
+
+
+class RefittedRegressor(MultiscaleRidgeRegressor):
+    """The same for numbers."""
 
 
 def make_problem(classes=("a", "b"), n_groups=6, one_label_per_group=False):
@@ -57,6 +66,33 @@ def test_scores_within_groups_equal_those_of_refits(classes, scoring):
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert p == expected_p
     assert len(set(found)) > 3
+
+
+@pytest.mark.parametrize(("scoring", "is_of_groups"), [("r2", True), ("pearson", False)])
+def test_scores_of_numbers_equal_those_of_refits(scoring, is_of_groups):
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(8), 3)
+    y = rng.uniform(20, 80, 8)[groups] if is_of_groups else rng.uniform(20, 80, 24)
+    X = rng.normal(size=(24, 4, 5, 2)).astype(np.float32)
+    X[:, :2] += (y[:, None, None, None] - 50) / 60
+    # Scores are of whole repeats, of which each fold predicts a part.
+    options = {"cv": RepeatedGroupKFold(4, n_repeats=2, random_state=0), "scoring": scoring}
+    options["n_permutations"] = 6
+    if not is_of_groups:
+        options["blocks"] = np.arange(len(y))
+    found, p = permuted_scores(pipeline(MultiscaleRidgeRegressor()), X, y, groups, **options)
+    expected, expected_p = permuted_scores(pipeline(RefittedRegressor()), X, y, groups, **options)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert p == expected_p
+    assert len(set(found)) > 3
+
+
+def test_numbers_that_are_all_equal_in_one_training_set_are_named():
+    X, _, groups = make_problem(n_groups=3)
+    y = np.where(groups == 0, np.arange(12), 7.0)
+    options = {"cv": LeaveOneGroupOut(), "blocks": np.arange(len(y))}
+    with pytest.raises(ValueError, match=r"y is 7 in all 8 samples"):
+        permuted_scores(pipeline(MultiscaleRidgeRegressor()), X, y, groups, **options)
 
 
 @pytest.mark.parametrize("cv", [LeaveOneGroupOut(), StratifiedGroupKFold(3)])
@@ -117,6 +153,7 @@ def test_steps_that_may_look_at_labels_are_fitted_for_each_permutation():
     ridge = MultiscaleRidgeClassifier()
     assert has_closed_form(ridge)
     assert has_closed_form(pipeline(ridge))
+    assert has_closed_form(pipeline(MultiscaleRidgeRegressor()))
     assert not has_closed_form(pipeline(Refitted()))
     assert not has_closed_form(Pipeline([("any", FunctionTransformer()), ("ridge", ridge)]))
     validated = pipeline(ridge).set_params(validation=GroupKFold(2))

@@ -112,10 +112,10 @@ def evaluate_decoder(
         Largest number of permutations with refits; each costs as much as the cross-validation. They
         stop earlier if the result is clearly null. If labels of whole groups are shuffled, the
         splits are drawn anew. A list of splits cannot be, so make it without regard to the labels.
-        A pipeline that ends in a `MultiscaleRidgeClassifier`, after steps of skfmri that do not
-        look at labels, is refitted in closed form, which takes milliseconds. With 0, predictions
-        are kept and compared with labels shuffled 1000 times (200 times for metrics that only
-        scikit-learn computes), which takes no fit.
+        A pipeline that ends in a `MultiscaleRidgeClassifier` or `MultiscaleRidgeRegressor`, after
+        steps of skfmri that do not look at labels, is refitted in closed form, which takes
+        milliseconds. With 0, predictions are kept and compared with labels shuffled 1000 times
+        (200 times for metrics that only scikit-learn computes), which takes no fit.
     n_bootstraps : int, default=10000
         Number of times the groups are drawn for the intervals; at least 100.
     confidence : float, default=0.95

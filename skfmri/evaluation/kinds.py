@@ -162,6 +162,33 @@ class Classes:
         """Return the score of all folds from what is kept of each."""
         return float(np.mean([fold["score"] for fold in kept]))
 
+    @staticmethod
+    def score_labelings(folds, splits, labelings, score, metric):
+        """Return the score of all folds for each of many label vectors.
+
+        Parameters
+        ----------
+        folds : iterable of list of dict
+            For each fold, an outcome for each label vector.
+        splits : list of (ndarray, ndarray)
+            Training and test indices.
+        labelings : ndarray of shape (n_labelings, n_samples)
+            Labels.
+        score : callable
+            From `make_scorer_of`.
+        metric : str
+            Name of the metric.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_labelings,)
+        """
+        of_folds = [
+            _score_rows(outcomes, labelings[:, test], score, metric)
+            for outcomes, (_, test) in zip(folds, splits, strict=True)
+        ]
+        return np.mean(of_folds, axis=0)
+
 
 class Numbers:
     """Labels are numbers, and each repeat is a pool; methods are as in `Classes`."""
@@ -230,10 +257,39 @@ class Numbers:
         pools = Numbers.pools(kept, splits)
         return float(np.mean([score(pool.outcome, y[pool.test]) for pool in pools]))
 
+    @staticmethod
+    def score_labelings(folds, splits, labelings, score, metric):
+        """Return the score of all folds for each of many label vectors."""
+        score_one = partial(_score_one, score, metric)
+        return np.array(
+            [
+                Numbers.score_kept(of_labels, splits, labels, score_one)
+                for of_labels, labels in zip(zip(*folds, strict=True), labelings, strict=True)
+            ]
+        )
+
 
 def kind_of(estimator):
     """Return `Numbers` for a regressor, `Classes` for any other estimator."""
     return Numbers if predicts_numbers(estimator) else Classes
+
+
+def _score_one(score, metric, outcome, labels):
+    return score(outcome, labels, np.arange(len(labels)))[metric]
+
+
+def _score_rows(outcomes, labels, score, metric):
+    """Return the score of each outcome of a fold, given its row of labels."""
+    quick = QUICK_SCORES.get(metric)
+    if quick is not None:
+        scores = quick(np.array([outcome["predict"] for outcome in outcomes]), labels)
+        # A metric of the user's may have the name of one of scikit-learn's.
+        if np.isclose(scores[0], _score_one(score, metric, outcomes[0], labels[0])):
+            return scores
+    return [
+        _score_one(score, metric, outcome, row)
+        for outcome, row in zip(outcomes, labels, strict=True)
+    ]
 
 
 def _weighted_mean(sums):

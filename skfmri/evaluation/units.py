@@ -9,7 +9,6 @@ from joblib import Parallel, delayed
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of
 from skfmri.evaluation.folds import fit_and_predict, with_seed
 from skfmri.evaluation.outcomes import check_outcome
-from skfmri.evaluation.quick_scores import QUICK_SCORES
 from skfmri.evaluation.result import DECODER
 from skfmri.evaluation.ridge_permutation import has_closed_form, outputs_for_labelings
 from skfmri.statistics import permute_labels
@@ -147,12 +146,8 @@ class Units:
             delayed(outputs_for_labelings)(model, self.X, labelings, self.groups, *split)
             for split in self.splits
         )
-        scores = np.empty((len(self.splits), len(labelings)))
         folds = Parallel(self.n_jobs, return_as="generator")(tasks)
-        for fold, outcomes in enumerate(folds):
-            labels = labelings[:, self.splits[fold][1]]
-            scores[fold] = _score_all(outcomes, labels, score, metric)
-        return scores.mean(axis=0)
+        return self.kind.score_labelings(folds, self.splits, labelings, score, metric)
 
     def _are_ours(self, splits):
         """Return whether splits are those of the evaluation."""
@@ -186,22 +181,6 @@ class Units:
 
     def _on_fitted(self, fold):
         return None if self.on_fitted is None else partial(self.on_fitted, fold)
-
-
-def _score_all(outcomes, labels, score, metric):
-    """Return the score of each outcome, given its row of labels."""
-
-    def score_one(number):
-        outcome, row = outcomes[number], labels[number]
-        return score(outcome, row, np.arange(len(row)))[metric]
-
-    quick = QUICK_SCORES.get(metric)
-    if quick is not None:
-        scores = quick(np.array([outcome["predict"] for outcome in outcomes]), labels)
-        # A metric of the user's may have the name of one of scikit-learn's.
-        if np.isclose(scores[0], score_one(0)):
-            return scores
-    return [score_one(number) for number in range(len(outcomes))]
 
 
 def _train_on_all_classes(splits, y):
