@@ -196,6 +196,7 @@ CANDIDATES = {
     "kernel 5, one block": small(kernel_size=5, n_blocks=1),
     "kernel 7, one block": small(kernel_size=7, n_blocks=1),
     "kernel 7, one block, 32 filters": small(kernel_size=7, n_blocks=1, filters=32),
+    "kernel 3, learning rate 0.003": small(learning_rate=0.003),
     "kernel 5, learning rate 0.003": small(kernel_size=5, learning_rate=0.003),
     "kernel 5, one block, learning rate 0.003": small(
         kernel_size=5, n_blocks=1, learning_rate=0.003
