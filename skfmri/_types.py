@@ -43,6 +43,7 @@ PerBlock: TypeAlias = "int | tuple[int, ...] | Sequence[int | tuple[int, ...]]"
 Axis: TypeAlias = Literal["x", "y", "z"]
 Interpolation: TypeAlias = Literal["continuous", "linear", "nearest"]
 Padding: TypeAlias = Literal["valid", "same"]
+LinearPath: TypeAlias = float | Literal["multiscale"] | None
 OutputActivation: TypeAlias = Literal["softmax", "linear"]
 Normalize: TypeAlias = Literal["true", "pred", "all"]
 GroupsOf: TypeAlias = Literal["run", "subject", "session"]

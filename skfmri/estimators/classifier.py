@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import keras
 
-    from skfmri._types import Estimator, Padding, PerBlock, RandomState
+    from skfmri._types import Estimator, LinearPath, Padding, PerBlock, RandomState
 
 __all__ = ["SlabCNNClassifier", "VolumeCNNClassifier"]
 
@@ -92,7 +92,7 @@ class SlabCNNClassifier(BaseCNNClassifier):
         dense_units: Sequence[int] = SLAB_CNN.dense_units,
         dropout: float = SLAB_CNN.dropout,
         batch_norm_momentum: float = SLAB_CNN.batch_norm_momentum,
-        linear_path: float | None = SLAB_CNN.linear_path,
+        linear_path: LinearPath = SLAB_CNN.linear_path,
         n_members: int = SLAB_CNN.n_members,
         initial_weights: Estimator | None = SLAB_CNN.initial_weights,
         frozen: Sequence[str] = SLAB_CNN.frozen,
@@ -212,7 +212,7 @@ class VolumeCNNClassifier(BaseCNNClassifier):
         dense_batch_norm: bool = VOLUME_CNN.dense_batch_norm,
         dropout: float = VOLUME_CNN.dropout,
         batch_norm_momentum: float = VOLUME_CNN.batch_norm_momentum,
-        linear_path: float | None = VOLUME_CNN.linear_path,
+        linear_path: LinearPath = VOLUME_CNN.linear_path,
         n_members: int = VOLUME_CNN.n_members,
         initial_weights: Estimator | None = VOLUME_CNN.initial_weights,
         frozen: Sequence[str] = VOLUME_CNN.frozen,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import keras
 
-    from skfmri._types import Estimator, Padding, PerBlock, RandomState
+    from skfmri._types import Estimator, LinearPath, Padding, PerBlock, RandomState
 
 __all__ = ["SlabCNNRegressor", "VolumeCNNRegressor"]
 
@@ -87,7 +87,7 @@ class SlabCNNRegressor(BaseCNNRegressor):
         dense_units: Sequence[int] = SLAB_CNN_REGRESSOR.dense_units,
         dropout: float = SLAB_CNN_REGRESSOR.dropout,
         batch_norm_momentum: float = SLAB_CNN_REGRESSOR.batch_norm_momentum,
-        linear_path: float | None = SLAB_CNN_REGRESSOR.linear_path,
+        linear_path: LinearPath = SLAB_CNN_REGRESSOR.linear_path,
         n_members: int = SLAB_CNN_REGRESSOR.n_members,
         initial_weights: Estimator | None = SLAB_CNN_REGRESSOR.initial_weights,
         frozen: Sequence[str] = SLAB_CNN_REGRESSOR.frozen,
@@ -203,7 +203,7 @@ class VolumeCNNRegressor(BaseCNNRegressor):
         dense_batch_norm: bool = VOLUME_CNN_REGRESSOR.dense_batch_norm,
         dropout: float = VOLUME_CNN_REGRESSOR.dropout,
         batch_norm_momentum: float = VOLUME_CNN_REGRESSOR.batch_norm_momentum,
-        linear_path: float | None = VOLUME_CNN_REGRESSOR.linear_path,
+        linear_path: LinearPath = VOLUME_CNN_REGRESSOR.linear_path,
         n_members: int = VOLUME_CNN_REGRESSOR.n_members,
         initial_weights: Estimator | None = VOLUME_CNN_REGRESSOR.initial_weights,
         frozen: Sequence[str] = VOLUME_CNN_REGRESSOR.frozen,

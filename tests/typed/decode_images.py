@@ -10,6 +10,7 @@ from skfmri import (
     NiftiSlabRotator,
     RepeatedGroupKFold,
     SlabCNNClassifier,
+    SlabCNNRegressor,
     VolumeCNNClassifier,
     VoxelZScorer,
     audit_leakage,
@@ -61,6 +62,8 @@ save(pipe.fit(samples, samples.y), "model.skfmri", samples=samples, result=resul
 decoder = load("model.skfmri")
 fine_tuned = SlabCNNClassifier(initial_weights=pipe, frozen=("block1_convolution", "block1_norm"))
 VolumeCNNClassifier(initial_weights=fine_tuned, frozen=["dense1"])
+SlabCNNClassifier(linear_path="multiscale")
+SlabCNNRegressor(linear_path=0.1)
 print(decoder.predict(NiftiSamples("new.nii.gz")))
 plot_slab(decoder["slab"], samples, cut_coords=(30, 50, -35))
 axes = plot_map(saliency_image(decoder, samples), samples, title="saliency")

@@ -54,6 +54,7 @@ def make_mistakes(samples: NiftiSamples, network: SlabCNNClassifier) -> None:
     SlabCNNClassifier(pool_size=2)  # error: call-arg
     SlabCNNClassifier(initial_weights="model.skfmri")  # error: arg-type
     SlabCNNClassifier(frozen=3)  # error: arg-type
+    SlabCNNClassifier(linear_path="single")  # error: arg-type
     network.fit(samples)  # error: call-arg
     network.predict(Path("bold.nii.gz"))  # error: arg-type
     MultiscaleRidgeClassifier(scales=2)  # error: arg-type
