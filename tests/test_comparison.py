@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skfmri.evaluation.comparison import comparison_sentences
+from skfmri.evaluation.comparison import WAYS, WAYS_TO_NUMBERS, comparison_sentences
 
 
 def make_row(baseline, difference, p_value, half_width=None):
@@ -58,6 +58,12 @@ def test_a_decoder_that_is_worse_than_the_best_gets_the_way_to_it(is_network):
     (text,) = conclude(("linear", -0.05, 0.04), is_network=is_network)
     assert "skfmri.evaluation.linear_baseline (on the command line --decoder linear)" in text
     assert text.endswith("The decoder is clearly worse.")
+
+
+@pytest.mark.parametrize("ways", [WAYS, WAYS_TO_NUMBERS], ids=["classes", "numbers"])
+def test_every_way_names_its_option(ways):
+    for name, way in ways.items():
+        assert way.endswith(f"(on the command line --decoder {name})")
 
 
 def test_worse_by_one_of_two_tests_is_not_clear_until_corrected():

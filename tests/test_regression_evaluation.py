@@ -378,8 +378,8 @@ class TestSentences:
     def test_the_way_to_a_better_model_is_that_to_a_regressor(self, line):
         (*_, text), _ = self.sentences(line, None, "linear", Ridge(1e5))
         assert text == (
-            "Recommended here: ridge regression, skfmri.evaluation.linear_baseline. The decoder is "
-            "clearly worse."
+            "Recommended here: ridge regression, skfmri.evaluation.linear_baseline (on the command "
+            "line --decoder linear). The decoder is clearly worse."
         )
 
     def test_a_metric_without_parts_says_that_it_is_not_tested(self, ratings):

@@ -18,8 +18,10 @@ WAYS = {
     "--decoder multiscale)",
 }
 WAYS_TO_NUMBERS = {
-    "linear": "ridge regression, skfmri.evaluation.linear_baseline",
-    "multiscale": "the multiscale ridge, skfmri.MultiscaleRidgeRegressor",
+    "linear": "ridge regression, skfmri.evaluation.linear_baseline (on the command line --decoder "
+    "linear)",
+    "multiscale": "the multiscale ridge, skfmri.MultiscaleRidgeRegressor (on the command line "
+    "--decoder multiscale)",
 }
 
 
