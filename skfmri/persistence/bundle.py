@@ -57,7 +57,7 @@ def save(
     samples: NiftiSamples | None = None,
     result: DecodingResult | None = None,
 ) -> None:
-    """Write a fitted pipeline or classifier to a file that is safe to read.
+    """Write a fitted pipeline or estimator to a file that is safe to read.
 
     Loading a pickle runs whatever code its author put into it. This file holds only numbers and
     text: a zip archive of JSON, arrays as ``.npy`` and a model card in Markdown. The model that
@@ -68,10 +68,12 @@ def save(
     ----------
     estimator : estimator
         Fitted: a `DecodingPipeline` or `Pipeline`, or one estimator. It may be built of
-        `NiftiSlabRotator`, `VoxelZScorer`, `SlabCNNClassifier`, `VolumeCNNClassifier`, subclasses
-        of these two with different networks, and scikit-learn's `StandardScaler`, `PCA`,
-        `LogisticRegression` and `LinearSVC`. The pipeline that
-        :func:`~skfmri.evaluation.linear_baseline` returns can also be saved.
+        `NiftiSlabRotator`, `VoxelZScorer`, `SlabCNNClassifier`, `VolumeCNNClassifier`,
+        `SlabCNNRegressor`, `VolumeCNNRegressor`, subclasses of these four with different networks,
+        `MultiscaleRidgeClassifier`, `MultiscaleRidgeRegressor`, and scikit-learn's
+        `StandardScaler`, `PCA`, `LogisticRegression`, `LinearSVC`, `Ridge` and `RidgeCV`. The
+        pipelines that :func:`~skfmri.evaluation.linear_baseline` and
+        :func:`~skfmri.evaluation.multiscale_baseline` return can also be saved.
     path : str or path-like
         The file, by convention ``name.skfmri``. An existing one is replaced once the new one is
         complete.
@@ -115,7 +117,7 @@ def save(
     """
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(
-            f"estimator is a {type(estimator).__name__}. Pass a fitted pipeline or classifier."
+            f"estimator is a {type(estimator).__name__}. Pass a fitted pipeline or estimator."
         )
     content, arrays, left_out = to_plain(estimator)
     members = _model_members(content, arrays)
@@ -148,8 +150,8 @@ def load(path: FilePath, *, classes: Sequence[type] = ()) -> Any:
     path : str or path-like
         The file.
     classes : sequence of type, default=()
-        Your own subclasses of `SlabCNNClassifier` or `VolumeCNNClassifier`, if the file names
-        any. Their code must be the same as when the model was saved.
+        Your own subclasses of the networks of skfmri, such as `SlabCNNClassifier`, if the file
+        names any. Their code must be the same as when the model was saved.
 
     Returns
     -------

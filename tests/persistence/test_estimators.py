@@ -1,8 +1,10 @@
 import io
 import json
 import os
+import re
 import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +19,9 @@ from sklearn.preprocessing import FunctionTransformer
 import skfmri
 from skfmri.evaluation.encoding import array_from_bytes, array_to_bytes
 from skfmri.persistence import archive, load, save
+from skfmri.persistence.estimators import ESTIMATORS
+
+PAGE = Path(__file__).parents[2] / "docs" / "saving.rst"
 
 
 class TestWhatCanBeSaved:
@@ -36,6 +41,14 @@ class TestWhatCanBeSaved:
         with pytest.raises(ValueError, match=message):
             save(model.fit(X, y), tmp_path / "model.skfmri")
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("name", sorted(ESTIMATORS.keys() - {"FunctionTransformer"}))
+    def test_the_documentation_names_it(self, name):
+        texts = [save.__doc__]
+        if PAGE.exists():
+            texts.append(PAGE.read_text(encoding="utf-8"))
+        for text in texts:
+            assert re.search(rf"`(~skfmri\.)?{name}`", text)
 
     @pytest.mark.parametrize(
         "parameters", [{"cnn__dropout": 0.1}, {"slab__interpolation": "linear"}]
