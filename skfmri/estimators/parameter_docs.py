@@ -35,11 +35,11 @@ CLASSIFIERS = {
         """,
     "initial_weights": """
         initial_weights : estimator or None, default=None
-            Fitted decoder whose weights training starts from: a classifier of this kind or a
-            pipeline that ends in one, such as :func:`skfmri.load` returns, never a path. Its
-            network must have the same layers with weights of the same shapes. The output layer is
-            taken over if the classes are the same and neither network has a linear path; otherwise
-            it starts anew, as does the linear path. Of `n_members` each starts from its
+            Fitted decoder whose weights training starts from: a network of this kind, of classes or
+            of numbers, or a pipeline that ends in one, such as :func:`skfmri.load` returns, never a
+            path. Its network must have the same layers with weights of the same shapes. The output
+            layer is taken over if the classes are the same and neither network has a linear path;
+            otherwise it starts anew, as does the linear path. Of `n_members` each starts from its
             counterpart, or all from a single network. Clones share the decoder. Test volumes that
             it was trained on are refused by :func:`~skfmri.evaluate_decoder`; see the page
             "Fine-tuning" of the documentation.
