@@ -38,10 +38,12 @@ def blocks(path, language):
 
 
 def commands(path):
-    """Calls of ``skfmri`` that a page shows, as lists of arguments."""
+    """Calls of ``skfmri`` that a page shows, also within a sentence, as lists of arguments."""
     lines = "\n".join(blocks(path, "console")).replace("\\\n", " ").splitlines()
     found = [line.removeprefix("$ ") for line in lines]
-    return [shlex.split(line)[1:] for line in found if line.startswith("skfmri ")]
+    found += re.findall(r"``(skfmri \w+ [^`]+)``", path.read_text(encoding="utf-8"))
+    calls = [shlex.split(line)[1:] for line in found if line.startswith("skfmri ")]
+    return [call for call in calls if call[1:] != ["--help"]]
 
 
 def shortened(code, **changes):
