@@ -1,5 +1,7 @@
 """What a newcomer copies from the first pages works."""
 
+import ast
+import builtins
 import inspect
 import re
 import runpy
@@ -19,6 +21,11 @@ from skfmri.cli.arguments import make_parser
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 PAGES = [CHECKOUT / "README.md", *sorted(DOCS.glob("*.rst"))]
+# Names of what a page leaves to its reader: data, and a decoder that other pages build.
+OF_THE_READER = {
+    *("X", "y", "ages", "chunks", "confounds", "groups", "images", "labels", "maps", "masks"),
+    *("samples", "subjects", "table", "cv", "grid", "pipe", "result", "ResidualClassifier"),
+}
 START, START_BIDS = DOCS / "getting_started.rst", DOCS / "getting_started_bids.rst"
 
 
@@ -35,6 +42,18 @@ def blocks(path, language):
         re.sub(rf"^{indent}   ", "", block, flags=re.MULTILINE).rstrip() + "\n"
         for indent, block in found
     ]
+
+
+def undefined(code):
+    """Names that a program reads, but neither imports nor defines."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    known = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    known |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    known |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    known |= {name.asname or name.name for node in imports for name in node.names}
+    return {node.id for node in names} - known - set(dir(builtins))
 
 
 def commands(path):
@@ -57,6 +76,11 @@ def shortened(code, **changes):
 def test_the_first_page_and_the_readme_show_the_same_program():
     # Which tests/test_readme.py runs.
     assert blocks(DOCS / "index.rst", "python") == blocks(CHECKOUT / "README.md", "python")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_imports_what_its_programs_use(path):
+    assert undefined("\n".join(blocks(path, "python"))) <= OF_THE_READER
 
 
 @pytest.mark.parametrize(
