@@ -1,10 +1,10 @@
 """Show what each scheduler costs for the same grouped cross-validation, in whole processes.
 
-Each row runs in a new process: imports, start of the workers, 6 folds of the configuration for
-small samples on one compressed file, end of the workers. "memory" is the peak of the resident
-memory summed over all its processes, so shared pages count several times. "task" is the size of
-what one task sends to a worker. "score" is the same if processes have the same number of threads;
-loky and Dask give each worker one.
+Each row runs in a new process: imports, start of the workers, 6 folds of a small network that
+starts from a logistic regression on one compressed file, end of the workers. "memory" is the peak
+of the resident memory summed over all its processes, so shared pages count several times. "task" is
+the size of what one task sends to a worker. "score" is the same if processes have the same number
+of threads; loky and Dask give each worker one.
 """
 
 import argparse
@@ -33,7 +33,9 @@ def run(path, scheduler, epochs):
 
     data = json.loads(Path(path).with_suffix(".json").read_text())
     samples = NiftiSamples(path, y=data["labels"], groups=data["chunks"])
-    network = SlabCNNClassifier.for_small_samples(linear_path=100, epochs=epochs, random_state=0)
+    network = SlabCNNClassifier.for_small_samples(
+        linear_path=100, learning_rate=0.001, epochs=epochs, random_state=0
+    )
     pipeline = make_pipeline(NiftiSlabRotator(), VoxelZScorer(), network)
     backend = {} if scheduler == "serial" else {"backend": scheduler, "n_jobs": 2}
     if scheduler == "dask":
