@@ -34,7 +34,7 @@ class DecodingPipeline(Pipeline):
     Early stopping needs validation samples. If the network splits them off from what a pipeline
     passes to it, that is too late: earlier steps have already seen them, and the loss that should
     warn of overfitting looks too good. Here `fit` first splits off whole groups, fits the
-    transformers on the others alone, and passes both to the classifier.
+    transformers on the others alone, and passes both to the network.
 
     Without `validation` it is a plain `Pipeline`, also in `cross_val_score`, `GridSearchCV` and
     metadata routing.
@@ -42,8 +42,8 @@ class DecodingPipeline(Pipeline):
     Parameters
     ----------
     steps : list of (str, estimator)
-        As in `Pipeline`; the last is a classifier whose `fit` takes `validation_data`, such as
-        :class:`~skfmri.SlabCNNClassifier`.
+        As in `Pipeline`. With `validation`, the last one has a `fit` that takes `validation_data`,
+        as that of :class:`~skfmri.SlabCNNClassifier` or :class:`~skfmri.SlabCNNRegressor` does.
     validation : int, splitter, iterable or None, default=None
         Any splitter of scikit-learn, such as ``GroupShuffleSplit(1, test_size=0.2)``. The test
         side of its first split is held out for validation. It must not split a group.
@@ -134,7 +134,7 @@ class DecodingPipeline(Pipeline):
     def fit(
         self, X: Volumes, y: Values | None = None, *, groups: Values | None = None, **params: Any
     ) -> Self:
-        """Hold out validation samples, fit the transformers on the rest, then the classifier.
+        """Hold out validation samples, fit the transformers on the rest, then the last step.
 
         Parameters
         ----------
