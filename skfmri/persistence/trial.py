@@ -69,8 +69,9 @@ def _empty(step):
     if isinstance(mean, np.ndarray):
         return np.zeros((1, *mean.shape))
     if isinstance(weights, np.ndarray):
-        shape = getattr(step, "sample_shape_", weights.shape[1:])
-        return np.zeros((1, weights.shape[1])).reshape(1, *shape)
+        # Those of a single number have no axis for it.
+        n_features = weights.shape[-1:]
+        return np.zeros((1, *n_features)).reshape(1, *getattr(step, "sample_shape_", n_features))
     return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.feature_selection import SelectKBest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -25,6 +25,18 @@ PAGE = Path(__file__).parents[2] / "docs" / "saving.rst"
 
 
 class TestWhatCanBeSaved:
+    @pytest.mark.parametrize("n_targets", [None, 1, 2])
+    @pytest.mark.parametrize("model", [skfmri.MultiscaleRidgeRegressor(), Ridge(), RidgeCV()])
+    def test_a_linear_regressor_without_steps_before_it(self, model, n_targets, tmp_path):
+        rng = np.random.default_rng(0)
+        shape = (5, 4, 3) if isinstance(model, skfmri.MultiscaleRidgeRegressor) else (5,)
+        X = rng.normal(size=(12, *shape))
+        y = rng.normal(size=12 if n_targets is None else (12, n_targets))
+        groups = {"groups": np.arange(12)} if len(shape) > 1 else {}
+        save(model.fit(X, y, **groups), tmp_path / "model.skfmri")
+        loaded = load(tmp_path / "model.skfmri")
+        np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
     @pytest.mark.parametrize(
         ("model", "message"),
         [
