@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from decimal import Decimal
 
 import joblib
 import keras
@@ -231,13 +232,36 @@ class TestTargets:
             (np.full(60, 41.5), r"y is 41.5 in all 60 samples, so there is nothing to predict"),
             (np.column_stack([np.arange(60), np.ones(60)]), r"Column 1 of y is 1 in all 60"),
             (np.where(np.arange(60) < 3, np.nan, 1.0), "NaN"),
+            ([None, *range(59)], r"NaN or infinity for 1 of 60 samples"),
+            (np.arange(60).astype("datetime64[D]"), r"datetime.date\(1970, 1, 1\), which is not a"),
+            (np.where(np.arange(60) % 2, 0.1 + 0.2, 0.3), r"y is 0.3 in all 60 samples"),
+            (np.arange(60) * 1e199, r"y runs from 0 to 5.9e\+200, which float64 cannot square"),
+            (np.arange(60) * 1e-199, r"y runs from 0 to 5.9e-198, which float64 cannot square"),
         ],
-        ids=["text", "digits", "constant", "one constant column", "nan"],
+        ids=[
+            *("text", "digits", "constant", "one constant column", "nan", "none", "dates"),
+            *("rounding", "huge", "tiny"),
+        ],
     )
     @pytest.mark.filterwarnings("ignore:MultiscaleRidgeRegressor got no groups")
     def test_what_cannot_be_predicted_is_refused(self, slabs, estimator, y, message):
         with pytest.raises(ValueError, match=message):
             clone(estimator).fit(slabs[0], y)
+
+    @pytest.mark.parametrize("estimator", [SlabCNNRegressor(**QUICK), MultiscaleRidgeRegressor()])
+    def test_exact_numbers_of_python_are_taken(self, slabs, estimator):
+        X, age, subjects = slabs
+        rounded = age.round(2)
+        exact = [Decimal(f"{number:.2f}") for number in rounded]
+        of_exact = clone(estimator).fit(X, exact, groups=subjects).predict(X)
+        expected = clone(estimator).fit(X, rounded, groups=subjects).predict(X)
+        np.testing.assert_array_equal(of_exact, expected)
+
+    def test_samples_of_weight_0_do_not_make_a_constant_vary(self, slabs):
+        X, age, _ = slabs
+        is_first = np.arange(60) < 30
+        with pytest.raises(ValueError, match="y is 41 in all 30 samples"):
+            SlabCNNRegressor(**QUICK).fit(X, np.where(is_first, 41, age), sample_weight=is_first)
 
     def test_validation_targets_of_another_shape_are_refused(self, slabs):
         X, age, _ = slabs

@@ -172,15 +172,16 @@ class BaseCNNRegressor(BaseCNN, wrappers.KerasRegressor):
 
     def _learn_targets(self, y, sample_weight):
         columns = as_columns(numbers(y, "y", type(self).__name__))
-        check_spread(columns)
-        weight = np.ones(len(columns)) if sample_weight is None else np.asarray(sample_weight)
-        learnt = {"target_mean_": 0.0, "target_scale_": 1.0, "target_shape_": np.shape(y)[1:]}
+        weight = np.ones(len(columns)) if sample_weight is None else np.asarray(sample_weight, float)
         # What is wrong with weights is said where the total weight is computed.
-        if weight.shape == (len(columns),) and np.isfinite(weight).all() and weight.sum() > 0:
-            mean = np.average(columns, axis=0, weights=weight)
-            scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weight))
-            learnt |= {"target_mean_": mean, "target_scale_": np.where(scale > 0, scale, 1.0)}
-        return learnt
+        is_usable = weight.shape == (len(columns),) and np.isfinite(weight).all()
+        if not is_usable or weight.min() < 0 or not weight.any():
+            weight = np.ones(len(columns))
+        columns, weight = columns[weight > 0], weight[weight > 0]
+        check_spread(columns)
+        mean = np.average(columns, axis=0, weights=weight)
+        scale = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weight))
+        return {"target_mean_": mean, "target_scale_": scale, "target_shape_": np.shape(y)[1:]}
 
     def _encode(self, y, learnt, whose="training"):
         columns = as_columns(numbers(y, f"y of the {whose} samples", type(self).__name__))

@@ -1,8 +1,12 @@
 """Numbers that a regressor is fitted to."""
 
-from numbers import Real
+from numbers import Number
 
 import numpy as np
+import pandas as pd
+
+# Squares of spreads within these bounds, and sums of many, are numbers that float64 has.
+LEAST_SPREAD, LARGEST_SPREAD = 1e-150, 1e150
 
 
 def numbers(y, name, estimator_name):
@@ -21,9 +25,10 @@ def numbers(y, name, estimator_name):
     """
     found = np.asarray(y)
     if found.dtype.kind not in "biuf":
+        found = np.where(pd.isna(found), np.nan, found.astype(object))
         for value in found.ravel().tolist():
             # Text may look like a number.
-            if not isinstance(value, Real):
+            if not isinstance(value, Number) or isinstance(value, complex):
                 raise ValueError(
                     f"{name} holds {value!r}, which is not a number, but {estimator_name} predicts "
                     "numbers. For classes use a classifier, such as SlabCNNClassifier."
@@ -44,18 +49,28 @@ def as_columns(y):
 
 
 def check_spread(columns):
-    """Raise ValueError if a target is the same for all samples.
+    """Raise ValueError if a target is the same for all samples, or its squares are no numbers.
 
     Parameters
     ----------
     columns : ndarray of shape (n_samples, n_targets)
         Targets.
     """
-    constant = np.flatnonzero(np.ptp(columns, axis=0) == 0)
-    if len(constant):
-        place = f"Column {constant[0]} of y" if columns.shape[1] > 1 else "y"
-        samples = "1 sample" if len(columns) == 1 else f"all {len(columns)} samples"
-        raise ValueError(
-            f"{place} is {columns[0, constant[0]]:g} in {samples}, so there is nothing to predict. "
-            "Choose samples whose values differ."
-        )
+    low, high = columns.min(axis=0), columns.max(axis=0)
+    with np.errstate(over="ignore"):
+        spread = high - low
+    # 0.1 + 0.2 is not quite 0.3.
+    rounding = 8 * np.finfo(float).eps * np.maximum(abs(low), abs(high))
+    for n, of_column in enumerate(spread):
+        place = f"Column {n} of y" if len(spread) > 1 else "y"
+        if of_column <= rounding[n]:
+            samples = "1 sample" if len(columns) == 1 else f"all {len(columns)} samples"
+            raise ValueError(
+                f"{place} is {low[n]:g} in {samples}, so there is nothing to predict. Choose "
+                "samples whose values differ."
+            )
+        if not LEAST_SPREAD < of_column < LARGEST_SPREAD:
+            raise ValueError(
+                f"{place} runs from {low[n]:g} to {high[n]:g}, which float64 cannot square. Choose "
+                "another unit, and look for values that stand for missing ones."
+            )
