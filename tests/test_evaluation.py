@@ -13,7 +13,7 @@ from sklearn import config_context
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import confusion_matrix, f1_score, get_scorer, make_scorer
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -34,7 +34,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import ExtraTreeClassifier
 
-from skfmri import SlabCNNClassifier
+from skfmri import MultiscaleRidgeRegressor, SlabCNNClassifier
 from skfmri.evaluation import chance_level, evaluate_decoder, linear_baseline
 from skfmri.evaluation.result import describe_result
 from skfmri.model_selection import RepeatedGroupKFold
@@ -195,6 +195,10 @@ def test_a_split_through_a_group_is_refused_before_any_fit(problem):
         ({"groups": [1] * 89}, "Found 89 group labels for 90 volumes"),
         ({"baseline": "svm"}, "Unknown baseline 'svm'"),
         ({"baseline": {"dummy": LinearSVC()}}, "cannot be called 'dummy'"),
+        ({"baseline": {"svm": "linear"}}, "The baseline 'svm' is 'linear', not an estimator"),
+        ({"baseline": LinearSVC}, "The baseline 'baseline' is <class .*, not an estimator"),
+        ({"scoring": []}, r"scoring is \[\], but must be a metric or several .* 'accuracy'"),
+        ({"scoring": 5}, "scoring is 5, but must be a metric"),
         ({"n_permutations": -1}, "n_permutations must be an integer of at least 0"),
         ({"n_bootstraps": 0}, "n_bootstraps must be an integer of at least 1"),
     ],
@@ -204,6 +208,44 @@ def test_bad_input_says_what_is_wrong(problem, changes, message):
     arguments = {"y": y, "groups": groups} | changes
     with pytest.raises(ValueError, match=message):
         evaluate_decoder(LogisticRegression(), X, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "labels"),
+    [(LinearSVC(), ["a", "b"]), (MultiscaleRidgeRegressor(), [20.0, 30.5])],
+)
+class TestWithoutAnythingToLearn:
+    def test_training_samples_of_one_label_are_refused_before_any_fit(self, decoder, labels):
+        y, groups = np.repeat(labels, [6, 2]), np.repeat([0, 1], [6, 2])
+        with pytest.raises(ValueError, match=r"All 2 training samples of split 0 have the label"):
+            evaluate_decoder(decoder, np.zeros((8, 1)), y, groups=groups)
+
+    def test_permutations_that_leave_none_are_drawn_again(self, decoder, labels):
+        X, groups = np.random.default_rng(0).normal(size=(12, 2)), np.repeat(range(6), 2)
+        # Shuffled, both groups of the second label may come into one fold.
+        y = np.array(labels)[np.isin(groups, [1, 2]).astype(int)]
+        options = {"cv": PredefinedSplit(groups // 2), "baseline": None, "n_permutations": 20}
+        result = evaluate_decoder(decoder, X, y, groups=groups, random_state=0, **options)
+        assert result.permutation_test.n_permutations > 5
+
+
+@pytest.mark.parametrize(("decoder", "y"), [(LinearSVC(), "ab"), (Ridge(), [20.0, 30.5])])
+@pytest.mark.parametrize(
+    ("scoring", "reason"),
+    [
+        ("neg_log_loss", "AttributeError: the decoder has none of .* predict_proba"),
+        (lambda decoder, X, y: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda decoder, X, y: decoder.coef_, "AttributeError: the decoder has no attribute"),
+    ],
+)
+def test_a_scorer_that_fails_leaves_the_other_scores(decoder, y, scoring, reason):
+    X, groups = np.random.default_rng(0).normal(size=(24, 2)), np.repeat(range(3), 8)
+    metrics = {"first": scoring, "right": lambda decoder, X, y: 1.0}
+    y = np.tile(np.array(list(y)), 12)
+    with pytest.warns(UserWarning, match=rf"first is not defined in . of .*: {reason}"):
+        result = evaluate_decoder(decoder, X, y, groups=groups, scoring=metrics, baseline=None)
+    assert of_decoder(result.summary).set_index("metric").loc["right", "score"] == 1
+    assert result.untested.startswith("first is not defined in every")
 
 
 class TestIntervals:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -368,6 +369,13 @@ class TestSentences:
         )
         assert gap.startswith("The decoder is better than fixed by ")
         assert "in mean absolute error, 95% interval of the difference -" in gap
+
+    @pytest.mark.parametrize(
+        ("scoring", "zero"), [("neg_mean_absolute_error", "+0"), ("r2", "+0.000")]
+    )
+    def test_equal_models_do_not_differ_by_minus_0(self, ratings, scoring, zero):
+        (*_, gap), _ = self.sentences(ratings, scoring, clone(DECODER))
+        assert f": {zero}, 95% interval {zero} to {zero}, p = 1." in gap
 
     def test_r2_has_its_name(self, ratings):
         (score, claim, *_), row = self.sentences(ratings, None, None)

@@ -172,7 +172,7 @@ class BaseCNNRegressor(BaseCNN, wrappers.KerasRegressor):
 
     def _learn_targets(self, y, sample_weight):
         columns = as_columns(numbers(y, "y", type(self).__name__))
-        weight = np.ones(len(columns)) if sample_weight is None else np.asarray(sample_weight, float)
+        weight = np.asarray(1.0 if sample_weight is None else sample_weight, float)
         # What is wrong with weights is said where the total weight is computed.
         is_usable = weight.shape == (len(columns),) and np.isfinite(weight).all()
         if not is_usable or weight.min() < 0 or not weight.any():

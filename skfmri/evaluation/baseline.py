@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -14,7 +14,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfmri.estimators.ridge import MultiscaleRidgeClassifier
 from skfmri.estimators.ridge_regressor import MultiscaleRidgeRegressor
-from skfmri.evaluation.fingerprints import parameters_of
+from skfmri.evaluation.fingerprints import is_estimator, parameters_of
 from skfmri.evaluation.folds import is_search
 from skfmri.evaluation.kinds import Classes, Numbers, kind_of
 from skfmri.evaluation.result import DECODER, DUMMY
@@ -194,11 +194,16 @@ def baselines_by_name(baseline, estimator, n_train=0):
             names = [name for name in names if name != "multiscale"]
         found = {name: BASELINES[name](estimator) for name in names}
         return {name: model for name, model in found.items() if not _are_alike(model, estimator)}
-    baselines = {"baseline": baseline} if isinstance(baseline, BaseEstimator) else dict(baseline)
+    baselines = dict(baseline) if isinstance(baseline, dict) else {"baseline": baseline}
     taken = {DECODER, DUMMY} & baselines.keys()
     if taken:
         raise ValueError(f"A baseline cannot be called {taken.pop()!r}. Choose another name.")
     for name, model in baselines.items():
+        if not is_estimator(model):
+            raise ValueError(
+                f"The baseline {name!r} is {model!r}, not an estimator. Pass one, such as "
+                f"linear_baseline(estimator), or baseline={list(BASELINES)}."
+            )
         if kind_of(model) is not kind_of(estimator):
             words = ("classifier", "regressor")[:: -1 if predicts_numbers(estimator) else 1]
             raise ValueError(

@@ -14,7 +14,7 @@ from sklearn.model_selection import LeaveOneGroupOut, check_cv
 from skfmri._validation import check_number
 from skfmri.evaluation.baseline import baselines_by_name
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
-from skfmri.evaluation.folds import grouped_splits
+from skfmri.evaluation.folds import check_training_labels, grouped_splits
 from skfmri.evaluation.kinds import kind_of
 from skfmri.evaluation.ledger import Ledger
 from skfmri.evaluation.permutation import plan_chance_test
@@ -148,9 +148,10 @@ def evaluate_decoder(
     ValueError
         If there are no labels or groups, if labels of a regressor are not one finite number per
         sample or are all equal, if those of a classifier are numbers with fractions, if a group is
-        on both sides of a split, if test volumes are among those that `initial_weights` of a
-        network were trained on, in the decoder or a baseline, if labels are to be permuted but are
-        all equal, or if the ledger belongs to another computation.
+        on both sides of a split, if all training samples of a split have one label, if test volumes
+        are among those that `initial_weights` of a network were trained on, in the decoder or a
+        baseline, if labels are to be permuted but are all equal, if there is no metric or a
+        baseline is not an estimator, or if the ledger belongs to another computation.
 
     Warns
     -----
@@ -285,7 +286,13 @@ def evaluated(
     check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     # An iterator of splits becomes a list, since permutations may ask again.
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=kind.is_classes)
-    splits = grouped_splits(X, y, groups, cv)
+
+    def splits_of(labels):
+        splits = grouped_splits(X, labels, groups, cv)
+        check_training_labels(splits, labels)
+        return splits
+
+    splits = splits_of(y)
     score, metrics = make_scorer_of(scoring, is_classes=kind.is_classes)
     n_train = max((len(train) for train, _ in splits), default=0)
     baselines = baselines_by_name(baseline, estimator, n_train)
@@ -312,7 +319,7 @@ def evaluated(
     if chance is not None:
         shuffled, permutation_test, untested = chance.test(
             *(of_decoder, metrics[0], score, units, estimator),
-            splits_of=lambda labels: grouped_splits(X, labels, groups, cv),
+            splits_of=splits_of,
             n_permutations=n_permutations,
             level=1 - confidence,
         )

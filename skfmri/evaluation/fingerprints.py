@@ -51,7 +51,7 @@ def parameters_of(estimator):
     texts |= {
         name: _path(type(parameters[name]))
         for name in texts
-        if _is_estimator(parameters[name]) and name.split("__")[-1] != SOURCE
+        if is_estimator(parameters[name]) and name.split("__")[-1] != SOURCE
     }
     return {"estimator": _path(type(estimator)), **texts}
 
@@ -88,7 +88,7 @@ def _text(value):
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_text(k)}: {_named_text(k, v)}' for k, v in value.items())}}}"
-    if _is_estimator(value):
+    if is_estimator(value):
         # Such as a candidate of a search.
         inside = {k: v for k, v in value.get_params(deep=False).items() if k not in WITHOUT_EFFECT}
         return f"{_path(type(value))} {_text(inside)}"
@@ -112,7 +112,8 @@ def _text(value):
         return _path(type(value))
 
 
-def _is_estimator(value):
+def is_estimator(value):
+    """Return whether a value is an estimator, and not a class of estimators."""
     return hasattr(value, "get_params") and not inspect.isclass(value)
 
 

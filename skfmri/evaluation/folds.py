@@ -53,6 +53,26 @@ def grouped_splits(X, y, groups, cv, name="cv", *, is_classes=True):
     return splits
 
 
+def check_training_labels(splits, y):
+    """Raise ValueError if all training samples of a split have one label, but not all samples.
+
+    Parameters
+    ----------
+    splits : list of (ndarray, ndarray)
+        Training and test indices of each split.
+    y : ndarray of shape (n_samples,)
+        Labels.
+    """
+    for number, (train, _) in enumerate(splits):
+        labels = np.unique(y[train])
+        if len(labels) == 1 and len(np.unique(y)) > 1:
+            raise ValueError(
+                f"All {len(train)} training samples of split {number} have the label "
+                f"{labels.tolist()[0]}, so there is nothing to learn. Use more groups or larger "
+                "training sets."
+            )
+
+
 def repeat_of_split(splits):
     """Return for each split how often its test samples were tested before."""
     n_tested = np.zeros(1 + max(int(max(map(np.max, split))) for split in splits), dtype=int)

@@ -252,12 +252,12 @@ class ChanceTest:
         )
 
     def _why_untested(self, scores, metric):
+        if scores.of_pools[metric].isna().any():
+            return f"{metric} is not defined in {self.kind.everywhere}."
         if not math.isfinite(chance_level(self.y, metric)):
             return (
                 f"{metric} has no known chance level. Set n_permutations to compare it with refits."
             )
-        if scores.of_pools[metric].isna().any():
-            return f"{metric} is not defined in {self.kind.everywhere}."
         if "diverged" in scores.of_folds and scores.of_folds["diverged"].any():
             return "the network diverged."
         if self.scheme is None:

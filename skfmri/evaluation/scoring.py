@@ -131,6 +131,11 @@ def make_scorer_of(scoring, *, is_classes=True):
         scoring = [scoring]
     elif callable(scoring):
         scoring = {getattr(scoring, "__name__", "score"): scoring}
+    elif not isinstance(scoring, (dict, list, tuple, set)) or not scoring:
+        raise ValueError(
+            f"scoring is {scoring!r}, but must be a metric or several of them, such as "
+            f"{', '.join(map(repr, CLASS_METRICS if is_classes else NUMBER_METRICS[:2]))}."
+        )
     scoring = dict(scoring) if isinstance(scoring, dict) else {name: name for name in scoring}
     own = {} if is_classes else SCORERS_OF_NUMBERS
     scorers = {
@@ -144,13 +149,21 @@ def make_scorer_of(scoring, *, is_classes=True):
         for name, scorer in scorers.items():
             try:
                 scores[name] = _score(scorer, recorded, y, positions)
-            except ValueError as error:
+            except Exception as error:  # a scorer may fail anywhere, and fits are not lost for it
                 scores[name] = float("nan")
                 if reasons is not None:
-                    reasons.setdefault(name, str(error))
+                    reasons.setdefault(name, _reason(error, recorded))
         return scores
 
     return score, list(scorers)
+
+
+def _reason(error, recorded):
+    """Return the message of an error, which the scores of recorded outputs raise."""
+    # A metric of probabilities misses them in what stands for the decoder.
+    name = type(recorded).__name__
+    text = str(error).replace(f"'{name}' object", "the decoder").replace(name, "the decoder")
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
 def _score(scorer, recorded, y, positions):

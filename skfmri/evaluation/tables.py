@@ -100,10 +100,10 @@ def warn_of_undefined(of_pools, reasons, kind):
     for metric in of_pools:
         n_undefined = int(of_pools[metric].isna().sum())
         if n_undefined:
-            reason = reasons.get(metric, kind.why_undefined)
+            reason = reasons.get(metric, kind.why_undefined).strip().removesuffix(".")
             warnings.warn(
                 f"{metric} is not defined in {n_undefined} of {len(of_pools)} {kind.unit}, so it "
-                f"cannot be tested: {reason} {kind.when_undefined}",
+                f"cannot be tested: {reason}. {kind.when_undefined}",
                 UndefinedMetricWarning,
                 stacklevel=4,
             )

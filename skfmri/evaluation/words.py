@@ -35,7 +35,8 @@ def score_in_words(metric, score, *, signed=False):
     text : str
     """
     sign = "+" if signed else ""
-    return f"{-score:{sign}.4g}" if is_error(metric) else f"{score:{sign}.3f}"
+    # Sums, since the negative of zero, or of a difference of equal scores, is -0.
+    return f"{0 - score:{sign}.4g}" if is_error(metric) else f"{0 + score:{sign}.3f}"
 
 
 def range_in_words(metric, low, high, *, signed=False):
