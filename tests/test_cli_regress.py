@@ -34,6 +34,9 @@ def study(tmp_path_factory):
     volumes[3:6, 3:7] += 0.3 * (age - 50)
     nibabel.save(nibabel.Nifti1Image(volumes.astype(np.float32), AFFINE), folder / "maps.nii.gz")
     table = pd.DataFrame({"age": age, "group": subjects, "label": ["old", "young"] * 20})
+    table["comma"] = [str(number).replace(".", ",") for number in age]
+    table["one text"] = ["?", *age[1:].astype(str)]
+    table["spelt twice"], table["single"] = ["1", "1.0"] * 20, ["41", *[""] * 39]
     table.to_csv(folder / "table.csv", index=False)
     return folder
 
@@ -110,11 +113,22 @@ class TestDecode:
         ("options", "message"),
         [
             (["--regress"], "holds 'old', and 40 labels of 40 are not numbers"),
+            (["--label-column", "one text", "--regress"], "and 1 label of 40 is not a number"),
+            (["--label-column", "comma", "--regress"], "Write decimals with a point in place of"),
+            (["--label-column", "comma"], "different numbers, such as"),
+            (
+                ["--label-column", "spelt twice", "--regress"],
+                "40 volumes of 1 number are left; decoding needs two different numbers or more",
+            ),
+            (["--label-column", "single", "--regress"], "1 volume of 1 number is left; decoding"),
             (["--label-column", "age"], "different numbers, such as"),
             (["--label-column", "age", "--regress", "--undersample"], "--undersample is about cl"),
             (["--label-column", "age", "--regress", "--classes", "30"], "--classes is about cl"),
         ],
-        ids=["text", "no --regress", "--undersample", "--classes"],
+        ids=[
+            *("text", "one text", "decimal commas", "decimal commas without --regress"),
+            *("one number", "one volume", "no --regress", "--undersample", "--classes"),
+        ],
     )
     def test_mistakes_are_named(self, decode, capsys, monkeypatch, options, message):
         monkeypatch.setattr("skfmri.cli.tables.MOST_NUMBERS", 10)

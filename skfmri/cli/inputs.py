@@ -10,7 +10,7 @@ from skfmri.cli.centering import center_inputs, names_in_bids
 from skfmri.cli.disk import describe_disk
 from skfmri.cli.nonfinite import find_dropped, list_volumes
 from skfmri.cli.subjects import is_per_subject, separate_groups
-from skfmri.cli.tables import read_labels, refuse_numbers, refuse_text
+from skfmri.cli.tables import numeric, read_labels, refuse_numbers, refuse_text
 from skfmri.cli.terminal import make_console, watched
 from skfmri.cli.usage import OF_BIDS, cleans_runs, predicts_numbers
 from skfmri.datasets import load_bids_runs, make_eyes_open_closed
@@ -298,17 +298,18 @@ def _chosen(samples, rows, is_asked, args, unit="volume"):
     n_labels = len(np.unique(samples.y))
     if n_labels < 2:
         raise ValueError(
-            f"{counted(len(rows), unit)} of {_count_labels(n_labels, args)} are "
-            "left without volumes that are not finite or that the confounds flag; decoding needs "
+            f"{_count_left(len(rows), unit, n_labels, args)} "
+            "without volumes that are not finite or that the confounds flag; decoding needs "
             f"two {'different numbers' if predicts_numbers(args) else 'classes'} or more."
         )
     return samples, rows
 
 
-def _count_labels(n_labels, args):
-    if predicts_numbers(args):
-        return counted(n_labels, "number")
-    return counted(n_labels, "class", "classes")
+def _count_left(n_samples, unit, n_labels, args):
+    """Return how many samples and labels are left, as the beginning of a sentence."""
+    labels = ("number", "numbers") if predicts_numbers(args) else ("class", "classes")
+    are = "is" if n_samples == 1 else "are"
+    return f"{counted(n_samples, unit)} of {counted(n_labels, *labels)} {are} left"
 
 
 def _are_scrubbed(study):
@@ -371,14 +372,15 @@ def _are_asked_for(labels, args, unit="volume"):
         kept &= labels.isin([*args.classes, args.rest])
     if args.drop:
         kept &= ~labels.isin(args.drop)
-    n_labels = labels[kept].nunique()
+    found = numeric(labels[kept]) if predicts_numbers(args) else labels[kept]
+    n_labels = found.nunique()
     if n_labels < 2:
         needed, options = "classes", "--label-column, --classes and --drop"
         if predicts_numbers(args):
             needed, options = "different numbers", "--label-column"
         raise ValueError(
-            f"{counted(kept.sum(), unit)} of {_count_labels(n_labels, args)} are left; decoding "
-            f"needs two {needed} or more. Look at {options}."
+            f"{_count_left(kept.sum(), unit, n_labels, args)}; decoding needs two {needed} or "
+            f"more. Look at {options}."
         )
     return kept
 

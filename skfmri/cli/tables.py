@@ -95,14 +95,21 @@ def refuse_text(labels, column):
     column : str or None
         Column that the user has chosen.
     """
-    is_bad = ~np.isfinite(_as_numbers(labels))
-    if is_bad.any():
-        raise ValueError(
-            f"{_named(column)} holds {labels[is_bad].iloc[0]!r}, and "
-            f"{counted(is_bad.sum(), 'label')} of {len(labels)} are not numbers, which --regress "
-            "predicts. Name the column of the numbers with --label-column, leave fields empty "
-            "where there is none, or leave --regress out."
-        )
+    is_bad = ~np.isfinite(numeric(labels))
+    if not is_bad.any():
+        return
+    way_out = (
+        "Name the column of the numbers with --label-column, leave fields empty where there is "
+        "none, or leave --regress out."
+    )
+    if np.isfinite(numeric(labels, has_commas=True)).all():
+        way_out = "Write decimals with a point in place of the comma."
+    are = "is not a number" if is_bad.sum() == 1 else "are not numbers"
+    raise ValueError(
+        f"{_named(column)} holds {labels[is_bad].iloc[0]!r}, and "
+        f"{counted(is_bad.sum(), 'label')} of {len(labels)} {are}, which --regress predicts. "
+        f"{way_out}"
+    )
 
 
 def refuse_numbers(labels, column):
@@ -113,7 +120,7 @@ def refuse_numbers(labels, column):
     labels, column
         As for `refuse_text`.
     """
-    numbers = _as_numbers(labels)
+    numbers = numeric(labels, has_commas=True)
     n_numbers = numbers.nunique()
     if n_numbers > MOST_NUMBERS and np.isfinite(numbers).all() and (numbers % 1 != 0).any():
         raise ValueError(
@@ -123,8 +130,23 @@ def refuse_numbers(labels, column):
         )
 
 
-def _as_numbers(labels):
-    return pd.to_numeric(labels, errors="coerce").astype(float)
+def numeric(labels, *, has_commas=False):
+    """Return labels as numbers, NaN where they are none.
+
+    Parameters
+    ----------
+    labels : pandas.Series of str
+        Labels.
+    has_commas : bool, default=False
+        Whether decimals may have a comma in place of the point.
+
+    Returns
+    -------
+    numbers : pandas.Series of float
+    """
+    text = labels.astype(str)
+    text = text.str.replace(",", ".") if has_commas else text
+    return pd.to_numeric(text, errors="coerce").astype(float)
 
 
 def _named(column):
