@@ -1,5 +1,6 @@
 """Checks on user input, each with its error message."""
 
+import math
 import unicodedata
 from numbers import Integral, Number, Real
 
@@ -43,6 +44,25 @@ def _escaped(character):
         return f"\\x{code - 0xDC00:02x}"
     is_hidden = category in ("Cc", "Cs", "Zl", "Zp") or character in MARKS_OF_DIRECTION
     return character.encode("unicode_escape").decode() if is_hidden else character
+
+
+def digits_apart(numbers, least):
+    """Return how many significant digits numbers far from zero need, to be told apart as others.
+
+    Parameters
+    ----------
+    numbers : array-like of float
+        Finite numbers.
+    least : int
+        Digits of numbers that are not far from zero, by their spread.
+
+    Returns
+    -------
+    n_digits : int
+        At most 15.
+    """
+    spread, largest = float(np.ptp(numbers)), float(np.abs(numbers).max())
+    return min(15, least + int(math.log10(largest / spread))) if spread else least
 
 
 def shortened(text, most=300):

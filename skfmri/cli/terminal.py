@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from skfmri._validation import describe_grid, printable
+from skfmri._validation import describe_grid, digits_apart, printable
 from skfmri.cli.nonfinite import name_volumes
 from skfmri.cli.values import typed
 from skfmri.cli.wording import option_of
@@ -53,9 +53,10 @@ def print_inputs(console, inputs):
     """Print how many volumes of each class, or which numbers, there are, and what is left out."""
     samples, unit = inputs.samples, inputs.unit
     if samples.y.dtype.kind == "f":
-        named = (
-            f"numbers from {samples.y.min():g} to {samples.y.max():g}, mean {samples.y.mean():.4g}"
-        )
+        low, high, mean = samples.y.min(), samples.y.max(), samples.y.mean()
+        n_digits = digits_apart(samples.y, 4)
+        named = f"numbers from {low:.{n_digits + 2}g} to {high:.{n_digits + 2}g}, "
+        named += f"mean {mean:.{n_digits}g}"
     else:
         classes, counts = np.unique(samples.y, return_counts=True)
         named = ", ".join(f"{n} {name}" for name, n in zip(classes, counts, strict=True))
@@ -69,7 +70,8 @@ def print_inputs(console, inputs):
         by = f", by {column}" if column else ""
         console.print(f"{counted(n_groups, 'group')} of {n_maps} volumes are centred{by}")
     if inputs.n_unlabelled:
-        console.print(f"{inputs.n_unlabelled} {unit}s without a label are left out")
+        verb = "is" if inputs.n_unlabelled == 1 else "are"
+        console.print(f"{counted(inputs.n_unlabelled, unit)} without a label {verb} left out")
     if inputs.not_finite is not None:
         n_lost = len(inputs.not_finite)
         verb = "is" if n_lost == 1 else "are"

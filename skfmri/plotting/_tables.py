@@ -62,11 +62,15 @@ def number_rows(predictions, model, columns):
     """
     rows = rows_of_model(predictions, model, columns)
     for column in ("label", "predicted"):
-        if rows[column].dtype.kind not in "iuf":
+        if rows[column].dtype.kind in "iuf":
+            continue
+        others = [value for value in rows[column] if not _is_number(value)]
+        if others:
             raise ValueError(
-                f"The column {column!r} of predictions holds {rows[column].iloc[0]!r}, which is "
-                "not a number. For classes use plot_confusion."
+                f"The column {column!r} of predictions holds {others[0]!r}, which is not a number. "
+                "For classes use plot_confusion."
             )
+        rows = rows.assign(**{column: rows[column].astype(float)})
     is_finite = np.isfinite(rows[["label", "predicted"]]).all(axis=1)
     if not is_finite.all():
         n_lost = np.count_nonzero(~is_finite)
@@ -173,3 +177,7 @@ def axis_of(values):
     if all(isinstance(value, Real) for value in numbers.values()):
         order.sort(key=numbers.get)
     return [order.index(text) for text in texts], order
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)

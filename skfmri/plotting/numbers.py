@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.metrics import r2_score
 
+from skfmri._validation import digits_apart
 from skfmri.docstrings import fill_docstring
 from skfmri.plotting._axes import make_axes, turn_long_labels
 from skfmri.plotting._fonts import fit_fonts
@@ -162,7 +163,10 @@ def plot_residuals(
     (_draw_boxes if is_boxed else _draw_points)(ax, residuals)
     ax.axhline(0, color=LINE_COLOR, linestyle="--", linewidth=1, zorder=1)
     shown = np.unique(np.linspace(0, len(order) - 1, MOST_NAMED).round().astype(int))
-    texts = [f"{value:.4g}" for value in order] if is_sorted else list(map(str, order.index))
+    texts = list(map(str, order.index))
+    if is_sorted:
+        n_digits = digits_apart(order, 4)
+        texts = [f"{value:.{n_digits}g}" for value in order]
     ax.set_xticks(shown, [texts[place] for place in shown])
     ax.set_xlim(-0.7, len(order) - 0.3)
     ax.set(xlabel="true number of the group, in order" if is_sorted else "group")

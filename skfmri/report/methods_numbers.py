@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skfmri._validation import digits_apart
 from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.evaluation.words import WITHIN
 from skfmri.report.words import counted, joined, score, score_range, significant, words_of
@@ -23,8 +24,12 @@ STANDARDIZED = (
 
 def number_words(results):
     """Return range, mean and spread of the numbers to predict."""
-    numbers = results.samples()["label"].agg(["min", "max", "mean", "std"])
-    low, high, mean, spread = (significant(value, DIGITS) for value in numbers)
+    numbers = results.samples()["label"]
+    n_digits = digits_apart(numbers, DIGITS)
+    low, high, mean = (
+        significant(value, n_digits) for value in numbers.agg(["min", "max", "mean"])
+    )
+    spread = significant(numbers.std(), DIGITS)
     return f"{low} to {high} (mean {mean}, standard deviation {spread})"
 
 

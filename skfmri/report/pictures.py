@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from nibabel.affines import apply_affine
 
-from skfmri._validation import printable
+from skfmri._validation import digits_apart, printable
 from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.plotting import (
     plot_confusion,
@@ -269,8 +269,10 @@ def predicted_picture(results):
     rows = _finite_predictions(results)
     if rows.empty:
         return None
+    n_digits = {column: digits_apart(rows[column], 4) for column in ("label", "predicted")}
     spans = [
-        f"{name} from {significant(rows[column].min(), 4)} to {significant(rows[column].max(), 4)}"
+        f"{name} from {significant(rows[column].min(), n_digits[column])} to "
+        f"{significant(rows[column].max(), n_digits[column])}"
         for name, column in (("true", "label"), ("predicted", "predicted"))
     ]
     n_samples = rows["sample"].nunique()

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from skfmri._validation import digits_apart
 from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.report.methods import CONFIDENCE
 from skfmri.report.results import NUMBER_COLUMNS
@@ -64,15 +65,18 @@ def group_table(results):
 
 def _number_table(results):
     table = results.numbers_per_group()
-    every = results.samples()["label"].agg(list(NUMBER_COLUMNS))
+    numbers = results.samples()["label"]
+    every, n_digits = numbers.agg(list(NUMBER_COLUMNS)), digits_apart(numbers, DIGITS)
     columns = ["Group", "Volumes", "Different numbers", "Lowest", "Mean", "Highest", "SD"]
-    rows = [_number_cells(group, row) for group, row in _rows(table)]
-    footer = (_number_cells("All", every.tolist()),)
+    rows = [_number_cells(group, row, n_digits) for group, row in _rows(table)]
+    footer = (_number_cells("All", every.tolist(), n_digits),)
     return Table("Numbers to predict in each group", columns, rows, footer)
 
 
-def _number_cells(name, values):
-    return [name, *map(exact, values[:2]), *(significant(value, DIGITS) for value in values[2:])]
+def _number_cells(name, values, n_digits):
+    *counts, low, mean, high, spread = values
+    numbers = [significant(value, n_digits) for value in (low, mean, high)]
+    return [name, *map(exact, counts), *numbers, significant(spread, DIGITS)]
 
 
 def _count_table(results):

@@ -77,6 +77,12 @@ class TestPlotResiduals:
         texts = [text.get_text() for text in ax.get_xticklabels()]
         assert texts == [f"{value:.4g}" for value in np.sort(label.unique())]
 
+    def test_numbers_of_groups_far_from_zero_are_told_apart(self):
+        labels = [10_000.25, 10_000.5, 10_001.75]
+        table = pd.DataFrame({"group": list("abc"), "label": labels, "predicted": labels})
+        texts = [text.get_text() for text in plot_residuals(table).get_xticklabels()]
+        assert [float(text) for text in texts] == labels
+
     def test_other_groups_stand_in_the_order_of_their_names(self, numbers):
         numbers["label"] += numbers["sample"]
         ax = plot_residuals(numbers)
@@ -124,6 +130,13 @@ def test_what_is_not_a_number_is_refused(plot, predictions, numbers):
 def test_pictures_of_classes_refuse_numbers_and_name_those_for_them(plot, numbers):
     with pytest.raises(ValueError, match=r"are of classes, but .* For a regressor use plot_pred"):
         plot(numbers)
+
+
+@pytest.mark.parametrize("plot", [plot_predicted, plot_residuals])
+def test_numbers_of_any_type_are_drawn(plot, numbers):
+    expected = points_of(plot(numbers))
+    drawn = plot(numbers.astype({"label": object, "predicted": object}))
+    np.testing.assert_array_equal(points_of(drawn), expected)
 
 
 def test_errors_of_folds_have_no_sign(folds):

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,10 @@ from skfmri.inspection import saliency_image
 from skfmri.model_selection import RepeatedGroupKFold
 from skfmri.report import write_report
 from skfmri.report.directory import fold_map, save_fold_map
+from skfmri.report.methods_numbers import number_words
 from skfmri.report.record import describe_data
+from skfmri.report.results import NUMBER_COLUMNS
+from skfmri.report.tables import group_table
 from skfmri.report.words import MINUS
 from tests.undrawn import undrawn_pictures
 
@@ -50,6 +54,16 @@ def varying(tmp_path_factory):
 def varying_page(varying):
     with undrawn_pictures():
         return page_of(varying)
+
+
+def test_numbers_far_from_zero_are_told_apart():
+    labels = pd.DataFrame({"group": list("aabb"), "label": [10_000.25, 10_000.5, 10_001, 10_001.5]})
+    of_groups = labels.groupby("group")["label"].agg(list(NUMBER_COLUMNS))
+    results = SimpleNamespace(
+        predicts_numbers=True, samples=lambda: labels, numbers_per_group=lambda: of_groups
+    )
+    assert number_words(results).startswith("10,000.25 to 10,001.5 (mean 10,000.81, standard")
+    assert [row[3] for row in group_table(results).rows] == ["10,000.25", "10,001"]
 
 
 def rows_of(page, caption):
