@@ -68,6 +68,8 @@ sphinx_gallery_conf = {
     "capture_repr": ("_repr_html_",),
     "remove_config_comments": True,
     "show_memory": False,
+    # As many at a time as sphinx-build's -j says.
+    "parallel": True,
     "download_all_examples": False,
 }
 
