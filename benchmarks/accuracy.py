@@ -218,7 +218,7 @@ def show_gaps(means, reference):
             low, high = bootstrap_interval(gap, confidence=confidence, random_state=0)
             error = standard_error(gap)
             numbers = f"{gap.mean():+.3f} (SE {error:.3f}; {low:+.3f} to {high:+.3f})"
-            print(f"    {model:<26}{numbers}")
+            print(f"    {model:<28}{numbers}")
     for role in ("choice", "report"):
         gaps = [
             table.drop(columns=reference).sub(table[reference], axis=0)
@@ -231,7 +231,7 @@ def show_gaps(means, reference):
             error = np.sqrt(pd.DataFrame(squares).sum()) / len(gaps)
             print(f"\nMean gap to the {reference} over the {len(gaps)} {role} tasks")
             for model, gap in mean.items():
-                print(f"    {model:<26}{gap:+.3f} (SE {error[model]:.3f})")
+                print(f"    {model:<28}{gap:+.3f} (SE {error[model]:.3f})")
 
 
 def main():
