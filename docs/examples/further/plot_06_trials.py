@@ -115,16 +115,21 @@ axes.bar(table.index, table["score"], yerr=spread, capsize=4, color="0.7")
 axes.axhline(0.5, color="0.3", linestyle=":")
 axes.set(ylabel="Accuracy, held-out runs", ylim=(0.4, 1))
 
+assert table.loc["trials", "score"] > table.loc["volumes", "score"] + 0.03
+assert abs(table.loc["trials", "score"] - table.loc["means", "score"]) < 0.05
+
 # %%
 # Trials are easier to decode than volumes. Here, means come close to them, because the noise of one
 # volume is independent of that of the next. They mix neighbouring trials, though, and the more so
 # the faster these follow each other.
-
-# %%
+#
 # The estimates are also close to the truth: the mean difference of the two classes, voxel by voxel,
 # resembles the difference of the patterns.
 
 values = np.asarray(trials)
 found = values[trials.y == "face"].mean(axis=0) - values[trials.y == "house"].mean(axis=0)
 expected = patterns["face"] - patterns["house"]
-float(np.corrcoef(found[region], expected[region])[0, 1])
+correlation = np.corrcoef(found[region], expected[region])[0, 1]
+print(f"correlation of found and true difference: {correlation:.2f}")
+
+assert correlation > 0.9
