@@ -72,8 +72,8 @@ result = evaluate_decoder(pipe, samples, ledger="haxby.jsonl", random_state=0)
 print(result)
 
 # %%
-# The linear model uses the same slab and the same folds. On runs of one subject it is hard to beat;
-# the README has results for several tasks.
+# The linear models use the same slab and the same folds. On runs of one subject they are hard to
+# beat; the README has results for several tasks.
 
 plot_confusion(result.predictions)
 
