@@ -592,6 +592,19 @@ class TestLedgerAndSearch:
             with pytest.raises(ValueError, match=message):
                 check_outcome(sound | {"predict": predict}, 2, is_classes=False)
 
+    def test_permutations_serve_every_metric(self, ratings, tmp_path):
+        X, y, groups = ratings
+        path = tmp_path / "run.jsonl"
+        options = {"groups": groups, "n_permutations": 3, **QUICK}
+        evaluate_decoder(DECODER, X, y, ledger=path, scoring="r2", **options)
+        before = path.read_bytes()
+        resumed = evaluate_decoder(DECODER, X, y, ledger=path, scoring="pearson", **options)
+        assert path.read_bytes() == before
+        fresh = evaluate_decoder(DECODER, X, y, scoring="pearson", **options)
+        np.testing.assert_array_equal(
+            resumed.permutation_test.scores, fresh.permutation_test.scores
+        )
+
     def test_a_search_is_nested_and_resumed(self, ratings, tmp_path):
         X, y, groups = ratings
         search = GridSearchCV(Ridge(), {"alpha": [1e-2, 1e6]}, cv=GroupKFold(3), scoring="r2")

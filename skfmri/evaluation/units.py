@@ -131,7 +131,9 @@ class Units:
         def reduce(fold, outcome):
             return self.kind.kept(outcome, shuffled[splits[fold][1]], score_one)
 
-        tag = (shuffled, metric) if splits is self.splits else (shuffled, metric, splits)
+        # Of numbers predictions are kept, which serve every metric.
+        tag = (shuffled, metric) if self.kind.is_classes else (shuffled,)
+        tag = tag if splits is self.splits else (*tag, splits)
         kept = [None] * len(splits)
         units = self.outcomes({DECODER: model}, shuffled, *tag, splits=splits, reduce=reduce)
         for _, fold, of_fold in units:
