@@ -14,7 +14,7 @@ from sklearn.model_selection import LeaveOneGroupOut, check_cv
 from skfmri._validation import check_number
 from skfmri.evaluation.baseline import baselines_by_name
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of, versions
-from skfmri.evaluation.folds import check_training_labels, grouped_splits
+from skfmri.evaluation.folds import learnable_splits
 from skfmri.evaluation.kinds import kind_of
 from skfmri.evaluation.ledger import Ledger
 from skfmri.evaluation.permutation import plan_chance_test
@@ -286,13 +286,7 @@ def evaluated(
     check_number(n_bootstraps, "n_bootstraps", least=FEWEST_BOOTSTRAPS)
     # An iterator of splits becomes a list, since permutations may ask again.
     cv = LeaveOneGroupOut() if cv is None else check_cv(cv, y, classifier=kind.is_classes)
-
-    def splits_of(labels):
-        splits = grouped_splits(X, labels, groups, cv)
-        check_training_labels(splits, labels)
-        return splits
-
-    splits = splits_of(y)
+    splits = learnable_splits(X, y, groups, cv)
     score, metrics = make_scorer_of(scoring, is_classes=kind.is_classes)
     n_train = max((len(train) for train, _ in splits), default=0)
     baselines = baselines_by_name(baseline, estimator, n_train)
@@ -319,7 +313,7 @@ def evaluated(
     if chance is not None:
         shuffled, permutation_test, untested = chance.test(
             *(of_decoder, metrics[0], score, units, estimator),
-            splits_of=splits_of,
+            splits_of=lambda labels: learnable_splits(X, labels, groups, cv),
             n_permutations=n_permutations,
             level=1 - confidence,
         )

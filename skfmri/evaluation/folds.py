@@ -53,16 +53,21 @@ def grouped_splits(X, y, groups, cv, name="cv", *, is_classes=True):
     return splits
 
 
-def check_training_labels(splits, y):
-    """Raise ValueError if all training samples of a split have one label, but not all samples.
+def learnable_splits(X, y, groups, cv):
+    """Return the splits of a splitter, or raise ValueError if nothing can be learnt in one of them.
 
     Parameters
     ----------
+    X, y, groups, cv
+        As in `grouped_splits`, which raises an error if a split cuts through a group.
+
+    Returns
+    -------
     splits : list of (ndarray, ndarray)
-        Training and test indices of each split.
-    y : ndarray of shape (n_samples,)
-        Labels.
+        Training and test indices of each split. No training samples have one label only, unless
+        all samples have it.
     """
+    splits = grouped_splits(X, y, groups, cv)
     for number, (train, _) in enumerate(splits):
         labels = np.unique(y[train])
         if len(labels) == 1 and len(np.unique(y)) > 1:
@@ -71,6 +76,7 @@ def check_training_labels(splits, y):
                 f"{labels.tolist()[0]}, so there is nothing to learn. Use more groups or larger "
                 "training sets."
             )
+    return splits
 
 
 def repeat_of_split(splits):
