@@ -173,9 +173,12 @@ def test_without_maps_there_are_none_and_none_of_an_earlier_run(study, results, 
 
 
 def test_a_report_can_be_written_again_elsewhere(results, tmp_path, capsys):
-    assert main(["report", str(results), "--out", str(tmp_path / "other.html")]) == 0
-    assert "other.html" in capsys.readouterr().out
-    assert (tmp_path / "other.html").read_text() == (results / "report.html").read_text()
+    # Longer than a line, and still in one piece.
+    out = tmp_path / ("a" * 80) / "other.html"
+    out.parent.mkdir()
+    assert main(["report", str(results), "--out", str(out)]) == 0
+    assert f"Written: {out}\n" in capsys.readouterr().out
+    assert out.read_text() == (results / "report.html").read_text()
     assert main(["report", str(tmp_path)]) == 2
     assert "settings.json" in capsys.readouterr().err
 

@@ -284,7 +284,9 @@ def _finish(path, record, anatomy, console):
         # The scores have cost hours: a report that cannot be made does not make them a failure.
         console.print(f"There is no report: {error}")
     names = [*NAMES, SUBJECTS] if record["subjects"] else NAMES
-    console.print(f"Written to {path}: {', '.join(n for n in names if (path / n).exists())}")
+    # A path stays in one piece, so that it can be copied.
+    console.print(f"Written to {path}:", soft_wrap=True)
+    console.print(", ".join(name for name in names if (path / name).exists()))
 
 
 def _save_model(args, pipeline, samples, result):
@@ -294,4 +296,4 @@ def _save_model(args, pipeline, samples, result):
     console = make_console(args.quiet)
     with show_phase(console, "fitting the model on all volumes"):
         save(pipeline.fit(samples, samples.y), args.model, samples=samples, result=result)
-    console.print(f"Written: {args.model}")
+    console.print(f"Written: {args.model}", soft_wrap=True)

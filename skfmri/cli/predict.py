@@ -84,7 +84,7 @@ def _predict(args):
         sys.stdout.write(text)
     else:
         write_text(args.out, text)
-        make_console(args.quiet).print(f"Written: {args.out}")
+        make_console(args.quiet).print(f"Written: {args.out}", soft_wrap=True)
     return OK
 
 

@@ -18,7 +18,7 @@ def run_report(args):
             claim_file(directory.path / REPORT, args.overwrite or REPORT in directory.listed)
             path = build_report(args.results, anatomy=args.anatomy)
             directory.register([REPORT])
-    make_console(args.quiet).print(f"Written: {path}")
+    make_console(args.quiet).print(f"Written: {path}", soft_wrap=True)
     return OK
 
 
