@@ -85,6 +85,7 @@ html_theme_options = {
         "*": ["page-toc"],
         "generated/*": ["page-toc"],
         "bring_your_own_network": [],
+        "few_samples": [],
         "for_keras_users": [],
         "for_nilearn_users": [],
         "index": [],
