@@ -8,7 +8,7 @@ import warnings
 import nibabel
 import numpy as np
 import pytest
-from sklearn.base import is_regressor
+from sklearn.base import clone, is_regressor
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -86,7 +86,7 @@ def fitted(models, samples):
         "VolumeCNNRegressor": (VolumeCNNRegressor(**tiny).fit(volumes, numbers), volumes),
         "Ridge": (Ridge().fit(rows, numbers), rows),
         "RidgeCV": (RidgeCV().fit(rows, numbers), rows),
-        "Pipeline": (Pipeline([*machine.steps[2:]]).fit(rows, samples.y), rows),
+        "Pipeline": (clone(Pipeline(machine.steps[2:])).fit(rows, samples.y), rows),
         "FunctionTransformer": (FunctionTransformer().fit(rows), rows),
         "LogisticRegression": (models["linear"][-1], rows),
         "StandardScaler": (machine["standardscaler"], rows),
