@@ -260,10 +260,10 @@ class Numbers:
     @staticmethod
     def score_labelings(folds, splits, labelings, score, metric):
         """Return the score of all folds for each of many label vectors."""
-        score_one = partial(_score_one, score, metric)
+        score_labels = partial(score_one, score, metric)
         return np.array(
             [
-                Numbers.score_kept(of_labels, splits, labels, score_one)
+                Numbers.score_kept(of_labels, splits, labels, score_labels)
                 for of_labels, labels in zip(zip(*folds, strict=True), labelings, strict=True)
             ]
         )
@@ -274,7 +274,8 @@ def kind_of(estimator):
     return Numbers if predicts_numbers(estimator) else Classes
 
 
-def _score_one(score, metric, outcome, labels):
+def score_one(score, metric, outcome, labels):
+    """Return one metric of an outcome, given the labels of its samples."""
     return score(outcome, labels, np.arange(len(labels)))[metric]
 
 
@@ -284,10 +285,10 @@ def _score_rows(outcomes, labels, score, metric):
     if quick is not None:
         scores = quick(np.array([outcome["predict"] for outcome in outcomes]), labels)
         # A metric of the user's may have the name of one of scikit-learn's.
-        if np.isclose(scores[0], _score_one(score, metric, outcomes[0], labels[0])):
+        if np.isclose(scores[0], score_one(score, metric, outcomes[0], labels[0])):
             return scores
     return [
-        _score_one(score, metric, outcome, row)
+        score_one(score, metric, outcome, row)
         for outcome, row in zip(outcomes, labels, strict=True)
     ]
 

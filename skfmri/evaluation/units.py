@@ -8,6 +8,7 @@ from joblib import Parallel, delayed
 
 from skfmri.evaluation.fingerprints import fingerprint, parameters_of
 from skfmri.evaluation.folds import fit_and_predict, with_seed
+from skfmri.evaluation.kinds import score_one
 from skfmri.evaluation.outcomes import check_outcome
 from skfmri.evaluation.result import DECODER
 from skfmri.evaluation.ridge_permutation import has_closed_form, outputs_for_labelings
@@ -124,12 +125,10 @@ class Units:
 
     def _refitted_score(self, model, shuffled, splits, score, metric):
         """Return the mean score of a model that is fitted to permuted labels in each fold."""
-
-        def score_one(outcome, labels):
-            return score(outcome, labels, np.arange(len(labels)))[metric]
+        score_labels = partial(score_one, score, metric)
 
         def reduce(fold, outcome):
-            return self.kind.kept(outcome, shuffled[splits[fold][1]], score_one)
+            return self.kind.kept(outcome, shuffled[splits[fold][1]], score_labels)
 
         # Of numbers predictions are kept, which serve every metric.
         tag = (shuffled, metric) if self.kind.is_classes else (shuffled,)
@@ -138,7 +137,7 @@ class Units:
         units = self.outcomes({DECODER: model}, shuffled, *tag, splits=splits, reduce=reduce)
         for _, fold, of_fold in units:
             kept[fold] = of_fold
-        return self.kind.score_kept(kept, splits, shuffled, score_one)
+        return self.kind.score_kept(kept, splits, shuffled, score_labels)
 
     def _scores_in_closed_form(self, model, labelings, score, metric):
         """Return the mean score of a ridge for each of many permutations."""
