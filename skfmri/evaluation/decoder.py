@@ -146,12 +146,12 @@ def evaluate_decoder(
     Raises
     ------
     ValueError
-        If there are no labels or groups, if labels of a regressor are not one finite number per
-        sample or are all equal, if those of a classifier are numbers with fractions, if a group is
-        on both sides of a split, if all training samples of a split have one label, if test volumes
-        are among those that `initial_weights` of a network were trained on, in the decoder or a
-        baseline, if labels are to be permuted but are all equal, if there is no metric or a
-        baseline is not an estimator, or if the ledger belongs to another computation.
+        If labels or groups are missing. If labels of a regressor are not one finite number per
+        sample, or are all equal. If labels of a classifier are numbers with fractions. If labels
+        that are to be permuted are all equal. If a split has a group on both sides, or trains on
+        samples of a single label. If test volumes were trained on by the network that
+        `initial_weights` of the decoder or of a baseline come from. If `scoring` is empty, a
+        baseline is not an estimator, or the ledger belongs to another computation.
 
     Warns
     -----
