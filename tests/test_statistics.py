@@ -67,7 +67,7 @@ class TestBootstrapInterval:
     def test_the_memory_of_many_groups_is_bounded_without_a_change(self, monkeypatch):
         scores = np.random.default_rng(0).normal(size=20)
         whole = bootstrap_interval(scores, random_state=0)
-        monkeypatch.setattr("skfmri.statistics.N_DRAWN", 1000)
+        monkeypatch.setattr("skfmri.statistics.intervals.N_DRAWN", 1000)
         assert bootstrap_interval(scores, random_state=0) == whole
 
     def test_95_percent_of_the_intervals_hold_the_truth(self):
