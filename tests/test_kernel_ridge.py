@@ -6,19 +6,10 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import log_softmax
 from sklearn.linear_model import Ridge
 
-from skfmri import kernel_ridge
-from skfmri.kernel_ridge import (
-    activation_patterns,
-    can_be_left_out,
-    decompose,
-    fit_ridge,
-    left_out_predictions,
-    mean_sample,
-    scores_of_labelings,
-    smooth,
-    smoothed_kernel,
-    voxel_weights,
-)
+from skfmri.kernel_ridge import activation_patterns, can_be_left_out, scores_of_labelings
+from skfmri.kernel_ridge.fits import decompose, fit_ridge, left_out_predictions
+from skfmri.kernel_ridge.kernels import mean_sample, smooth, smoothed_kernel
+from skfmri.kernel_ridge.maps import voxel_weights
 
 ALPHAS = (0.01, 0.3, 10.0)
 SCALES = (0, 0.7, 1.5)
@@ -89,7 +80,7 @@ class TestKernels:
         expected = expected @ expected.T
         found = smoothed_kernel(X, mean_sample(X), sigma)
         # Two planes at a time.
-        monkeypatch.setattr(kernel_ridge, "BATCH_BYTES", 2 * X[:, :1].nbytes)
+        monkeypatch.setattr("skfmri.kernel_ridge.kernels.BATCH_BYTES", 2 * X[:, :1].nbytes)
         in_parts = smoothed_kernel(X, mean_sample(X), sigma)
         for kernel in (found, in_parts):
             np.testing.assert_allclose(kernel * 22 / np.trace(kernel), expected, atol=1e-10)
@@ -119,7 +110,7 @@ class TestKernels:
         assert not spectrum.values.any()
 
     def test_the_mean_needs_no_batch_of_everything(self, X, monkeypatch):
-        monkeypatch.setattr(kernel_ridge, "BATCH_BYTES", 5 * X[0].nbytes)
+        monkeypatch.setattr("skfmri.kernel_ridge.kernels.BATCH_BYTES", 5 * X[0].nbytes)
         np.testing.assert_allclose(mean_sample(X), X.mean(axis=0), rtol=1e-12)
 
 
@@ -303,7 +294,7 @@ class TestLabelings:
         arguments = (train, test, labelings, groups, SCALES, ALPHAS, 3)
         found = scores_of_labelings(*arguments)
         assert found.shape == (5, 5, 3)
-        monkeypatch.setattr(kernel_ridge, "MOST_SCORES", 2 * 3 * 17 * 3)
+        monkeypatch.setattr("skfmri.kernel_ridge.fits.MOST_SCORES", 2 * 3 * 17 * 3)
         np.testing.assert_allclose(scores_of_labelings(*arguments), found, atol=1e-9)
         mean = mean_sample(train)
         spectra = [decompose(smoothed_kernel(train, mean, sigma)) for sigma in SCALES]
