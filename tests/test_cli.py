@@ -379,6 +379,21 @@ def test_a_mistake_in_the_settings_deletes_no_earlier_results(study, results, tm
         assert (out / path.relative_to(results)).read_bytes() == path.read_bytes()
 
 
+def test_splits_without_anything_to_learn_delete_no_earlier_results(
+    study, results, tmp_path, capsys
+):
+    table = pd.read_csv(study / "labels.csv", keep_default_na=False)
+    labels = np.where(table["group"] == 1, "cat", "dog")
+    table.assign(label=labels)[["label", "group"]].to_csv(tmp_path / "labels.csv", index=False)
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    argv = arguments(study, out, "--labels", str(tmp_path / "labels.csv"), "--overwrite", "--quiet")
+    assert main(argv) == 2
+    assert "All 16 training samples of split 0 have the label dog" in capsys.readouterr().err
+    for path in results.rglob("*.*"):
+        assert (out / path.relative_to(results)).read_bytes() == path.read_bytes()
+
+
 def test_labels_that_do_not_fit_the_images_name_both_numbers(study, tmp_path, capsys):
     argv = arguments(study, tmp_path / "out")
     del argv[2]

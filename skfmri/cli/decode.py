@@ -48,6 +48,7 @@ from skfmri.cli.usage import predicts_numbers
 from skfmri.estimators.origin import SOURCE
 from skfmri.evaluation import audit_leakage, evaluate_decoder, evaluate_subjects
 from skfmri.evaluation.audit import CHEAP_CHECKS
+from skfmri.evaluation.folds import learnable_splits
 from skfmri.evaluation.result import describe_result
 from skfmri.persistence import save
 from skfmri.report.directory import (
@@ -130,6 +131,8 @@ def _decode(args, inputs, directory):
     start = time.perf_counter()
     cv = plan_splits(args, samples)
     print_plan(console, cv)
+    # Raises the errors of the evaluation while earlier results are still there.
+    learnable_splits(samples, samples.y, samples.groups, cv.splitter)
     size = choose_size(args, smallest_training_set(cv, samples))
     print_size(console, size)
     pipeline = build_pipeline(args, size)
