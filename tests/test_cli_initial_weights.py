@@ -10,7 +10,14 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from skfmri import DecodingPipeline, NiftiSamples, NiftiSlabRotator, SlabCNNClassifier, save
+from skfmri import (
+    DecodingPipeline,
+    NiftiSamples,
+    NiftiSlabRotator,
+    SlabCNNClassifier,
+    VolumeCNNClassifier,
+    save,
+)
 from skfmri.cli import main
 from skfmri.persistence import training_record
 
@@ -96,6 +103,25 @@ def test_a_model_that_does_not_fit_is_refused_before_the_folds(
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("network", ["2d", "3d", None])
+def test_the_kind_of_network_is_that_of_the_model(folder, tmp_path, network, capsys):
+    samples = NiftiSamples(folder / "old.nii", y=list("ab" * 6), groups=np.repeat([1, 2, 3], 4))
+    slab = NiftiSlabRotator(0, slab=(1, 4), crop=False)
+    options = {"filters": 2, "n_blocks": 1, "dense_units": [4], "epochs": 1, "random_state": 0}
+    steps = [("slab", slab), ("cnn", VolumeCNNClassifier(**options))]
+    save(DecodingPipeline(steps).fit(samples, samples.y), tmp_path / "volumes.skfmri")
+    options = ["--initial-weights", tmp_path / "volumes.skfmri", "--out", tmp_path / "out"]
+    options += [] if network is None else ["--network", network]
+    status, (*_, line) = main(command(folder, "new.nii", *options)), capsys.readouterr()
+    if network == "2d":
+        assert status == 2
+        assert "holds a 3-D network, so --network 2d cannot start from it" in line
+        return
+    assert status == 0, line
+    record = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert record["pipeline"]["steps"]["cnn"]["class"] == "VolumeCNNClassifier"
 
 
 def test_a_model_without_a_network_is_refused(folder, tmp_path, capsys):

@@ -112,6 +112,7 @@ def test_a_linear_model_can_be_the_decoder(name, steps):
         (["--filters", "4"], "--filters"),
         (["--members", "4"], "--members"),
         (["--network", "3d"], "--network 3d"),
+        (["--network", "2d"], "--network 2d"),
         (["--small-sample"], "--size small"),
         (["--patience", "3"], "--patience"),
     ],

@@ -36,10 +36,11 @@ def read_source(args):
         )
     cls = type(network)
     names = {"n_members", *inspect.signature(cls.network_function).parameters}
-    if args.network == "3d" and "pool_size" not in inspect.signature(cls).parameters:
+    saved = "3d" if "pool_size" in inspect.signature(cls).parameters else "2d"
+    if args.network not in (None, saved):
         raise ValueError(
-            f"{option_of(SOURCE)} {path} holds a 2-D network, so --network 3d cannot start from "
-            "it. Leave --network out."
+            f"{option_of(SOURCE)} {path} holds a {saved[0]}-D network, so --network {args.network} "
+            "cannot start from it. Leave --network out."
         )
     parameters = network.get_params(deep=False)
     settings = {name: value for name, value in parameters.items() if name in names}

@@ -62,7 +62,7 @@ def check_decoder(args):
         return
     names = [name for name in given(args, vars(SLAB_CNN)) if name not in WEIGHTS[args.decoder]]
     options = [option_of(name) for name in names]
-    options += ["--network 3d"] if args.network == "3d" else []
+    options += [f"--network {args.network}"] if args.network is not None else []
     options += [f"--size {args.size}"] if args.size != AUTO else []
     if options:
         raise ValueError(
@@ -148,7 +148,7 @@ def build_pipeline(args, size=None):
     is_small = (args.size if size is None else size["name"]) == SMALL
     if args.command == "demo":
         network = {"epochs": DEMO_EPOCHS_SMALL if is_small else DEMO_EPOCHS, **network}
-    shape = {"2d": "SlabCNN", "3d": "VolumeCNN"}[args.network]
+    shape = "VolumeCNN" if args.network == "3d" else "SlabCNN"
     kind = "Regressor" if is_of_numbers else "Classifier"
     cls = getattr(estimators, shape + kind)
     make = cls.for_small_samples if is_small else cls

@@ -93,7 +93,6 @@ def _add_kind_options(network):
     network.add_argument(
         "--network",
         choices=("2d", "3d"),
-        default="2d",
         help="2d takes slices as channels, 3d convolves along all axes (default: 2d)",
     )
     network.add_argument(
