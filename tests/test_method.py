@@ -19,6 +19,7 @@ from skfmri.cli.method import (
     smallest_training_set,
     suit_thresholds,
 )
+from skfmri.cli.terminal import make_console, print_size
 from skfmri.estimators.defaults import SMALL_SAMPLE
 from skfmri.samples import NiftiSamples
 
@@ -77,6 +78,21 @@ def test_the_size_follows_the_smallest_training_set_unless_it_is_chosen():
     assert choose_size(parse("--size", "small"), 10_000)["name"] == "small"
     assert choose_size(parse("--small-sample"), 10_000)["asked"] == "small"
     assert choose_size(parse("--decoder", "multiscale"), 10) is None
+
+
+def test_the_terminal_says_why_a_size_was_chosen(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    console = make_console(False)
+    print_size(console, choose_size(parse(), 999), "trial estimate")
+    print_size(console, choose_size(parse(), 1000), "volume")
+    print_size(console, choose_size(parse("--size", "notebook"), 10), "volume")
+    print_size(console, None, "volume")
+    assert capsys.readouterr().out.splitlines() == [
+        "--size small is used, since a fold trains on 999 trial estimates, fewer than 1000; "
+        "--size notebook overrides this",
+        "--size notebook is used, since each fold trains on at least 1,000 volumes; --size small "
+        "overrides this",
+    ]
 
 
 def test_the_smallest_training_set_is_that_of_the_largest_fold():

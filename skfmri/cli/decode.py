@@ -134,7 +134,7 @@ def _decode(args, inputs, directory):
     # Raises the errors of the evaluation while earlier results are still there.
     learnable_splits(samples, samples.y, samples.groups, cv.splitter)
     size = choose_size(args, smallest_training_set(cv, samples))
-    print_size(console, size)
+    print_size(console, size, inputs.unit)
     pipeline = build_pipeline(args, size)
     with show_phase(console, "looking for leaks", samples):
         leaks, notes = _look_for_leaks(pipeline, samples, cv.splitter, args.ignore_leaks)

@@ -68,7 +68,7 @@ def print_inputs(console, inputs):
         n_groups, n_maps = inputs.centring["n_groups"], ranged(inputs.centring["maps_per_group"])
         column = inputs.centring["column"]
         by = f", by {column}" if column else ""
-        console.print(f"{counted(n_groups, 'group')} of {n_maps} volumes are centred{by}")
+        console.print(f"{counted(n_groups, 'group')} of {n_maps} {unit}s are centred{by}")
     if inputs.n_unlabelled:
         verb = "is" if inputs.n_unlabelled == 1 else "are"
         console.print(f"{counted(inputs.n_unlabelled, unit)} without a label {verb} left out")
@@ -90,8 +90,8 @@ def print_region(console, rotator):
         )
 
 
-def print_size(console, size):
-    """Print which size of the network was chosen for the number of volumes, and why.
+def print_size(console, size, unit):
+    """Print which size of the network was chosen for the number of samples, and why.
 
     Parameters
     ----------
@@ -99,10 +99,12 @@ def print_size(console, size):
         The terminal.
     size : dict or None
         From `choose_size`; None if the decoder is not a network.
+    unit : str
+        What one sample is called.
     """
     if size is None or size["asked"] == size["name"]:
         return
-    n_train = counted(size["n_train"], "volume")
+    n_train = counted(size["n_train"], unit)
     reason = f"a fold trains on {n_train}, fewer than {size['limit']}"
     other = "notebook"
     if size["name"] == other:

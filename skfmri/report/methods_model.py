@@ -5,6 +5,7 @@ from statistics import median
 from skfmri.estimators.defaults import MULTISCALE_RIDGE
 from skfmri.evaluation.result import DECODER
 from skfmri.report.methods_numbers import RIDGE_CV, STANDARDIZED, loss_words
+from skfmri.report.methods_trials import unit_of_samples
 from skfmri.report.words import by, counted, exact, joined, percent, ranged, significant
 
 # The command leaves it alone, and the 2-D network has no parameter for it.
@@ -74,7 +75,7 @@ def _size(results):
     chosen = "for small samples" if size["name"] == "small" else "of the workshop notebook"
     return [
         f"The configuration {chosen} was used, since the smallest training set has "
-        f"{counted(size['n_train'], 'volume')}, {few} {exact(size['limit'])}."
+        f"{counted(size['n_train'], unit_of_samples(results))}, {few} {exact(size['limit'])}."
     ]
 
 

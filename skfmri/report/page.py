@@ -23,6 +23,7 @@ from skfmri.report.methods_numbers import (
     number_words,
     variation_words,
 )
+from skfmri.report.methods_trials import unit_of_samples
 from skfmri.report.references import cited
 from skfmri.report.results import DAMAGED, IMAGES, ReportError, read_image, read_results
 from skfmri.report.words import (
@@ -164,12 +165,12 @@ def _title(results):
 def _facts(results):
     """Return what is known of the data, as names and values."""
     source, data, counts = results.source, results.data, results.volumes_per_group()
-    sizes = results.voxel_sizes()
+    sizes, unit = results.voxel_sizes(), unit_of_samples(results)
     facts = {
-        "Volumes": exact(int(counts.to_numpy().sum())),
+        f"{upper(unit)}s": exact(int(counts.to_numpy().sum())),
         **_labels(results, counts),
         "Subjects": f"{results.n_subjects}, each with a decoder" if results.n_subjects else None,
-        "Groups": f"{len(counts)}, of {counted_range(counts.sum(axis=1), 'volume')}",
+        "Groups": f"{len(counts)}, of {counted_range(counts.sum(axis=1), unit)}",
         "Centred": _centred(results),
         "Grid": f"{by(data['grid_shape'])} voxels" if data.get("grid_shape") else None,
         "Voxel size": f"{by(sizes)} mm" if sizes else None,
@@ -222,7 +223,7 @@ def _centred(results):
         return None
     within = f" of the same {centring['column']}" if centring["column"] else ""
     n_groups, n_maps = counted(centring["n_groups"], "group"), ranged(centring["maps_per_group"])
-    return f"within {n_groups} of {n_maps} volumes{within}"
+    return f"within {n_groups} of {n_maps} {unit_of_samples(results)}s{within}"
 
 
 def _missing(results, names, anatomy=True):

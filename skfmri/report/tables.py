@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from skfmri._validation import digits_apart
 from skfmri.evaluation.result import DECODER, DUMMY
 from skfmri.report.methods import CONFIDENCE
+from skfmri.report.methods_trials import unit_of_samples
 from skfmri.report.results import NUMBER_COLUMNS
 from skfmri.report.words import (
     NOTHING,
@@ -59,7 +60,7 @@ class Table:
 
 
 def group_table(results):
-    """Return the number of volumes of each group and class, or the numbers of each group."""
+    """Return the number of samples of each group and class, or the numbers of each group."""
     return (_number_table if results.predicts_numbers else _count_table)(results)
 
 
@@ -67,7 +68,8 @@ def _number_table(results):
     table = results.numbers_per_group()
     numbers = results.samples()["label"]
     every, n_digits = numbers.agg(list(NUMBER_COLUMNS)), digits_apart(numbers, DIGITS)
-    columns = ["Group", "Volumes", "Different numbers", "Lowest", "Mean", "Highest", "SD"]
+    samples = f"{upper(unit_of_samples(results))}s"
+    columns = ["Group", samples, "Different numbers", "Lowest", "Mean", "Highest", "SD"]
     rows = [_number_cells(group, row, n_digits) for group, row in _rows(table)]
     footer = (_number_cells("All", every.tolist(), n_digits),)
     return Table("Numbers to predict in each group", columns, rows, footer)
@@ -83,14 +85,14 @@ def _count_table(results):
     counts = results.volumes_per_group()
     rows = [[group, *map(str, row), str(sum(row))] for group, row in _rows(counts)]
     totals = counts.sum()
-    n_volumes = totals.sum()
+    n_samples = totals.sum()
     return Table(
-        "Volumes of each group and class",
+        f"{upper(unit_of_samples(results))}s of each group and class",
         ["Group", *counts.columns, "All"],
         rows,
         (
-            ["All", *map(str, totals), str(n_volumes)],
-            ["Share", *(number(n / n_volumes) for n in totals), number(1)],
+            ["All", *map(str, totals), str(n_samples)],
+            ["Share", *(number(n / n_samples) for n in totals), number(1)],
         ),
         kind=_kind(results.classes),
     )

@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 
+from skfmri.report import write_report
 from skfmri.report.methods import methods_paragraphs
 from skfmri.report.results import read_results
-from tests.report.pages import plain
+from tests.report.pages import Page, plain
 
 MODEL = {"hrf_model": "glover", "t_r": [2.0], "start": [1.0]}
 TABLE = {
@@ -84,3 +85,14 @@ def test_means_of_blocks_are_told(say):
     assert said["Data"].startswith("The data are 16 block means")
     assert "The volumes of each block in a run were averaged" in said["Preprocessing"]
     assert "averaged" not in say({}, source=TABLE)["Preprocessing"]
+
+
+def test_tables_and_facts_count_what_was_decoded(say, tmp_path):
+    size = {"asked": "auto", "name": "small", "n_train": 12, "limit": 1000}
+    said = say({"estimate_trials": {"method": "lss", **MODEL}}, source=TABLE, size=size)
+    assert "the smallest training set has 12 trial estimates, fewer than" in said["Decoder"]
+    text = Page(write_report(tmp_path / "results").read_text(encoding="utf-8")).section("data")
+    assert "Trial estimates 16" in text
+    assert "of 4 trial estimates" in text
+    assert "Trial estimates of each group and class" in text
+    assert "olumes" not in text.split("Images")[0]

@@ -60,7 +60,10 @@ def test_numbers_far_from_zero_are_told_apart():
     labels = pd.DataFrame({"group": list("aabb"), "label": [10_000.25, 10_000.5, 10_001, 10_001.5]})
     of_groups = labels.groupby("group")["label"].agg(list(NUMBER_COLUMNS))
     results = SimpleNamespace(
-        predicts_numbers=True, samples=lambda: labels, numbers_per_group=lambda: of_groups
+        predicts_numbers=True,
+        samples=lambda: labels,
+        numbers_per_group=lambda: of_groups,
+        data={},
     )
     assert number_words(results).startswith("10,000.25 to 10,001.5 (mean 10,000.81, standard")
     assert [row[3] for row in group_table(results).rows] == ["10,000.25", "10,001"]
