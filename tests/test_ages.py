@@ -61,6 +61,7 @@ def test_maps_are_those_of_the_eyes_in_shape_and_space(small):
     np.testing.assert_array_equal((values(small.images) != 0).all(axis=-1), filled)
     np.testing.assert_array_equal((values(small.images) != 0).any(axis=-1), filled)
     assert "5 subjects x 3 maps = 15 volumes" in small.DESCR
+    assert "x 2 conditions x 1 map = 4 volumes" in reference.DESCR
 
 
 def test_age_and_site_are_those_of_the_subject(small):

@@ -144,7 +144,7 @@ def _add_network_options(network, epochs, epochs_small):
     add("kernel_size", "voxels along each side of the convolution", type=parse_number)
     add("dense_units", "units of the dense layers", type=parse_integers, metavar="N,N")
     add("dropout", "dropout rate", type=float)
-    add("batch_norm_momentum", "momentum of batch normalisation", type=float)
+    add("batch_norm_momentum", "momentum of batch normalization", type=float)
     add(
         "linear_path",
         "C of a logistic regression of all voxels that the network starts from, 'multiscale' for a "

@@ -37,7 +37,7 @@ SITE_PATTERN, SITE_SMOOTHNESS = 0.040, 4.0
 DESCRIPTION = """\
 Simulated maps of temporal standard deviation, subjects of {youngest} to {oldest} years.
 
-{n_subjects} subjects x {n_maps} maps = {n_volumes} volumes of 40 x 51 x 41 voxels of 4 mm in MNI
+{n_subjects} subjects x {maps} = {n_volumes} volumes of 40 x 51 x 41 voxels of 4 mm in MNI
 space, {n_sites} sites, effect sizes {linear_size:g} (linear) and {nonlinear_size:g} (nonlinear).
 Nothing here was measured: the head is nilearn's MNI template, all else is drawn from a random
 generator. Values near the hippocampus fall linearly with age. Occipital values are lowest in the
@@ -192,7 +192,7 @@ def make_ages(
             youngest=YOUNGEST,
             oldest=OLDEST,
             n_subjects=n_subjects,
-            n_maps=n_maps,
+            maps="1 map" if n_maps == 1 else f"{n_maps} maps",
             n_volumes=len(volumes),
             n_sites=n_sites,
             linear_size=linear_size,

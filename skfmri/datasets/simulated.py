@@ -43,7 +43,7 @@ BLOCK_PATTERN, BLOCK_SMOOTHNESS = 0.030, 1.5
 DESCRIPTION = """\
 Simulated maps of temporal standard deviation, eyes closed against eyes open.
 
-{n_subjects} subjects x 2 conditions x {n_maps} maps = {n_volumes} volumes of 40 x 51 x 41 voxels of
+{n_subjects} subjects x 2 conditions x {maps} = {n_volumes} volumes of 40 x 51 x 41 voxels of
 4 mm in MNI space, {n_chunks} chunks of {chunk_size} subjects, effect size {effect_size:g}. Nothing
 here was measured: the head is nilearn's MNI template, all else is drawn from a random generator.
 Opening the eyes raises the values in the eyes (eye movements, blinks) and lowers them in visual
@@ -169,7 +169,7 @@ def make_eyes_open_closed(
         effect=native_image(effect),
         DESCR=DESCRIPTION.format(
             n_subjects=n_subjects,
-            n_maps=n_maps,
+            maps="1 map" if n_maps == 1 else f"{n_maps} maps",
             n_volumes=len(labels),
             n_chunks=n_chunks,
             chunk_size=n_subjects // n_chunks,

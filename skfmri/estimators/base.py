@@ -96,7 +96,7 @@ class BaseCNN(CallbackSupportMixin):
         """Return an estimator set up for fewer than a few hundred training samples.
 
         The defaults of the class have far more weights than so few samples can determine. These
-        settings have few, in two blocks, and batch normalisation that follows the data within a
+        settings have few, in two blocks, and batch normalization that follows the data within a
         fit. The network starts from the multiscale ridge and is kept only as far as it lowers the
         loss of groups that are left out, so `fit` needs groups, as a
         :class:`~skfmri.DecodingPipeline` passes them. The page "Few samples" of the documentation

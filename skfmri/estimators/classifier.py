@@ -25,7 +25,7 @@ class SlabCNNClassifier(BaseCNNClassifier):
 
     A few adjacent slices seen as the colours of one picture need far fewer weights than a 3-D
     network. The defaults are the network of the workshop notebook that skfmri grew from: three
-    blocks of convolution, batch normalisation and pooling, then dense layers of 1024, 256 and 64
+    blocks of convolution, batch normalization and pooling, then dense layers of 1024, 256 and 64
     units, 2,345,602 parameters for slabs of 40 x 56 voxels in 3 slices and two classes. It is a
     scikeras ``KerasClassifier`` whose parameters are all named, so that ``GridSearchCV``, ``clone``
     and ``set_params`` need no prefixes.
@@ -160,7 +160,7 @@ class VolumeCNNClassifier(BaseCNNClassifier):
     dense_units : sequence of int, default=(256, 64)
         {dense_units}
     dense_batch_norm : bool, default=True
-        Whether a batch normalisation follows each dense layer.
+        Whether a batch normalization follows each dense layer.
     {dropout}
     {batch_norm_momentum}
     {linear_path}

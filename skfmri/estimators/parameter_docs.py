@@ -13,7 +13,7 @@ CLASSIFIERS = {
         """,
     "batch_norm_momentum": """
         batch_norm_momentum : float, default=0.99
-            Momentum of batch normalisation: the weight of the old value when a training step
+            Momentum of batch normalization: the weight of the old value when a training step
             updates the running mean and variance. In a fit of a few hundred steps these lag far
             behind the data with the default; with 0.9 they keep up.
         """,
@@ -48,7 +48,7 @@ CLASSIFIERS = {
         frozen : sequence of str, default=()
             Names of layers whose weights stay those of `initial_weights`, such as
             ``("block1_convolution", "block1_norm")``; ``build_network`` shows the names. A frozen
-            batch normalisation also uses the mean and variance of `initial_weights`.
+            batch normalization also uses the mean and variance of `initial_weights`.
         """,
     "optimizer": """
         optimizer : str or keras.optimizers.Optimizer, default="adam"

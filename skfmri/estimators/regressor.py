@@ -24,7 +24,7 @@ class SlabCNNRegressor(BaseCNNRegressor):
     """Predict numbers from slabs with a 2-D convolutional network whose channels are the slices.
 
     The network is that of :class:`SlabCNNClassifier` with a linear output: three blocks of
-    convolution, batch normalisation and pooling, then dense layers of 1024, 256 and 64 units. It is
+    convolution, batch normalization and pooling, then dense layers of 1024, 256 and 64 units. It is
     a scikeras ``KerasRegressor`` whose parameters are all named, so that ``GridSearchCV``,
     ``clone`` and ``set_params`` need no prefixes.
 
@@ -152,7 +152,7 @@ class VolumeCNNRegressor(BaseCNNRegressor):
     dense_units : sequence of int, default=(256, 64)
         {dense_units}
     dense_batch_norm : bool, default=True
-        Whether a batch normalisation follows each dense layer.
+        Whether a batch normalization follows each dense layer.
     {dropout}
     {batch_norm_momentum}
     {linear_path}
