@@ -231,6 +231,16 @@ class TestRecord:
         )
         assert "was trained on 24 of these 24 volumes" in printed.err
 
+    def test_a_table_in_another_order_than_the_images_is_refused(
+        self, results, study, tmp_path, capsys
+    ):
+        images = [str(study / f"sub-{subject}.nii.gz") for subject in (1, 4)]
+        (tmp_path / "groups.csv").write_text("group\n" + "sub-4\n" * 4 + "sub-1\n" * 4)
+        argv = ["predict", str(results / "centred.skfmri"), *images, "--center-groups"]
+        error = mistake([*argv, "--group-table", str(tmp_path / "groups.csv")], capsys)
+        assert "names other subjects than the images in 8 rows of 8" in error
+        assert "row 1 below the header has sub-4 in the column 'group'" in error
+
     @pytest.mark.parametrize(
         ("more", "message"),
         [

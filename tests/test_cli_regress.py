@@ -163,3 +163,50 @@ def test_centring_ages_of_whole_subjects_is_warned_of(study):
     )
     with pytest.warns(UserWarning, match="100% of the variance of the labels lies between the 20"):
         skfmri.center_groups(samples)
+
+
+class TestParticipants:
+    """A participants.tsv of a BIDS dataset as the table, with a map per subject."""
+
+    @pytest.fixture
+    def maps(self, tmp_path):
+        rng = np.random.default_rng(0)
+        ages = ["34.5", "n/a", "61", "22", "48", "70"]
+        names = [f"sub-{number:02}" for number in range(1, 7)]
+        for name in names:
+            volume = rng.normal(100, 5, size=(9, 10, 4)).astype(np.float32)
+            nibabel.save(nibabel.Nifti1Image(volume, AFFINE), tmp_path / f"{name}_map.nii")
+        table = pd.DataFrame({"participant_id": names, "age": ages, "sex": "n/a"})
+        table.to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
+        return [str(tmp_path / f"{name}_map.nii") for name in names]
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        def run(images, *more):
+            options = ["--labels", str(tmp_path / "participants.tsv"), "--label-column", "age"]
+            options += ["--group-column", "participant_id", "--regress", "--decoder", "linear"]
+            options += [*SLAB, "--no-baseline", "--no-maps", "--out", str(tmp_path / "out")]
+            return main(["decode", *images, *options, *more])
+
+        return run
+
+    def test_the_table_of_a_dataset_is_read(self, maps, run, capsys):
+        assert run(maps) == 0, capsys.readouterr().err
+        said = capsys.readouterr().out
+        assert "5 volumes of 9 x 10 x 4: numbers from 22 to 70, mean 47.1; 5 groups" in said
+        assert "1 volume without a label is left out" in said
+
+    def test_rows_in_another_order_than_the_images_are_refused(self, maps, run, capsys):
+        assert run([*maps[1::-1], *maps[2:]]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "names other subjects than the images in 2 rows of 6" in line
+        assert "row 1 below the header has sub-01 in the column 'participant_id'" in line
+        assert "its volume is from" in line
+        assert "sub-02_map.nii. Put the rows in the order of the images" in line
+
+    @pytest.mark.parametrize("names", ["site{}", "sub-{}_run-1", "sub-000{}"])
+    def test_names_that_do_not_contradict_are_taken(self, maps, run, tmp_path, names, capsys):
+        table = pd.read_csv(tmp_path / "participants.tsv", sep="\t", dtype=str)
+        table["participant_id"] = [names.format(number) for number in range(1, 7)]
+        table.fillna("n/a").to_csv(tmp_path / "participants.tsv", sep="\t", index=False)
+        assert run(maps, "--quiet") == 0, capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skfmri.cli.tables import read_labels
+from skfmri.cli.tables import check_order, read_labels
 from skfmri.cli.wording import option_of
 from skfmri.evaluation import evaluate_decoder, linear_baseline
 from skfmri.evaluation.result import DECODER
@@ -153,6 +153,7 @@ def image_groups(args, samples):
         return samples.acquisition_order()[0]
     column = args.group_column or "group"
     table = read_labels(args.group_table, {"group": column}, len(samples), "--group-table")
+    check_order(args.group_table, table, {"group": column}, samples)
     names = table["group"]
     missing = np.flatnonzero(names.isna())
     if len(missing):

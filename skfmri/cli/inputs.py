@@ -10,7 +10,7 @@ from skfmri.cli.centering import center_inputs, names_in_bids
 from skfmri.cli.disk import describe_disk
 from skfmri.cli.nonfinite import find_dropped, list_volumes
 from skfmri.cli.subjects import is_per_subject, separate_groups
-from skfmri.cli.tables import numeric, read_labels, refuse_numbers, refuse_text
+from skfmri.cli.tables import check_order, numeric, read_labels, refuse_numbers, refuse_text
 from skfmri.cli.terminal import make_console, watched
 from skfmri.cli.usage import OF_BIDS, cleans_runs, predicts_numbers
 from skfmri.datasets import load_bids_runs, make_eyes_open_closed
@@ -25,6 +25,8 @@ from skfmri.samples import NiftiSamples
 RECORDED = ("samples", "space", "derivatives", "exclude", "groups", "label", "shift")
 RECORDED += ("keep_transitions", "duration", "max_gap", "overlap_tolerance", "rest")
 LABEL, GROUP = "label", "group"
+# Columns of a table that may hold subjects.
+NAMING_SUBJECTS = ("group", "run", "subject", "centring")
 # Options that are called otherwise than the parameters of the loader.
 PARAMETERS = {"event_duration": "duration", "label_column": "label"}
 
@@ -165,6 +167,8 @@ def _read_table_inputs(args):
     columns |= {"subject": args.subject_column, "centring": args.center_groups or None}
     used = {role: column for role, column in columns.items() if column is not None}
     table = read_labels(args.labels, used, len(originals))
+    of_subjects = {role: used[role] for role in NAMING_SUBJECTS if role in used}
+    check_order(args.labels, table, of_subjects, originals)
     if is_per_subject(args):
         table["group"] = separate_groups(table["group"], table["subject"])
     # No run goes beyond its image, nor, without a column for runs, beyond its group.

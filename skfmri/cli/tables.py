@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfmri.report.words import counted
+from skfmri.samples.nifti import list_images
 
 # What an empty field is written as. "none" and "null" may be labels.
 MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
@@ -23,6 +25,8 @@ MARKS = {
 }
 # Numbers with fractions are classes only if there are few.
 MOST_NUMBERS = 20
+# The subject in the name of a file, as in BIDS, without zeros that pad its number.
+SUBJECT = re.compile(r"(?<![A-Za-z0-9])sub-0*([A-Za-z0-9]+)")
 # Spreadsheets are zip archives, or older ones compound files.
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
@@ -83,6 +87,43 @@ def read_labels(path, columns, n_volumes, option="--labels"):
         },
         dtype=object,
     )
+
+
+def check_order(path, table, columns, samples):
+    """Raise ValueError if rows name other subjects than the images of their volumes.
+
+    Only names as in BIDS are compared: a row of sub-02 does not belong to a volume of
+    ``sub-01_map.nii.gz``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File of the table, for error messages.
+    table : pandas.DataFrame
+        From `read_labels`.
+    columns : dict of str to str
+        Columns that may name subjects, by their role in the table.
+    samples : NiftiSamples
+        Volumes, one per row.
+    """
+    names = [name for name, _ in list_images(samples)]
+    subjects = [set(SUBJECT.findall(str(name))) for name in names]
+    images = samples.acquisition_order()[0]
+    for role, column in columns.items():
+        named = [SUBJECT.match(str(field)) for field in table[role]]
+        wrong = [
+            row
+            for row, (found, image) in enumerate(zip(named, images, strict=True))
+            if found and subjects[image] and found[1] not in subjects[image]
+        ]
+        if wrong:
+            row = wrong[0]
+            raise ValueError(
+                f"{path} names other subjects than the images in {counted(len(wrong), 'row')} of "
+                f"{len(table)}: row {row + 1} below the header has {table[role][row]} in the "
+                f"column {column!r}, but its volume is from {names[images[row]]}. Put the rows in "
+                "the order of the images. Groups that are no subjects need other names."
+            )
 
 
 def refuse_text(labels, column):
