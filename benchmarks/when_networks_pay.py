@@ -208,7 +208,7 @@ CANDIDATES = {
     "kernel 7, global mean": PooledCNNClassifier(pooling="mean"),
     "kernel 5, pairs": PairAveraging(small(kernel_size=5)),
 }
-SMALL = CANDIDATES["kernel 5, learning rate 0.003"]
+SMALL = CANDIDATES["kernel 3, learning rate 0.003"]
 
 
 def flatten(slabs):

@@ -204,7 +204,7 @@ class TestParticipants:
         assert "its volume is from" in line
         assert "sub-02_map.nii. Put the rows in the order of the images" in line
 
-    @pytest.mark.parametrize("names", ["site{}", "sub-{}_run-1", "sub-000{}"])
+    @pytest.mark.parametrize("names", ["site{}", "sub-{}_run-1", "sub-000{}", "sub-A{}"])
     def test_names_that_do_not_contradict_are_taken(self, maps, run, tmp_path, names, capsys):
         table = pd.read_csv(tmp_path / "participants.tsv", sep="\t", dtype=str)
         table["participant_id"] = [names.format(number) for number in range(1, 7)]

@@ -93,7 +93,7 @@ def check_order(path, table, columns, samples):
     """Raise ValueError if rows name other subjects than the images of their volumes.
 
     Only names as in BIDS are compared: a row of sub-02 does not belong to a volume of
-    ``sub-01_map.nii.gz``.
+    ``sub-01_map.nii.gz`` if another image is of sub-02.
 
     Parameters
     ----------
@@ -108,13 +108,13 @@ def check_order(path, table, columns, samples):
     """
     names = [name for name, _ in list_images(samples)]
     subjects = [set(SUBJECT.findall(str(name))) for name in names]
-    images = samples.acquisition_order()[0]
+    every, images = set().union(*subjects), samples.acquisition_order()[0]
     for role, column in columns.items():
         named = [SUBJECT.match(str(field)) for field in table[role]]
         wrong = [
             row
             for row, (found, image) in enumerate(zip(named, images, strict=True))
-            if found and subjects[image] and found[1] not in subjects[image]
+            if found and subjects[image] and found[1] in every - subjects[image]
         ]
         if wrong:
             row = wrong[0]
