@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import keras
 import numpy as np
@@ -177,6 +178,20 @@ def test_a_network_that_no_memory_holds_is_refused_with_its_size(slabs, tiny, op
         decoder.build_network((6, 7, 3), n_classes=2)
     with pytest.raises(ValueError, match=message):
         decoder.fit(*slabs)
+
+
+def test_more_members_than_memory_holds_are_refused_before_anything_is_made_for_each(slabs, tiny):
+    decoder = SlabCNNClassifier(**tiny, n_members=2**31 - 1)
+    message = r"n_members=2147483647 networks of \d+ weights take .* GB of memory. Choose fewer"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            decoder.build_network((6, 7, 3), n_classes=2)
+        with pytest.raises(ValueError, match=message):
+            decoder.fit(*slabs)
+        assert tracemalloc.get_traced_memory()[1] < 2**28
+    finally:
+        tracemalloc.stop()
 
 
 def test_more_blocks_than_any_grid_can_be_halved_are_refused():

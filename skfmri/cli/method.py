@@ -187,35 +187,13 @@ def count_parameters(pipeline, sample_shape, n_outputs):
     classifier = pipeline[-1]
     if not hasattr(classifier, "build_network"):
         return None
-    network = classifier.build_network(sample_shape, n_outputs)
-    check_members(network, classifier.n_members)
-    return network.count_params()
+    return classifier.build_network(sample_shape, n_outputs).count_params()
 
 
 def check_mask(args):
     """Raise an error unless there is a region in the mask, before any volume is read."""
     if hasattr(args, "mask"):
         read_region(args.mask, args.label)
-
-
-def check_members(network, n_members):
-    """Raise ValueError if the weights of all members cannot fit into memory.
-
-    Parameters
-    ----------
-    network : keras.Model
-        One of them.
-    n_members : int
-        How many are trained and kept.
-    """
-    from skfmri.networks.recipe import BYTES_OF_WEIGHT, MEMORY
-
-    n_bytes = BYTES_OF_WEIGHT * network.count_params() * n_members
-    if n_bytes > MEMORY:
-        raise ValueError(
-            f"n_members={n_members} networks of {network.count_params()} weights take "
-            f"{n_bytes / 2**30:.3g} GB of the {MEMORY / 2**30:.3g} GB of memory. Choose fewer."
-        )
 
 
 def suit_thresholds(args, pipeline, samples):

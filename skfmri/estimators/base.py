@@ -258,7 +258,6 @@ class BaseCNN(CallbackSupportMixin):
     def _build(self, sample_shape, n_outputs):
         """Return the untrained network."""
         recipe = self._recipe(tuple(sample_shape), n_outputs, self._check_parameters()[0])
-        recipe.check_size()
         self._initial_weights(recipe)
         return recipe.model()
 
@@ -319,8 +318,10 @@ class BaseCNN(CallbackSupportMixin):
     def _initial_weights(self, recipe, learnt=None):
         """Return what each member starts from in place of drawn weights, or None for each.
 
-        Without `learnt`, the outputs of the source are taken if their number fits.
+        Without `learnt`, the outputs of the source are taken if their number fits. Raises
+        ValueError if the members cannot fit into memory.
         """
+        recipe.check_size(self.n_members)
         if self.initial_weights is None:
             return [None] * self.n_members
         source = fitted_network(self.initial_weights)

@@ -30,6 +30,8 @@ TOO_LARGE = 3.4e38
 BYTES_OF_WEIGHT = 4
 # Filters, units or voxels of a kernel beyond which the size of a network is looked at.
 LARGE = 2**13
+# Members beyond which their size is looked at.
+MOST_MEMBERS = 10
 # No grid can be halved so often.
 MOST_BLOCKS = 65
 BINARY_LOSSES = (keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy)
@@ -114,21 +116,30 @@ class Recipe:
         with keras.StatelessScope(initialize_variables=False):
             return self.model()
 
-    def check_size(self):
-        """Raise ValueError if the weights of our network cannot fit into memory.
+    def check_size(self, n_members=1):
+        """Raise ValueError if the weights of networks cannot fit into memory.
 
-        TensorFlow would fail in words of its own, or fill the memory for minutes before.
+        TensorFlow would fail in words of its own, or fill the memory for minutes before. A single
+        network of the user's is not looked at, nor are a few of ordinary size.
         """
-        settings = dict(self.keywords)
-        if self.function is not convolutional_network or not _may_be_large(**settings):
+        settings, is_ours = dict(self.keywords), self.function is convolutional_network
+        is_large = is_ours and _may_be_large(**settings)
+        if not is_large and n_members <= MOST_MEMBERS:
             return
-        check_number(settings["n_blocks"], "n_blocks", least=0, below=MOST_BLOCKS)
+        if is_ours:
+            check_number(settings["n_blocks"], "n_blocks", least=0, below=MOST_BLOCKS)
         n_weights = self.outline().count_params()
-        if BYTES_OF_WEIGHT * n_weights > MEMORY:
+        n_bytes, there_are = BYTES_OF_WEIGHT * n_weights, f"{MEMORY / 2**30:.3g} GB of memory"
+        if n_bytes > MEMORY:
             raise ValueError(
                 f"The network would have {n_weights:.3g} weights, which take "
-                f"{BYTES_OF_WEIGHT * n_weights / 2**30:.3g} GB of the {MEMORY / 2**30:.3g} GB of "
-                "memory. Choose smaller filters, dense_units, kernel_size or n_blocks."
+                f"{n_bytes / 2**30:.3g} GB of the {there_are}. Choose smaller filters, "
+                "dense_units, kernel_size or n_blocks."
+            )
+        if n_bytes * n_members > MEMORY:
+            raise ValueError(
+                f"n_members={n_members} networks of {n_weights} weights take "
+                f"{n_bytes * n_members / 2**30:.3g} GB of the {there_are}. Choose fewer."
             )
 
     def compiled_model(self):
