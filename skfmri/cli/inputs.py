@@ -165,12 +165,7 @@ def _read_table_inputs(args):
     columns = {"label": args.label_column or LABEL, "group": args.group_column or GROUP}
     columns |= {"run": args.run_column, "block": args.block_column}
     columns |= {"subject": args.subject_column, "centring": args.center_groups or None}
-    used = {role: column for role, column in columns.items() if column is not None}
-    table = read_labels(args.labels, used, len(originals))
-    of_subjects = {role: used[role] for role in NAMING_SUBJECTS if role in used}
-    check_order(args.labels, table, of_subjects, originals)
-    if is_per_subject(args):
-        table["group"] = separate_groups(table["group"], table["subject"])
+    table = _read_table(args, columns, originals)
     # No run goes beyond its image, nor, without a column for runs, beyond its group.
     names = (table["group"] if args.run_column is None else table["run"]).fillna("")
     runs = [f"{image} {name}" for image, name in zip(originals.runs, names, strict=True)]
@@ -222,6 +217,17 @@ def _read_table_inputs(args):
         n_unlabelled=int(labels.isna().sum()),
         not_finite=originals[is_dropped] if is_dropped.any() else None,
     )
+
+
+def _read_table(args, columns, originals):
+    """Return the table of labels, with a column for each role that the user has named."""
+    used = {role: column for role, column in columns.items() if column is not None}
+    table = read_labels(args.labels, used, len(originals))
+    of_subjects = {role: used[role] for role in NAMING_SUBJECTS if role in used}
+    check_order(args.labels, table, of_subjects, originals)
+    if is_per_subject(args):
+        table["group"] = separate_groups(table["group"], table["subject"])
+    return table
 
 
 def _n_made(kind, study):
