@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 
-from skfmri import NiftiSamples, NiftiSlabRotator, SlabCNNClassifier, VoxelZScorer
+from skfmri import DecodingPipeline, NiftiSamples, NiftiSlabRotator, SlabCNNClassifier, VoxelZScorer
 from skfmri.datasets import make_eyes_open_closed
 from skfmri.inspection import mean_map, randomization_check, saliency_image
 
@@ -35,10 +35,10 @@ METHODS = {
 
 
 def decoders(epochs):
+    small = SlabCNNClassifier.for_small_samples(epochs=epochs, random_state=0)
     return {
-        "small samples": SlabCNNClassifier.for_small_samples(
-            linear_path=100, learning_rate=0.001, epochs=epochs, random_state=0
-        ),
+        "small samples": small,
+        "small samples of 0.1": clone(small).set_params(linear_path=100, learning_rate=0.001),
         "notebook": SlabCNNClassifier(epochs=epochs, batch_norm_momentum=0.9, random_state=0),
     }
 
@@ -58,7 +58,9 @@ def auc(volumes, effect, rotator):
 
 
 def rows_of(name, network, samples, effect):
-    pipeline = make_pipeline(NiftiSlabRotator(), VoxelZScorer(), network)
+    # Hands the groups on to networks that leave some out.
+    steps = [("slab", NiftiSlabRotator()), ("zscore", VoxelZScorer()), ("cnn", network)]
+    pipeline = DecodingPipeline(steps)
     folds = list(fitted_folds(pipeline, samples))
     accuracy = np.mean([fitted.score(test, test.y) for fitted, test in folds])
     print(f"{name}: accuracy {accuracy:.3f} by chunk", flush=True)
