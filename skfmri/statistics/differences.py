@@ -109,7 +109,7 @@ def corrected_resampled_t_test(
 
 
 def holm_correction(p_values: Values) -> NDArray[np.float64]:
-    """Return p-values corrected for their number by the method of Holm [1]_.
+    """Return p-values corrected for their number by the method of Holm.
 
     The smallest is multiplied by the number of tests, the next by one less, and so on. The chance
     that any true null hypothesis has a corrected p-value of at most 0.05 is then at most 0.05,
@@ -126,8 +126,8 @@ def holm_correction(p_values: Values) -> NDArray[np.float64]:
 
     References
     ----------
-    .. [1] Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
-       Journal of Statistics, 6, 65-70. https://www.jstor.org/stable/4615733
+    Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian
+    Journal of Statistics, 6, 65-70. https://www.jstor.org/stable/4615733
 
     Examples
     --------
