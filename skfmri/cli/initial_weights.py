@@ -7,6 +7,11 @@ from skfmri.estimators.origin import SOURCE, last_network
 from skfmri.persistence import load
 
 
+def network_kind(cls):
+    """Return "2d" or "3d", as ``--network`` names the kind of network of a class."""
+    return "3d" if "pool_size" in inspect.signature(cls).parameters else "2d"
+
+
 def read_source(args):
     """Return the class and the settings of a network that starts from a saved one.
 
@@ -36,7 +41,7 @@ def read_source(args):
         )
     cls = type(network)
     names = {"n_members", *inspect.signature(cls.network_function).parameters}
-    saved = "3d" if "pool_size" in inspect.signature(cls).parameters else "2d"
+    saved = network_kind(cls)
     if args.network not in (None, saved):
         raise ValueError(
             f"{option_of(SOURCE)} {path} holds a {saved[0]}-D network, so --network {args.network} "

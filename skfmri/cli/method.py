@@ -10,7 +10,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
 from skfmri.cli.arguments import DEMO_EPOCHS, DEMO_EPOCHS_SMALL
-from skfmri.cli.initial_weights import read_source
+from skfmri.cli.initial_weights import network_kind, read_source
 from skfmri.cli.method_options import AUTO, NETWORK, NOTEBOOK, SMALL
 from skfmri.cli.shared_options import given
 from skfmri.cli.usage import predicts_numbers
@@ -27,6 +27,8 @@ from skfmri.preprocessing.zscore import choose_thresholds
 
 # Share of the training groups that are held out to stop training.
 VALIDATION_SHARE = 0.2
+# Beginnings of the names of classes, by the value of --network.
+SHAPES = {"2d": "SlabCNN", "3d": "VolumeCNN"}
 # Options of the network that a linear model has, too.
 WEIGHTS = {"linear": ("class_weight",), "multiscale": ()}
 
@@ -148,16 +150,14 @@ def build_pipeline(args, size=None):
     is_small = (args.size if size is None else size["name"]) == SMALL
     if args.command == "demo":
         network = {"epochs": DEMO_EPOCHS_SMALL if is_small else DEMO_EPOCHS, **network}
-    shape = "VolumeCNN" if args.network == "3d" else "SlabCNN"
     kind = "Regressor" if is_of_numbers else "Classifier"
-    cls = getattr(estimators, shape + kind)
+    cls = getattr(estimators, SHAPES[args.network or "2d"] + kind)
     make = cls.for_small_samples if is_small else cls
     if SOURCE in network:
         make, saved = read_source(args)
         if is_regressor(make()) != is_of_numbers:
             # Another kind of output on the same layers.
-            is_volume = "pool_size" in make().get_params()
-            make = getattr(estimators, ("VolumeCNN" if is_volume else "SlabCNN") + kind)
+            make = getattr(estimators, SHAPES[network_kind(make)] + kind)
         network = {**saved, **network, SOURCE: saved[SOURCE]}
     validation = None
     if "patience" in network:

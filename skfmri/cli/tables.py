@@ -114,7 +114,7 @@ def check_order(path, table, columns, samples):
         wrong = [
             row
             for row, (found, image) in enumerate(zip(named, images, strict=True))
-            if found and subjects[image] and found[1] in every - subjects[image]
+            if found and subjects[image] and found[1] in every and found[1] not in subjects[image]
         ]
         if wrong:
             row = wrong[0]

@@ -348,12 +348,11 @@ def prediction_permutation_test(score: float, permuted_scores: Values) -> Permut
     >>> prediction_permutation_test(0.9, [0.4, 0.5, 0.6]).pvalue
     0.25
     """
-    if np.isnan(score):
-        raise ValueError("score is NaN, so no permutation can be compared with it.")
+    least = _least(score)
     permuted = np.asarray(permuted_scores, float)
     centre = np.nanmean(permuted) if np.isfinite(permuted).any() else np.nan
     spread = centre + np.sqrt(2) * (permuted - centre)
-    reached = int((~(spread < _least(score))).sum())
+    reached = int((~(spread < least)).sum())
     n_used = len(permuted)
     return PermutationTest((reached + 1) / (n_used + 1), n_used, False, spread, refitted=False)
 
@@ -415,10 +414,8 @@ def sequential_permutation_test(
     """
     check_number(n_permutations, "n_permutations", least=1)
     check_number(n_exceedances, "n_exceedances", least=1)
-    if np.isnan(score):
-        raise ValueError("score is NaN, so no permutation can be compared with it.")
-    scores, reached = [], 0
     least = _least(score)
+    scores, reached = [], 0
     for permuted in islice(permuted_scores, n_permutations):
         scores.append(float(permuted))
         reached += not permuted < least
@@ -431,6 +428,8 @@ def sequential_permutation_test(
 
 
 def _least(score):
-    """Return the smallest value that counts as having reached a score."""
+    """Return the smallest value that counts as having reached a score, or raise ValueError."""
+    if np.isnan(score):
+        raise ValueError("score is NaN, so no permutation can be compared with it.")
     # Scores that are equal but were summed in a different order must count as equal.
     return score - 1e-9 * max(1.0, abs(score))
